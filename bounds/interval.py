@@ -1,0 +1,61 @@
+"""Intervals: a lower and an upper tensor of the same shape, and the few things done to them everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bounds.rounding import down, up
+
+
+@dataclass(frozen=True, eq=False)
+class Interval:
+    """All tensors between ``lower`` and ``upper``, element by element; batch on axis 0."""
+
+    lower: Tensor
+    upper: Tensor
+
+    @property
+    def magnitude(self) -> Tensor:
+        """The largest absolute value, element by element."""
+        return torch.maximum(self.lower.abs(), self.upper.abs())
+
+    @property
+    def centre(self) -> Tensor:
+        """The midpoint as it comes out in floats; pair it with ``radius``."""
+        return (self.lower + self.upper) / 2
+
+    def radius(self, centre: Tensor, outward: bool) -> Tensor:
+        """A radius around ``centre`` that covers the interval; rounded up if ``outward``."""
+        radius = torch.maximum(self.upper - centre, centre - self.lower)
+        return up(radius) if outward else radius
+
+    def meet(self, other: Interval) -> Interval:
+        """The intersection: the better of two bounds of the same value, element by element.
+
+        Two sound bounds always intersect. Where rounding in plain floats has made them miss each other,
+        the two ends are swapped rather than handing an empty interval on.
+        """
+        lower = torch.maximum(self.lower, other.lower)
+        upper = torch.minimum(self.upper, other.upper)
+        return Interval(torch.minimum(lower, upper), torch.maximum(lower, upper))
+
+    def widened(self, cushion: Tensor) -> Interval:
+        """The interval with ``cushion >= 0`` added on both sides, rounded outward.
+
+        Fails closed: where anything is NaN, the bound is infinite.
+        """
+        lower, upper = down(self.lower - cushion), up(self.upper + cushion)
+        return Interval(
+            torch.where(lower.isnan(), -torch.inf, lower), torch.where(upper.isnan(), torch.inf, upper)
+        )
+
+    def outward(self, dtype: torch.dtype) -> Interval:
+        """The interval in ``dtype``, each end rounded away from the middle where it does not fit."""
+        lower, upper = self.lower.to(dtype), self.upper.to(dtype)
+        return Interval(
+            torch.where(lower.to(self.lower.dtype) > self.lower, down(lower), lower),
+            torch.where(upper.to(self.upper.dtype) < self.upper, up(upper), upper),
+        )

@@ -1,0 +1,71 @@
+"""What floating-point arithmetic may have done to a number, and how that is accounted for.
+
+Formulas follow Higham (2002), *Accuracy and Stability of Numerical Algorithms*, section 3.1: a sum of
+``n`` products computed in any order, fused or not, with unit roundoff ``u`` is off by at most
+``gamma(n, u) * sum |a_i| |b_i|`` with ``gamma(n, u) = n u / (1 - n u)``.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+from bounds.errors import InvalidInput
+
+U64 = 2.0**-53
+U32 = 2.0**-24
+# A bound on the rounding of the cushion itself: it is computed in float64 sums of fewer than 2^32 terms.
+_INFLATE = 1.0 + 2.0**-20
+
+
+class Level(Enum):
+    """What a bound claims.
+
+    ``FLOAT``: computed in floating point without an account of rounding; not a proof.
+    ``REAL``: true of the network in exact real arithmetic on the stored weights.
+    ``DEPLOYED``: true of every float32 execution with dot products in any order (FMA allowed; no TF32,
+    Winograd, FFT or flush-to-zero).
+    """
+
+    FLOAT = "float"
+    REAL = "real"
+    DEPLOYED = "deployed"
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """The arithmetic that this claim is computed in."""
+        return Arithmetic.FLOAT if self is Level.FLOAT else Arithmetic.ROUNDED
+
+
+class Arithmetic(Enum):
+    """How a value was computed: plainly in floats, or with every rounding error accounted for."""
+
+    FLOAT = "FLOAT"
+    ROUNDED = "ROUNDED"
+
+    def meet(self, other: Arithmetic) -> Arithmetic:
+        """The weaker of two: a value made of both is only as good as the worse."""
+        return self if self is Arithmetic.FLOAT else other
+
+
+FLOAT = Arithmetic.FLOAT
+ROUNDED = Arithmetic.ROUNDED
+
+
+def gamma(n: int, u: float) -> float:
+    """An upper bound of ``n u / (1 - n u)``; raises ``InvalidInput`` where the formula says nothing."""
+    if n * u >= 0.5:
+        raise InvalidInput(f"a sum of {n} terms is too long for an error account at unit roundoff {u:g}")
+    return n * u / (1.0 - n * u) * _INFLATE
+
+
+def up(x: Tensor) -> Tensor:
+    """The next number above ``x``."""
+    return torch.nextafter(x, torch.full_like(x, torch.inf))
+
+
+def down(x: Tensor) -> Tensor:
+    """The next number below ``x``."""
+    return torch.nextafter(x, torch.full_like(x, -torch.inf))

@@ -1,0 +1,53 @@
+"""What a decider brings back for one sample. Nobody marks his own work: ``certify.decide`` judges it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from torch import Tensor
+
+from bounds.rounding import Level
+from certify.query import Query
+from certify.run import Run
+
+
+class Claim(Enum):
+    """What a decider is able to claim."""
+
+    ROBUST = "robust"
+    FALSIFIED = "falsified"
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """One decider's finding about one sample.
+
+    A certifier gives ``margin``, a lower bound of the smallest margin over the region, with the ``level``
+    it holds at. An attack gives ``witness``, the input that it holds to be a counterexample, of shape
+    ``input_shape``, or None where it found nothing. ``alpha`` is the failure probability (0 for
+    deterministic methods). ``detail`` holds what the audit trail needs: counts, radii, steps.
+    """
+
+    sample: int
+    decider: str
+    margin: float | None = None
+    level: Level | None = None
+    witness: Tensor | None = None
+    alpha: float = 0.0
+    detail: dict[str, int | float | str] = field(default_factory=dict)
+
+
+class Decider(Protocol):
+    """Anything that can answer a query: a frozen dataclass, whose ``repr`` is the audit trail."""
+
+    @property
+    def claims(self) -> frozenset[Claim]:
+        """What this decider may claim."""
+
+    def supports(self, query: Query) -> str | None:
+        """None if the query can be answered, else one line that says why not and what to do."""
+
+    def decide(self, query: Query, run: Run) -> list[Evidence]:
+        """One piece of evidence per sample of the query, in order."""
