@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from bounds.interval import Interval
-from bounds.linear import Patch, Unit
+from bounds.linear import Patch, Shape, Unit
 
-Shape = tuple[int, ...]
 Tensors = tuple[Tensor, ...]
 
 
@@ -35,6 +34,14 @@ class Operator(ABC):
     @abstractmethod
     def value(self, xs: Tensors, params: Tensors) -> Tensor:
         """The operator on batched inputs."""
+
+
+@dataclass(frozen=True)
+class Input(Operator):
+    """The graph's input."""
+
+    def value(self, xs: Tensors, params: Tensors) -> Tensor:
+        return xs[0]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,189 @@
+"""The computation graph that all analyses walk: frozen, topological, batch on axis 0."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from bounds.errors import BoundsError, InvalidGraph, InvalidInput
+from bounds.kinds import Input, Operator, Tensors
+from bounds.linear import Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One application of an operator.
+
+    inputs: indices of earlier nodes. params: constant or live parameter tensors. shape: of one sample.
+    name: where it comes from, for messages.
+    """
+
+    op: Operator
+    inputs: tuple[int, ...]
+    params: Tensors
+    shape: Shape
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Nodes in topological order; node 0 is the input, ``output`` the index of the result.
+
+    Calling it evaluates it: x (batch, *input_shape) -> (batch, *output_shape), in the dtype of x.
+    Parameters stay live: a graph traced from a module follows its training.
+    """
+
+    nodes: tuple[Node, ...]
+    output: int
+    users: tuple[tuple[int, ...], ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check(self)
+        users: list[list[int]] = [[] for _ in self.nodes]
+        for index, node in enumerate(self.nodes):
+            for source in dict.fromkeys(node.inputs):
+                users[source].append(index)
+        object.__setattr__(self, "users", tuple(map(tuple, users)))
+
+    @property
+    def input_shape(self) -> Shape:
+        """Shape of one input sample."""
+        return self.nodes[0].shape
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of one output."""
+        return self.nodes[self.output].shape
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.values(x)[self.output]
+
+    def values(self, x: Tensor) -> list[Tensor]:
+        """The value of every node at x; raises ``InvalidInput`` if x has another shape."""
+        if tuple(x.shape[1:]) != self.input_shape:
+            raise InvalidInput(f"x has shape {tuple(x.shape)}; the graph expects (batch, *{self.input_shape})")
+        values = [x]
+        for node in self.nodes[1:]:
+            params = tuple(p.to(x.dtype) for p in node.params)
+            values.append(node.op.value(tuple(values[i] for i in node.inputs), params))
+        return values
+
+    def map_params(self, change: Callable[[Tensor], Tensor]) -> Graph:
+        """The same graph with every parameter tensor changed, e.g. cast or moved; autograd follows."""
+        nodes = tuple(replace(n, params=tuple(change(p) for p in n.params)) for n in self.nodes)
+        return Graph(nodes, self.output)
+
+    def to(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Graph:
+        """The same graph with parameters in another dtype or on another device."""
+        return self.map_params(lambda p: p.to(device=device, dtype=dtype))
+
+    def prepend(self, steps: Sequence[tuple[Operator, Tensors, str]], input_shape: Shape) -> Graph:
+        """The graph behind a chain of one-input operators, such as a normalisation."""
+        builder = Builder(input_shape)
+        here = builder.input
+        for op, params, name in steps:
+            here = builder.apply(op, (here,), params, name)
+        return _graft(builder, self, here)
+
+    def digest(self) -> str:
+        """SHA-256 over structure and exact parameter values, in hex; names do not count."""
+        h = hashlib.sha256()
+        for node in self.nodes:
+            h.update(f"{node.op!r}|{node.inputs}|{node.shape}|".encode())
+            for p in node.params:
+                h.update(f"{p.dtype}{tuple(p.shape)}".encode())
+                h.update(p.detach().cpu().contiguous().numpy().tobytes())
+        h.update(f"->{self.output}".encode())
+        return h.hexdigest()
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A node under construction: its index and the shape of one sample."""
+
+    index: int
+    shape: Shape
+
+
+class Builder:
+    """Builds a graph node by node; shapes are inferred by running each operator on empty tensors."""
+
+    def __init__(self, input_shape: Shape) -> None:
+        """Start with the input alone."""
+        self._nodes = [Node(Input(), (), (), tuple(input_shape), "input")]
+
+    @property
+    def input(self) -> Ref:
+        """The input node."""
+        return Ref(0, self._nodes[0].shape)
+
+    def apply(self, op: Operator, inputs: Sequence[Ref], params: Tensors = (), name: str = "") -> Ref:
+        """Add a node; raises ``InvalidGraph`` naming it if the shapes do not fit."""
+        shape = _infer(op, [r.shape for r in inputs], params, name or op.name)
+        self._nodes.append(Node(op, tuple(r.index for r in inputs), params, shape, name or op.name))
+        return Ref(len(self._nodes) - 1, shape)
+
+    def build(self, output: Ref) -> Graph:
+        """The graph of everything that ``output`` depends on."""
+        keep = {0}
+        stack = [output.index]
+        while stack:
+            index = stack.pop()
+            if index not in keep or index == 0:
+                keep.add(index)
+                stack.extend(self._nodes[index].inputs)
+        order = sorted(keep)
+        new = {old: i for i, old in enumerate(order)}
+        nodes = tuple(
+            replace(self._nodes[i], inputs=tuple(new[j] for j in self._nodes[i].inputs)) for i in order
+        )
+        return Graph(nodes, new[output.index])
+
+
+def _graft(builder: Builder, graph: Graph, root: Ref) -> Graph:
+    """Copy a graph into a builder, with ``root`` in place of its input."""
+    if root.shape != graph.input_shape:
+        raise InvalidGraph(f"a prefix gives shape {root.shape}, but the graph expects {graph.input_shape}")
+    refs = [root]
+    for node in graph.nodes[1:]:
+        refs.append(builder.apply(node.op, [refs[i] for i in node.inputs], node.params, node.name))
+    return builder.build(refs[graph.output])
+
+
+def _infer(op: Operator, ins: Sequence[Shape], params: Tensors, name: str) -> Shape:
+    """The output shape of one sample, found on the meta device with a batch of two to see the batch axis."""
+    meta = torch.device("meta")
+    xs = tuple(torch.empty(2, *shape, device=meta) for shape in ins)
+    try:
+        y = op.value(xs, tuple(torch.empty_like(p, dtype=torch.float32, device=meta) for p in params))
+    except BoundsError:
+        raise
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        raise InvalidGraph(
+            f"node {name!r} ({op.name}) does not accept inputs of shape {', '.join(map(str, ins))}: {error}"
+        ) from error
+    if y.dim() == 0 or y.shape[0] != 2:
+        raise InvalidGraph(f"node {name!r} ({op.name}) moves or removes the batch axis; keep it as axis 0")
+    return tuple(y.shape[1:])
+
+
+def _check(graph: Graph) -> None:
+    """Well-formedness, checked whenever a graph is made, so after every pass."""
+    if not graph.nodes or not isinstance(graph.nodes[0].op, Input):
+        raise InvalidGraph("a graph begins with its input node")
+    if not 0 <= graph.output < len(graph.nodes):
+        raise InvalidGraph(f"output {graph.output} is not a node of the graph")
+    for index, node in enumerate(graph.nodes):
+        if index > 0 and isinstance(node.op, Input):
+            raise InvalidGraph(f"node {node.name!r} is a second input; one input is supported")
+        if index > 0 and not node.inputs:
+            raise InvalidGraph(f"node {node.name!r} has no inputs; constants belong into params")
+        if any(not 0 <= i < index for i in node.inputs):
+            raise InvalidGraph(f"node {node.name!r} takes an input that does not come before it")
+        for p in node.params:
+            if p.device.type != "meta" and p.is_floating_point() and not p.isfinite().all():
+                raise InvalidGraph(f"node {node.name!r} ({node.op.name}) has weights that are NaN or Inf")
