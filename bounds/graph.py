@@ -65,7 +65,9 @@ class Graph:
     def values(self, x: Tensor) -> list[Tensor]:
         """The value of every node at x; raises ``InvalidInput`` if x has another shape."""
         if tuple(x.shape[1:]) != self.input_shape:
-            raise InvalidInput(f"x has shape {tuple(x.shape)}; the graph expects (batch, *{self.input_shape})")
+            raise InvalidInput(
+                f"x has shape {tuple(x.shape)}; the graph expects (batch, *{self.input_shape})"
+            )
         values = [x]
         for node in self.nodes[1:]:
             params = tuple(p.to(x.dtype) for p in node.params)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bounds.rounding import down, up
+from bounds.rounding import U64, down, gamma, up
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +31,21 @@ class Interval:
         """A radius around ``centre`` that covers the interval; rounded up if ``outward``."""
         radius = torch.maximum(self.upper - centre, centre - self.lower)
         return up(radius) if outward else radius
+
+    def support(self, a: Tensor, sample: Tensor, rounded: bool) -> Tensor:
+        """``max a_r . z`` over the interval of sample ``sample[r]``: a . centre + |a| . radius; (rows,).
+
+        With ``rounded`` (float64 only) the result includes its own rounding error.
+        """
+        centre = self.centre
+        radius = self.radius(centre, rounded)
+        rows, middle, reach = a.flatten(1), centre.flatten(1)[sample], radius.flatten(1)[sample]
+        value = (rows * middle).sum(1) + (rows.abs() * reach).sum(1)
+        if not rounded:
+            return value
+        n = rows.shape[1]
+        scale = (rows.abs() * (middle.abs() + reach)).sum(1)
+        return up(value + up(gamma(n + 6, U64) * scale) + n * 2.0**-900)
 
     def meet(self, other: Interval) -> Interval:
         """The intersection: the better of two bounds of the same value, element by element.

@@ -120,8 +120,10 @@ class Pointwise(Operator):
     pieces; these facts are all that the relaxation needs (see ``bounds.relaxation``).
     """
 
-    # Error of the value in units of the last place, and of the derivative in multiples of u.
-    ulps: ClassVar[int] = 0
+    @property
+    def ulps(self) -> int:
+        """Error of ``function`` in units of the last place, in any dtype."""
+        return 0
 
     @property
     @abstractmethod

@@ -7,6 +7,8 @@ Formulas follow Higham (2002), *Accuracy and Stability of Numerical Algorithms*,
 
 from __future__ import annotations
 
+import functools
+import math
 from enum import Enum
 
 import torch
@@ -69,3 +71,28 @@ def up(x: Tensor) -> Tensor:
 def down(x: Tensor) -> Tensor:
     """The next number below ``x``."""
     return torch.nextafter(x, torch.full_like(x, -torch.inf))
+
+
+@functools.cache
+def check_dot_products(device: str) -> None:
+    """Refuse a machine whose float64 matrix products are not ordinary dot products with gradual underflow.
+
+    The error formulas hold for sums of products in any order; they do not hold for Strassen-like products,
+    reduced-precision modes or flush-to-zero. One product with rows and columns of very different scales
+    shows each of them: entries must be exact to within ``gamma`` of their own sum of magnitudes.
+    """
+    n = 64
+    grid = torch.arange(n * n, dtype=torch.float64).view(n, n)
+    scale = 2.0 ** (torch.arange(n, dtype=torch.float64) - n / 2)
+    a = torch.sin(grid + 1) * scale[:, None]
+    b = torch.cos(3 * grid + 2) * scale.flip(0)[None, :]
+    product = (a.to(device) @ b.to(device)).cpu()
+    rows = [0, 1, n - 2, n - 1]
+    exact = torch.tensor([[math.fsum(p) for p in (a[i] * b.T).tolist()] for i in rows], dtype=torch.float64)
+    allowed = 2 * gamma(n + 4, U64) * (a.abs() @ b.abs())
+    tiny = torch.tensor([2.0**-1070], dtype=torch.float64, device=device)
+    if not bool(((product[rows] - exact).abs() <= allowed[rows]).all()) or not bool((tiny * 0.5 > 0).all()):
+        raise InvalidInput(
+            f"float64 products on {device} are not ordinary IEEE dot products; switch off fast-math, TF32 "
+            "and flush-to-zero modes, or ask for level 'float'"
+        )

@@ -9,17 +9,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from bounds.errors import InvalidInput
 from bounds.interval import Interval
-from bounds.rounding import down, gamma, up
-
-Norm = Literal[1, 2] | float
-_U = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}
+from bounds.rounding import U64, down, gamma, up
 
 
 class InputSet(ABC):
@@ -65,7 +62,7 @@ class InputSet(ABC):
 
     @abstractmethod
     def to(self, dtype: torch.dtype) -> Self:
-        """The same set with its tensors in a wider ``dtype``."""
+        """The same set in another dtype; rounded outward where that is narrower."""
 
     @abstractmethod
     def __getitem__(self, samples: slice | Tensor) -> Self:
@@ -79,20 +76,6 @@ def _check_finite(name: str, x: Tensor) -> None:
         raise InvalidInput(f"{name} holds NaN or Inf; remove those samples or give finite values")
     if x.dim() < 2:
         raise InvalidInput(f"{name} has shape {tuple(x.shape)}; give a batch of points, batch on axis 0")
-
-
-def _box_support(box: Interval, a: Tensor, sample: Tensor, rounded: bool) -> Tensor:
-    """Max of a.z over a box: a . centre + |a| . radius."""
-    centre = box.centre
-    radius = box.radius(centre, rounded)
-    rows, points = a.flatten(1), (centre.flatten(1), radius.flatten(1))
-    value = (rows * points[0][sample]).sum(1) + (rows.abs() * points[1][sample]).sum(1)
-    if not rounded:
-        return value
-    size = points[0].abs() + points[1]
-    scale = (rows.abs() * size[sample]).sum(1)
-    n = rows.shape[1]
-    return up(value + up(gamma(n + 6, _U[a.dtype]) * scale) + n * 2.0**-1000)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +118,7 @@ class Box(InputSet):
         return Interval(self.lower, self.upper)
 
     def support(self, a: Tensor, sample: Tensor, rounded: bool = False) -> Tensor:
-        return _box_support(self.box(), a, sample, rounded)
+        return self.box().support(a, sample, rounded)
 
     def argmax(self, a: Tensor) -> Tensor:
         return torch.where(a > 0, self.upper, torch.where(a < 0, self.lower, self.box().centre))
@@ -148,7 +131,8 @@ class Box(InputSet):
         return ((z >= self.lower.double()) & (z <= self.upper.double())).flatten(1).all(1)
 
     def to(self, dtype: torch.dtype) -> Box:
-        return Box(self.lower.to(dtype), self.upper.to(dtype))
+        box = self.box().outward(dtype)
+        return Box(box.lower, box.upper)
 
     def __getitem__(self, samples: slice | Tensor) -> Box:
         return Box(self.lower[samples], self.upper[samples])
@@ -209,7 +193,7 @@ class Ball(InputSet):
 
     def support(self, a: Tensor, sample: Tensor, rounded: bool = False) -> Tensor:
         """The smaller of two upper bounds: over the ball (dual norm) and over the clipped box."""
-        over_box = _box_support(self._box, a, sample, rounded)
+        over_box = self._box.support(a, sample, rounded)
         if self.is_box:
             return over_box
         rows, centre = a.flatten(1), self.center.flatten(1)[sample]
@@ -218,7 +202,7 @@ class Ball(InputSet):
         if rounded:
             n = rows.shape[1]
             scale = (rows.abs() * centre.abs()).sum(1) + self.eps * dual
-            over_ball = up(over_ball + up(gamma(n + 6, _U[a.dtype]) * scale) + n * 2.0**-500)
+            over_ball = up(over_ball + up(gamma(n + 6, U64) * scale) + n * 2.0**-500)
         return torch.minimum(over_box, over_ball)
 
     def argmax(self, a: Tensor) -> Tensor:
@@ -303,4 +287,6 @@ def _project_l1(delta: Tensor, eps: float) -> Tensor:
     excess = (ordered.cumsum(1) - eps) / count
     last = (ordered > excess).sum(1, keepdim=True).clamp(min=1) - 1
     threshold = excess.gather(1, last).clamp(min=0)
-    return torch.where(size.sum(1, keepdim=True) <= eps, delta, delta.sign() * (size - threshold).clamp(min=0))
+    return torch.where(
+        size.sum(1, keepdim=True) <= eps, delta, delta.sign() * (size - threshold).clamp(min=0)
+    )

@@ -52,6 +52,15 @@ class Spec:
         """The same specification with float coefficients in ``dtype``."""
         return Spec(self.matrix.to(dtype), self.offset.to(dtype), self.clause)
 
+    def on(self, device: torch.device) -> Spec:
+        """The same specification on another device."""
+        clause = None if self.clause is None else self.clause.to(device)
+        return Spec(self.matrix.to(device), self.offset.to(device), clause)
+
+    def negated(self) -> Spec:
+        """Rows with the opposite sign, each a clause of its own: their lower bounds are upper bounds here."""
+        return Spec(-self.matrix, -self.offset)
+
     def __getitem__(self, samples: slice | Tensor) -> Spec:
         """The specification of some samples; one shared by all stays as it is."""
         if self.matrix.shape[0] == 1:

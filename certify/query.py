@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from certify.model import Model
 from torch import Tensor
 
 import bounds
 from certify.errors import UsageError
-from certify.model import Model
 from certify.threat import Threat
 
 

@@ -28,6 +28,7 @@ class Call:
     Graph values are ``Ref``, constants are tensors, everything else is a plain Python value.
     operator and where: for messages, e.g. "Conv" and "node '/conv1/Conv' of net.onnx".
     out: full output shape with a batch of one, where the front end knows it.
+    dtype: the model's, which Python numbers in it are rounded to, as its execution does.
     """
 
     builder: Builder
@@ -36,6 +37,7 @@ class Call:
     args: Mapping[str, object]
     out: Shape | None = None
     name: str = ""
+    dtype: torch.dtype = torch.float32
 
     def ref(self, key: str) -> Ref:
         """The argument as a graph value; a constant in its place is refused."""

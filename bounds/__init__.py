@@ -1,0 +1,32 @@
+"""The verification engine: bounds of neural networks over input regions. See the README for a tour."""
+
+from bounds import errors
+from bounds.bound import METHODS, Bounds, bound
+from bounds.errors import BoundsError, InvalidFile, InvalidGraph, InvalidInput, Unsupported
+from bounds.graph import Builder, Graph
+from bounds.rounding import FLOAT, ROUNDED, Arithmetic, Level
+from bounds.sets import Ball, Box, InputSet
+from bounds.spec import Spec, margins
+
+__all__ = [
+    "FLOAT",
+    "METHODS",
+    "ROUNDED",
+    "Arithmetic",
+    "Ball",
+    "Bounds",
+    "BoundsError",
+    "Box",
+    "Builder",
+    "Graph",
+    "InputSet",
+    "InvalidFile",
+    "InvalidGraph",
+    "InvalidInput",
+    "Level",
+    "Spec",
+    "Unsupported",
+    "bound",
+    "errors",
+    "margins",
+]

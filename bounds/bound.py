@@ -1,0 +1,147 @@
+"""``bounds.bound``: the one call that turns a graph, a region and a question into numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from bounds.errors import InvalidInput
+from bounds.graph import Graph
+from bounds.propagate.crown import Problem, forward_facts, spec_lower_bounds
+from bounds.rounding import Arithmetic, Level, check_dot_products
+from bounds.sets import InputSet
+from bounds.spec import Spec
+
+
+@dataclass(frozen=True)
+class _Method:
+    """Which neurons get rows of their own, and whether the result does."""
+
+    tighten: bool
+    backward: bool
+
+
+METHODS: Mapping[str, _Method] = {
+    "ibp": _Method(tighten=False, backward=False),
+    "crown-ibp": _Method(tighten=False, backward=True),
+    "crown": _Method(tighten=True, backward=True),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """Lower and upper bounds, (batch, rows) with a specification, else (batch, *output_shape).
+
+    level: what they claim (see ``bounds.Level``). An element that could not be bounded is infinite.
+    """
+
+    lower: Tensor
+    upper: Tensor
+    level: Level
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """FLOAT or ROUNDED."""
+        return self.level.arithmetic
+
+
+def bound(
+    graph: Graph,
+    region: InputSet,
+    spec: Spec | None = None,
+    method: str = "crown",
+    dtype: torch.dtype | None = None,
+    level: Level | str | None = None,
+    memory: int = 2**28,
+) -> Bounds:
+    """Bounds of the outputs, or of the rows of ``spec``, over every input in ``region``.
+
+    method: ``"ibp"`` (interval bound propagation; Gowal et al. 2018), ``"crown-ibp"`` (Zhang et al. 2020),
+        ``"crown"`` (Zhang et al. 2018; DeepPoly, Singh et al. 2019).
+    dtype: float32 or float64 to compute in; by default that of the region.
+    level: ``"float"`` (not a proof), ``"real"`` or ``"deployed"``. By default float64 gives ``real``, with
+        every rounding error accounted for, and float32 gives ``float``. ``real`` and ``deployed`` compute
+        in float64.
+    memory: bytes that the rows of one chunk may take.
+
+    Each sample's bounds depend on that sample alone. Gradients flow into live parameters where autograd is
+    enabled and the level is ``float``; call it under ``torch.no_grad()`` where they are not wanted.
+    Raises ``InvalidInput`` for shapes that do not fit together and unknown methods, ``Unsupported`` for
+    operators without the analysis.
+    """
+    if method not in METHODS:
+        raise InvalidInput(f"method {method!r} is not known; use one of {', '.join(METHODS)}")
+    level, dtype = _resolve(region, dtype, level)
+    _check_shapes(graph, region, spec)
+    if level is Level.FLOAT:
+        return _bound(graph, region, spec, METHODS[method], dtype, level, memory)
+    check_dot_products(region.box().lower.device.type)
+    with torch.no_grad():
+        return _bound(graph, region, spec, METHODS[method], dtype, level, memory)
+
+
+def _bound(
+    graph: Graph,
+    region: InputSet,
+    spec: Spec | None,
+    method: _Method,
+    dtype: torch.dtype,
+    level: Level,
+    memory: int,
+) -> Bounds:
+    region = region.to(dtype)
+    problem = Problem(graph.to(dtype, region.box().lower.device), region, level, memory)
+    facts = forward_facts(problem, method.tighten)
+    rows = _identity(graph, dtype) if spec is None else spec.to(dtype)
+    rows = rows.on(region.box().lower.device)
+    lower = spec_lower_bounds(problem, facts, rows, method.backward)
+    upper = -spec_lower_bounds(problem, facts, rows.negated(), method.backward)
+    if spec is None:
+        shape = (len(region), *graph.output_shape)
+        return Bounds(lower.view(shape), upper.view(shape), level)
+    return Bounds(lower, upper, level)
+
+
+def _identity(graph: Graph, dtype: torch.dtype) -> Spec:
+    n = prod(graph.output_shape)
+    return Spec(torch.eye(n, dtype=dtype)[None], torch.zeros(1, n, dtype=dtype))
+
+
+def _resolve(
+    region: InputSet, dtype: torch.dtype | None, level: Level | str | None
+) -> tuple[Level, torch.dtype]:
+    """Which claim in which dtype; the two must go together."""
+    try:
+        level = None if level is None else Level(level)
+    except ValueError:
+        names = ", ".join(repr(each.value) for each in Level)
+        raise InvalidInput(f"level {level!r} is not known; use one of {names}") from None
+    if dtype is None:
+        proof = level in (Level.REAL, Level.DEPLOYED)
+        dtype = torch.float64 if proof else region.box().lower.dtype
+    if dtype not in (torch.float32, torch.float64):
+        raise InvalidInput(f"bounds are computed in float32 or float64, not {dtype}")
+    if level is None:
+        level = Level.REAL if dtype is torch.float64 else Level.FLOAT
+    if level is not Level.FLOAT and dtype is not torch.float64:
+        raise InvalidInput(f"level {level.value!r} is computed in float64; leave dtype out or use float64")
+    return level, dtype
+
+
+def _check_shapes(graph: Graph, region: InputSet, spec: Spec | None) -> None:
+    if region.shape != graph.input_shape:
+        raise InvalidInput(f"the region has shape {region.shape}; the graph expects {graph.input_shape}")
+    if spec is None:
+        return
+    if spec.num_outputs != prod(graph.output_shape):
+        raise InvalidInput(
+            f"the specification speaks of {spec.num_outputs} outputs; the graph has {prod(graph.output_shape)}"
+        )
+    if spec.matrix.shape[0] not in (1, len(region)):
+        raise InvalidInput(
+            f"the specification is for {spec.matrix.shape[0]} samples; the region has {len(region)}"
+        )

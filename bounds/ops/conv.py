@@ -1,0 +1,156 @@
+"""Convolutions in one and two dimensions with stride, padding, dilation and groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bounds.graph import Ref
+from bounds.kinds import Affine, Tensors
+from bounds.linear import Patch, Shape, Unit
+from bounds.ops.registry import Call, Value, from_onnx, from_torch
+from bounds.ops.shape import Pad
+
+_FORWARD: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d}
+_TRANSPOSED: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d}
+
+
+@dataclass(frozen=True)
+class Conv(Affine):
+    """Cross-correlation; params: W (out, in / groups, *kernel) and optionally b (out,).
+
+    stride, padding, dilation: one number per spatial axis; padding is with zeros, on both sides.
+    """
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+
+    def linear(self, xs: Tensors, weights: Tensors) -> Tensor:
+        return self._conv(xs[0], weights[0], None)
+
+    def value(self, xs: Tensors, params: Tensors) -> Tensor:
+        return self._conv(xs[0], params[0], params[1] if len(params) > 1 else None)
+
+    def _conv(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        forward = _FORWARD[len(self.stride)]
+        return forward(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def weights(self, params: Tensors) -> Tensors:
+        return params[:1]
+
+    def offset(self, params: Tensors) -> Tensor | None:
+        return params[1].view(-1, *[1] * len(self.stride)) if len(params) > 1 else None
+
+    def terms(self, ins: Sequence[Shape], out: Shape, params: Tensors) -> int:
+        weight = params[0]
+        return weight[0].numel() + out[0] * prod(weight.shape[2:]) + prod(out) + 4
+
+    def fan_in(self, ins: Sequence[Shape], out: Shape, params: Tensors) -> int:
+        return params[0][0].numel() + 1
+
+    def adjoint(self, rows: Tensor, weights: Tensors, ins: Sequence[Shape]) -> Tensors:
+        kernel = weights[0].shape[2:]
+        leftover = tuple(
+            (size + 2 * p - d * (k - 1) - 1) % s
+            for size, p, d, k, s in zip(
+                ins[0][1:], self.padding, self.dilation, kernel, self.stride, strict=True
+            )
+        )
+        transposed = _TRANSPOSED[len(self.stride)]
+        return (
+            transposed(
+                rows, weights[0], None, self.stride, self.padding, leftover, self.groups, self.dilation
+            ),
+        )
+
+    def adjoint_unit(
+        self, unit: Unit, weights: Tensors, ins: Sequence[Shape], out: Shape
+    ) -> tuple[Unit | Patch | Tensor, ...] | None:
+        """The kernel of the neuron's channel, placed where the neuron looks."""
+        if len(self.stride) != 2:
+            return None
+        channel, y, x = unit.position()
+        window = self._spread(weights[0], ins[0][0])[channel] * unit.sign[:, None, None, None]
+        top, left = y * self.stride[0] - self.padding[0], x * self.stride[1] - self.padding[1]
+        return (Patch(window, top, left, ins[0]).masked(),)
+
+    def _spread(self, weight: Tensor, channels: int) -> Tensor:
+        """The kernel with zeros for dilation and for the channels of other groups."""
+        out, inner, height, width = weight.shape
+        dy, dx = self.dilation
+        full = weight.new_zeros(out, channels, dy * (height - 1) + 1, dx * (width - 1) + 1)
+        first = torch.arange(out, device=weight.device) // (out // self.groups) * inner
+        index = first[:, None] + torch.arange(inner, device=weight.device)
+        full[torch.arange(out, device=weight.device)[:, None], index, ::dy, ::dx] = weight
+        return full
+
+    def adjoint_patch(
+        self, patch: Patch, weights: Tensors, ins: Sequence[Shape], out: Shape
+    ) -> tuple[Patch, ...] | None:
+        data = F.conv_transpose2d(patch.data, weights[0], None, self.stride, 0, 0, self.groups, self.dilation)
+        top = patch.top * self.stride[0] - self.padding[0]
+        left = patch.left * self.stride[1] - self.padding[1]
+        return (Patch(data, top, left, ins[0]).masked(),)
+
+
+def _per_axis(values: tuple[int, ...], axes: int) -> tuple[int, ...]:
+    return values * axes if len(values) == 1 else values
+
+
+@from_torch("aten::conv1d", "aten::conv2d")
+def _conv(call: Call) -> Value:
+    weight, bias = call.constant("weight"), call.optional("bias")
+    axes = weight.dim() - 2
+    if isinstance(call.get("padding"), str):
+        raise call.unsupported(f"padding {call.get('padding')!r}", "give the padding as numbers")
+    op = Conv(
+        _per_axis(call.integers("stride", (1,)), axes),
+        _per_axis(call.integers("padding", (0,)), axes),
+        _per_axis(call.integers("dilation", (1,)), axes),
+        call.integer("groups", 1),
+    )
+    return call.apply(op, call.ref("input"), params=(weight,) if bias is None else (weight, bias))
+
+
+@from_onnx("Conv")
+def _onnx_conv(call: Call) -> Value:
+    x, weight, bias = call.ref("0"), call.constant("1"), call.optional("2")
+    axes = weight.dim() - 2
+    if axes not in _FORWARD:
+        raise call.unsupported(f"a convolution over {axes} axes")
+    stride = call.integers("strides", (1,) * axes)
+    dilation = call.integers("dilations", (1,) * axes)
+    before, after = _onnx_padding(call, x, weight, stride, dilation)
+    if before != after:
+        x = call.apply(Pad(before, after), x)
+        before = (0,) * axes
+    op = Conv(stride, before, dilation, call.integer("group", 1))
+    return call.apply(op, x, params=(weight,) if bias is None else (weight, bias))
+
+
+def _onnx_padding(
+    call: Call, x: Ref, weight: Tensor, stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Padding before and after each spatial axis, with ``auto_pad`` worked out."""
+    axes = len(stride)
+    auto = call.get("auto_pad", "NOTSET")
+    if auto == "NOTSET":
+        pads = call.integers("pads", (0,) * (2 * axes))
+        return pads[:axes], pads[axes:]
+    if auto == "VALID":
+        return (0,) * axes, (0,) * axes
+    if auto not in ("SAME_UPPER", "SAME_LOWER"):
+        raise call.unsupported(f"auto_pad {auto!r}")
+    needed = [
+        max((-(-size // s) - 1) * s + d * (k - 1) + 1 - size, 0)
+        for size, s, d, k in zip(x.shape[1:], stride, dilation, weight.shape[2:], strict=True)
+    ]
+    small, large = tuple(n // 2 for n in needed), tuple(n - n // 2 for n in needed)
+    return (small, large) if auto == "SAME_UPPER" else (large, small)

@@ -1,0 +1,144 @@
+"""Bounds by linear relaxation: IBP, CROWN-IBP and CROWN.
+
+CROWN (Zhang et al. 2018; DeepPoly, Singh et al. 2019) propagates rows backward through two lines per
+nonlinear neuron. The lines need bounds of what enters each neuron. Interval analysis gives a first set;
+``crown`` tightens those neurons that it leaves undecided, each sample its own, by rows of their own.
+Every bound keeps the better of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from bounds.graph import Graph
+from bounds.interval import Interval
+from bounds.kinds import Pointwise
+from bounds.linear import Unit
+from bounds.propagate.facts import Facts, node_facts
+from bounds.propagate.rows import Forms, Layout, dense_width, lower_bounds
+from bounds.rounding import Level, down
+from bounds.sets import InputSet
+from bounds.spec import Spec
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A graph over a region, both in the dtype to compute in; the level to claim; bytes for one chunk."""
+
+    graph: Graph
+    region: InputSet
+    level: Level
+    memory: int
+
+    @property
+    def rounded(self) -> bool:
+        """Whether rounding is accounted for."""
+        return self.level is not Level.FLOAT
+
+    def forms(self, layout: Layout, constant: Tensor) -> Forms:
+        """Rows that have not moved yet."""
+        slack = torch.full_like(constant, 2.0**-900) if self.rounded else None
+        return Forms(layout, constant, slack)
+
+    def rows_at_once(self, start: int) -> int:
+        """How many rows from ``start`` fit into the memory budget; a step holds about six copies."""
+        width = dense_width(self.graph, start) * self.region.box().lower.element_size()
+        return max(1, self.memory // (6 * width))
+
+
+def forward_facts(problem: Problem, tighten: bool) -> list[Facts]:
+    """Facts of every node, in order; with ``tighten`` undecided neurons get rows of their own."""
+    graph, region = problem.graph, problem.region
+    facts = [Facts(region.box(), tight=True, box=region.is_box)]
+    for index, node in enumerate(graph.nodes[1:], start=1):
+        here = node_facts(graph, node, tuple(facts[i] for i in node.inputs), problem.level)
+        facts.append(here)
+        if tighten and not here.tight:
+            undecided = _undecided(graph, index, here.interval)
+            if undecided is not None and bool(undecided.any()):
+                facts[index] = replace(here, interval=_tightened(problem, facts, index, undecided))
+    return facts
+
+
+def spec_lower_bounds(problem: Problem, facts: list[Facts], spec: Spec, backward: bool) -> Tensor:
+    """Lower bounds of the rows of ``spec`` (batch, rows): by the output's interval, and by backward rows."""
+    output, batch = problem.graph.output, len(problem.region)
+    matrix = spec.matrix.expand(batch, -1, -1)
+    offset = spec.offset.expand(batch, -1)
+    per_sample = matrix.shape[1]
+    size = max(1, problem.rows_at_once(output) // per_sample)
+    parts = []
+    for samples in torch.arange(batch, device=matrix.device).split(size):
+        layout = Layout(samples, per_sample)
+        rows = matrix[samples].reshape(-1, *problem.graph.output_shape)
+        constant = offset[samples].flatten()
+        box = facts[output].interval.support(-rows, layout.rows, problem.rounded)
+        lower = constant - box
+        lower = down(lower) if problem.rounded else lower
+        lower = torch.where(lower.isnan(), -torch.inf, lower)
+        if backward:
+            forms = problem.forms(layout, constant)
+            linear = lower_bounds(problem.graph, facts, problem.region, output, rows, forms)
+            lower = torch.maximum(lower, linear)
+        parts.append(lower.view(len(samples), per_sample))
+    return torch.cat(parts)
+
+
+def _undecided(graph: Graph, index: int, x: Interval) -> Tensor | None:
+    """Which of a node's elements enter a nonlinear neuron that a tighter interval would help."""
+    masks = [
+        op.undecided(x)
+        for op in (graph.nodes[user].op for user in graph.users[index])
+        if isinstance(op, Pointwise)
+    ]
+    return torch.stack(masks).any(0) if masks else None
+
+
+def _tightened(problem: Problem, facts: list[Facts], index: int, wanted: Tensor) -> Interval:
+    """The node's interval, intersected with CROWN bounds of the wanted elements."""
+    shape = problem.graph.nodes[index].shape
+    lower, upper = (b.flatten(1).clone() for b in (facts[index].interval.lower, facts[index].interval.upper))
+    for samples, elements, valid in _chunks(wanted.flatten(1), problem.rows_at_once(index) // 2):
+        layout = Layout(samples, 2 * elements.shape[1])
+        sign = torch.ones_like(elements, dtype=lower.dtype)
+        unit = Unit(
+            torch.cat([elements, elements], dim=1).flatten(), torch.cat([sign, -sign], dim=1).flatten(), shape
+        )
+        forms = problem.forms(layout, torch.zeros_like(unit.sign))
+        found = lower_bounds(problem.graph, facts, problem.region, index, unit, forms)
+        low, high = found.view(len(samples), 2, -1).unbind(1)
+        rows = samples[:, None].expand_as(elements)[valid]
+        columns = elements[valid]
+        lower[rows, columns] = torch.maximum(lower[rows, columns], low[valid])
+        upper[rows, columns] = torch.minimum(upper[rows, columns], -high[valid])
+    ordered = Interval(torch.minimum(lower, upper), torch.maximum(lower, upper))
+    return Interval(*(b.view(-1, *shape) for b in (ordered.lower, ordered.upper)))
+
+
+def _chunks(wanted: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Cut the wanted elements of a (batch, elements) mask into rectangles of at most ``rows`` entries.
+
+    Yields samples (s,), elements (s, k) and which of them are real (s, k); samples with similar counts go
+    together, so that little of a rectangle is padding.
+    """
+    rows = max(1, rows)
+    counts = wanted.sum(1)
+    order = counts.argsort(descending=True)
+    sizes = counts[order].tolist()
+    columns = wanted.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+    begin = 0
+    while begin < len(sizes) and sizes[begin] > 0:
+        width = sizes[begin]
+        end = begin + 1
+        while end < len(sizes) and sizes[end] > 0.75 * width and (end + 1 - begin) * width <= rows:
+            end += 1
+        samples = order[begin:end]
+        step = max(1, rows // (end - begin))
+        for first in range(0, width, step):
+            elements = columns[samples, first : min(width, first + step)]
+            yield samples, elements, wanted[samples].gather(1, elements)
+        begin = end

@@ -1,0 +1,178 @@
+"""Backward propagation of rows: from a linear form over one node to one over the input.
+
+Every form says ``row . node(x) + constant``; each step replaces the node by its inputs and keeps a lower
+bound. All rows of a batch of samples travel together, ``per_sample`` rows for each, so that everything a
+sample knows (lines, cushions) meets its rows by broadcasting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from bounds.errors import Unsupported
+from bounds.graph import Graph, Node
+from bounds.kinds import Affine, Pointwise
+from bounds.linear import Coefficients, Patch, Shape, Unit, dense, total
+from bounds.propagate.facts import Facts
+from bounds.relaxation import Lines
+from bounds.rounding import U64, down, gamma
+from bounds.sets import InputSet
+
+_INFLATE = 1.0 + 2.0**-20  # covers the rounding of the sums that make up the slack
+_FULL = 0.6  # share of the image from which on a window is no longer worth its bookkeeping
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Which sample each row belongs to: ``per_sample`` consecutive rows for each of ``samples``."""
+
+    samples: Tensor
+    per_sample: int
+
+    @property
+    def rows(self) -> Tensor:
+        """The sample of each row."""
+        return self.samples.repeat_interleave(self.per_sample)
+
+    def grouped(self, rows: Tensor) -> Tensor:
+        """(rows, *shape) as (samples, per_sample, elements)."""
+        return rows.reshape(len(self.samples), self.per_sample, -1)
+
+    def of(self, x: Tensor) -> Tensor:
+        """A per-sample tensor (batch, *shape), or one for all (1, *shape), as (samples, 1, elements)."""
+        return (x if len(x) == 1 else x[self.samples]).flatten(1)[:, None]
+
+    def index(self, x: Tensor) -> Tensor:
+        """For each row, where in the batch axis of ``x`` its sample stands."""
+        return torch.zeros_like(self.rows) if len(x) == 1 else self.rows
+
+    def dot(self, a: Coefficients, x: Tensor, absolute: bool = False) -> Tensor:
+        """``a_r . x_sample`` or ``|a_r| . x_sample`` for every row; x: (batch, *shape); returns (rows,)."""
+        if isinstance(a, Unit):
+            sign = a.sign.abs() if absolute else a.sign
+            return x.flatten(1)[self.index(x), a.index] * sign
+        if isinstance(a, Patch):
+            data = a.data.abs() if absolute else a.data
+            return (data * a.gather(x, self.index(x))).flatten(1).sum(1)
+        rows = self.grouped(a.abs() if absolute else a)
+        return torch.matmul(rows, self.of(x).mT).flatten()
+
+
+@dataclass(frozen=True, eq=False)
+class Forms:
+    """Rows on their way to the input: a constant each, and a slack that rounding may have cost so far."""
+
+    layout: Layout
+    constant: Tensor
+    slack: Tensor | None
+
+    def plus(self, term: Tensor) -> Forms:
+        """With a term added to the constants, rounded down where rounding is accounted for."""
+        constant = self.constant + term
+        return Forms(self.layout, constant if self.slack is None else down(constant), self.slack)
+
+    def minus(self, cost: Tensor) -> Forms:
+        """With the rounding cost of one step added to the slack."""
+        if self.slack is None:
+            return self
+        return Forms(self.layout, self.constant, (self.slack + cost) * (1 + 2.0**-50))
+
+
+def lower_bounds(
+    graph: Graph, facts: list[Facts], region: InputSet, start: int, a: Coefficients, forms: Forms
+) -> Tensor:
+    """Lower bounds over the region of ``a . node(start) + constant``; (rows,)."""
+    pending: dict[int, Coefficients] = {start: a}
+    for index in range(start, 0, -1):
+        if index not in pending:
+            continue
+        node, here = graph.nodes[index], pending.pop(index)
+        pulled: tuple[Coefficients, ...]
+        if isinstance(node.op, Pointwise):
+            pulled, forms = _through_pointwise(facts[index], here, forms)
+        elif isinstance(node.op, Affine):
+            shapes = [graph.nodes[i].shape for i in node.inputs]
+            pulled, forms = _through_affine(node.op, node, shapes, facts[index], here, forms)
+        else:
+            raise Unsupported(f"operator {node.op.name} of node {node.name!r} has no backward rule")
+        for source, part in zip(node.inputs, pulled, strict=True):
+            if source in pending:
+                part = total(pending[source], part)
+                if forms.slack is not None:
+                    cost = forms.layout.dot(part, facts[source].interval.magnitude, absolute=True)
+                    forms = forms.minus(gamma(4, U64) * cost)
+            pending[source] = _settle(part)
+    return _concretise(region, dense(pending[0]), forms)
+
+
+def _concretise(region: InputSet, a: Tensor, forms: Forms) -> Tensor:
+    """The smallest value of the forms over the region; minus infinity where anything is not a number."""
+    rounded = forms.slack is not None
+    support = region.support(-a, forms.layout.rows, rounded)
+    lower = forms.constant - support
+    if forms.slack is not None:
+        lower = down(down(lower) - forms.slack * _INFLATE)
+    return torch.where(lower.isnan(), -torch.inf, lower)
+
+
+def _settle(a: Coefficients) -> Coefficients:
+    return a.dense() if isinstance(a, Patch) and a.covers >= _FULL else a
+
+
+def _through_affine(
+    op: Affine, node: Node, shapes: Sequence[Shape], facts: Facts, a: Coefficients, forms: Forms
+) -> tuple[tuple[Coefficients, ...], Forms]:
+    """``a . (W x + b)`` as ``(W^T a) . x + a . b``."""
+    offset = op.offset(node.params)
+    if offset is not None:
+        forms = forms.plus(forms.layout.dot(a, offset.expand(1, *node.shape)))
+    if facts.cushion is not None:
+        forms = forms.minus(forms.layout.dot(a, facts.cushion, absolute=True))
+    weights = op.weights(node.params)
+    pulled: tuple[Coefficients, ...] | None = None
+    if isinstance(a, Unit):
+        pulled = op.adjoint_unit(a, weights, shapes, node.shape)
+        if pulled is None and len(node.shape) == 3:
+            a = a.patch()
+    if isinstance(a, Patch):
+        pulled = op.adjoint_patch(a, weights, shapes, node.shape)
+    return pulled if pulled is not None else op.adjoint(dense(a), weights, shapes), forms
+
+
+def _through_pointwise(facts: Facts, a: Coefficients, forms: Forms) -> tuple[tuple[Coefficients], Forms]:
+    """``a . f(z)`` from below: the lower line where a > 0, the upper line where a < 0."""
+    if facts.lines is None:
+        raise Unsupported("a pointwise function without lines")
+    if facts.cushion is not None:
+        forms = forms.minus(forms.layout.dot(a, facts.cushion, absolute=True))
+    if isinstance(a, Patch):
+        return _patch_lines(facts.lines, a, forms)
+    layout, around = forms.layout, facts.lines
+    whole = dense(a)
+    rows = layout.grouped(whole)
+    positive, negative = rows.clamp(min=0), rows.clamp(max=0)
+    term = torch.matmul(positive, layout.of(around.lower_intercept).mT)
+    term = term + torch.matmul(negative, layout.of(around.upper_intercept).mT)
+    slopes = positive * layout.of(around.lower_slope) + negative * layout.of(around.upper_slope)
+    return (slopes.view_as(whole),), forms.plus(term.flatten())
+
+
+def _patch_lines(around: Lines, a: Patch, forms: Forms) -> tuple[tuple[Coefficients], Forms]:
+    stacked = (around.lower_slope, around.lower_intercept, around.upper_slope, around.upper_intercept)
+    joined = torch.cat(stacked, dim=1)
+    windows = a.gather(joined, forms.layout.index(joined))
+    lower_slope, lower_intercept, upper_slope, upper_intercept = windows.chunk(4, dim=1)
+    positive, negative = a.data.clamp(min=0), a.data.clamp(max=0)
+    term = (positive * lower_intercept + negative * upper_intercept).flatten(1).sum(1)
+    data = positive * lower_slope + negative * upper_slope
+    return (Patch(data, a.top, a.left, a.shape),), forms.plus(term)
+
+
+def dense_width(graph: Graph, start: int) -> int:
+    """The most elements that one dense row can have on its way from ``start``."""
+    return max(prod(node.shape) for node in graph.nodes[: start + 1])
