@@ -32,19 +32,22 @@ class Interval:
         radius = torch.maximum(self.upper - centre, centre - self.lower)
         return up(radius) if outward else radius
 
-    def support(self, a: Tensor, sample: Tensor, rounded: bool) -> Tensor:
-        """``max a_r . z`` over the interval of sample ``sample[r]``: a . centre + |a| . radius; (rows,).
+    def support(self, a: Tensor, samples: Tensor, rounded: bool) -> Tensor:
+        """``max a . z`` over the interval: a . centre + |a| . radius.
 
+        a: (samples, rows, *shape) for the intervals of ``samples`` (samples,); returns (samples, rows).
         With ``rounded`` (float64 only) the result includes its own rounding error.
         """
         centre = self.centre
         radius = self.radius(centre, rounded)
-        rows, middle, reach = a.flatten(1), centre.flatten(1)[sample], radius.flatten(1)[sample]
-        value = (rows * middle).sum(1) + (rows.abs() * reach).sum(1)
+        middle, reach = (v.flatten(1)[samples][:, :, None] for v in (centre, radius))
+        rows = a.flatten(2)
+        size = rows.abs()
+        value = (rows @ middle + size @ reach).squeeze(2)
         if not rounded:
             return value
-        n = rows.shape[1]
-        scale = (rows.abs() * (middle.abs() + reach)).sum(1)
+        n = rows.shape[2]
+        scale = (size @ (middle.abs() + reach)).squeeze(2)
         return up(value + up(gamma(n + 6, U64) * scale) + n * 2.0**-900)
 
     def meet(self, other: Interval) -> Interval:

@@ -41,11 +41,11 @@ class InputSet(ABC):
         """The smallest box around the set; rounded outward, so that it never misses a point."""
 
     @abstractmethod
-    def support(self, a: Tensor, sample: Tensor, rounded: bool = False) -> Tensor:
-        """An upper bound of ``max a_r . z`` over the set of sample ``sample[r]``, for each row r.
+    def support(self, a: Tensor, samples: Tensor, rounded: bool = False) -> Tensor:
+        """An upper bound of ``max a . z`` over the sets of some samples.
 
-        a: (rows, *shape); sample: (rows,) integers; returns (rows,). With ``rounded`` the result includes
-        the rounding error of its own computation.
+        a: (samples, rows, *shape) for the sets of ``samples`` (samples,); returns (samples, rows). With
+        ``rounded`` (float64 only) the result includes the rounding error of its own computation.
         """
 
     @abstractmethod
@@ -117,8 +117,8 @@ class Box(InputSet):
     def box(self) -> Interval:
         return Interval(self.lower, self.upper)
 
-    def support(self, a: Tensor, sample: Tensor, rounded: bool = False) -> Tensor:
-        return self.box().support(a, sample, rounded)
+    def support(self, a: Tensor, samples: Tensor, rounded: bool = False) -> Tensor:
+        return self.box().support(a, samples, rounded)
 
     def argmax(self, a: Tensor) -> Tensor:
         return torch.where(a > 0, self.upper, torch.where(a < 0, self.lower, self.box().centre))
@@ -191,17 +191,17 @@ class Ball(InputSet):
     def box(self) -> Interval:
         return self._box
 
-    def support(self, a: Tensor, sample: Tensor, rounded: bool = False) -> Tensor:
+    def support(self, a: Tensor, samples: Tensor, rounded: bool = False) -> Tensor:
         """The smaller of two upper bounds: over the ball (dual norm) and over the clipped box."""
-        over_box = self._box.support(a, sample, rounded)
+        over_box = self._box.support(a, samples, rounded)
         if self.is_box:
             return over_box
-        rows, centre = a.flatten(1), self.center.flatten(1)[sample]
-        dual = rows.abs().amax(1) if self.norm == 1 else rows.norm(dim=1)
-        over_ball = (rows * centre).sum(1) + self.eps * dual
+        rows, centre = a.flatten(2), self.center.flatten(1)[samples][:, :, None]
+        dual = rows.abs().amax(2) if self.norm == 1 else rows.norm(dim=2)
+        over_ball = (rows @ centre).squeeze(2) + self.eps * dual
         if rounded:
-            n = rows.shape[1]
-            scale = (rows.abs() * centre.abs()).sum(1) + self.eps * dual
+            n = rows.shape[2]
+            scale = (rows.abs() @ centre.abs()).squeeze(2) + self.eps * dual
             over_ball = up(over_ball + up(gamma(n + 6, U64) * scale) + n * 2.0**-500)
         return torch.minimum(over_box, over_ball)
 

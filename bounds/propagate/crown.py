@@ -16,11 +16,11 @@ from torch import Tensor
 
 from bounds.graph import Graph
 from bounds.interval import Interval
-from bounds.kinds import Pointwise
+from bounds.kinds import Affine, Operator, Pointwise
 from bounds.linear import Unit
 from bounds.propagate.facts import Facts, node_facts
 from bounds.propagate.rows import Forms, Layout, dense_width, lower_bounds
-from bounds.rounding import Level, down
+from bounds.rounding import Level
 from bounds.sets import InputSet
 from bounds.spec import Spec
 
@@ -65,26 +65,25 @@ def forward_facts(problem: Problem, tighten: bool) -> list[Facts]:
 
 
 def spec_lower_bounds(problem: Problem, facts: list[Facts], spec: Spec, backward: bool) -> Tensor:
-    """Lower bounds of the rows of ``spec`` (batch, rows): by the output's interval, and by backward rows."""
-    output, batch = problem.graph.output, len(problem.region)
-    matrix = spec.matrix.expand(batch, -1, -1)
-    offset = spec.offset.expand(batch, -1)
+    """Lower bounds of the rows of ``spec`` (batch, rows).
+
+    Always by interval analysis with the specification folded into the last affine layers; with ``backward``
+    also by rows that travel all the way to the input, keeping the better.
+    """
+    graph, batch = problem.graph, len(problem.region)
+    matrix, offset = spec.matrix.expand(batch, -1, -1), spec.offset.expand(batch, -1)
     per_sample = matrix.shape[1]
-    size = max(1, problem.rows_at_once(output) // per_sample)
+    size = max(1, problem.rows_at_once(graph.output) // per_sample)
+    routes: list[tuple[type[Operator], ...]] = [(Affine,), (Affine, Pointwise)][: 1 + backward]
     parts = []
-    for samples in torch.arange(batch, device=matrix.device).split(size):
-        layout = Layout(samples, per_sample)
-        rows = matrix[samples].reshape(-1, *problem.graph.output_shape)
-        constant = offset[samples].flatten()
-        box = facts[output].interval.support(-rows, layout.rows, problem.rounded)
-        lower = constant - box
-        lower = down(lower) if problem.rounded else lower
-        lower = torch.where(lower.isnan(), -torch.inf, lower)
-        if backward:
-            forms = problem.forms(layout, constant)
-            linear = lower_bounds(problem.graph, facts, problem.region, output, rows, forms)
-            lower = torch.maximum(lower, linear)
-        parts.append(lower.view(len(samples), per_sample))
+    for first in range(0, batch, size):
+        samples = torch.arange(first, min(batch, first + size), device=matrix.device)
+        rows = matrix[samples].reshape(-1, *graph.output_shape)
+        forms = problem.forms(Layout(samples, per_sample), offset[samples].flatten())
+        found = [
+            lower_bounds(graph, facts, problem.region, graph.output, rows, forms, route) for route in routes
+        ]
+        parts.append(torch.stack(found).amax(0).view(len(samples), per_sample))
     return torch.cat(parts)
 
 
