@@ -50,6 +50,10 @@ class Interval:
         scale = (size @ (middle.abs() + reach)).squeeze(2)
         return up(value + up(gamma(n + 6, U64) * scale) + n * 2.0**-900)
 
+    def __getitem__(self, samples: Tensor) -> Interval:
+        """The intervals of some samples, which may repeat."""
+        return Interval(self.lower[samples], self.upper[samples])
+
     def meet(self, other: Interval) -> Interval:
         """The intersection: the better of two bounds of the same value, element by element.
 

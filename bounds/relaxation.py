@@ -28,6 +28,15 @@ class Lines:
     upper_slope: Tensor
     upper_intercept: Tensor
 
+    def of(self, samples: Tensor) -> Lines:
+        """The lines of some samples, which may repeat."""
+        return Lines(
+            self.lower_slope[samples],
+            self.lower_intercept[samples],
+            self.upper_slope[samples],
+            self.upper_intercept[samples],
+        )
+
     @property
     def slope_magnitude(self) -> Tensor:
         """The larger absolute slope."""

@@ -9,45 +9,19 @@ Every bound keeps the better of both.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from bounds.graph import Graph
 from bounds.interval import Interval
 from bounds.kinds import Affine, Operator, Pointwise
 from bounds.linear import Unit
+from bounds.propagate import alpha
 from bounds.propagate.facts import Facts, node_facts
-from bounds.propagate.rows import Forms, Layout, dense_width, lower_bounds
-from bounds.rounding import Level
-from bounds.sets import InputSet
+from bounds.propagate.problem import Problem
+from bounds.propagate.rows import Layout, lower_bounds
 from bounds.spec import Spec
-
-
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """A graph over a region, both in the dtype to compute in; the level to claim; bytes for one chunk."""
-
-    graph: Graph
-    region: InputSet
-    level: Level
-    memory: int
-
-    @property
-    def rounded(self) -> bool:
-        """Whether rounding is accounted for."""
-        return self.level is not Level.FLOAT
-
-    def forms(self, layout: Layout, constant: Tensor) -> Forms:
-        """Rows that have not moved yet."""
-        slack = torch.full_like(constant, 2.0**-900) if self.rounded else None
-        return Forms(layout, constant, slack)
-
-    def rows_at_once(self, start: int) -> int:
-        """How many rows from ``start`` fit into the memory budget; a step holds about six copies."""
-        width = dense_width(self.graph, start) * self.region.box().lower.element_size()
-        return max(1, self.memory // (6 * width))
 
 
 def forward_facts(problem: Problem, tighten: bool) -> list[Facts]:
@@ -58,42 +32,41 @@ def forward_facts(problem: Problem, tighten: bool) -> list[Facts]:
         here = node_facts(graph, node, tuple(facts[i] for i in node.inputs), problem.level)
         facts.append(here)
         if tighten and not here.tight:
-            undecided = _undecided(graph, index, here.interval)
+            undecided = _undecided(problem, index, here.interval)
             if undecided is not None and bool(undecided.any()):
                 facts[index] = replace(here, interval=_tightened(problem, facts, index, undecided))
     return facts
 
 
-def spec_lower_bounds(problem: Problem, facts: list[Facts], spec: Spec, backward: bool) -> Tensor:
+def spec_lower_bounds(problem: Problem, facts: list[Facts], spec: Spec, backward: bool, steps: int) -> Tensor:
     """Lower bounds of the rows of ``spec`` (batch, rows).
 
     Always by interval analysis with the specification folded into the last affine layers; with ``backward``
-    also by rows that travel all the way to the input, keeping the better.
+    also by rows that travel all the way to the input, each improving its slopes by ``steps`` gradient steps.
+    Keeps the best.
     """
     graph, batch = problem.graph, len(problem.region)
     matrix, offset = spec.matrix.expand(batch, -1, -1), spec.offset.expand(batch, -1)
     per_sample = matrix.shape[1]
-    size = max(1, problem.rows_at_once(graph.output) // per_sample)
-    routes: list[tuple[type[Operator], ...]] = [(Affine,), (Affine, Pointwise)][: 1 + backward]
+    fits = alpha.rows_at_once(problem) if steps else problem.rows_at_once(graph.output)
+    size = max(1, fits // per_sample)
     parts = []
     for first in range(0, batch, size):
         samples = torch.arange(first, min(batch, first + size), device=matrix.device)
         rows = matrix[samples].reshape(-1, *graph.output_shape)
         forms = problem.forms(Layout(samples, per_sample), offset[samples].flatten())
-        found = [
-            lower_bounds(graph, facts, problem.region, graph.output, rows, forms, route) for route in routes
-        ]
+        routes: list[tuple[type[Operator], ...]] = [(Affine,), (Affine, Pointwise)][: 1 + backward]
+        found = [lower_bounds(graph, facts, problem.region, graph.output, rows, forms, r) for r in routes]
+        if steps:
+            found.append(alpha.improved(problem, facts, rows, forms.layout.rows, forms.constant, steps))
         parts.append(torch.stack(found).amax(0).view(len(samples), per_sample))
     return torch.cat(parts)
 
 
-def _undecided(graph: Graph, index: int, x: Interval) -> Tensor | None:
+def _undecided(problem: Problem, index: int, x: Interval) -> Tensor | None:
     """Which of a node's elements enter a nonlinear neuron that a tighter interval would help."""
-    masks = [
-        op.undecided(x)
-        for op in (graph.nodes[user].op for user in graph.users[index])
-        if isinstance(op, Pointwise)
-    ]
+    users = (problem.graph.nodes[user].op for user in problem.graph.users[index])
+    masks = [op.undecided(x) for op in users if isinstance(op, Pointwise)]
     return torch.stack(masks).any(0) if masks else None
 
 

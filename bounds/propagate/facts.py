@@ -33,6 +33,16 @@ class Facts:
     tight: bool = False
     box: bool = False
 
+    def of(self, samples: Tensor) -> Facts:
+        """The facts of some samples, which may repeat."""
+        return Facts(
+            self.interval[samples],
+            None if self.lines is None else self.lines.of(samples),
+            None if self.cushion is None else self.cushion[samples],
+            self.tight,
+            self.box,
+        )
+
 
 def node_facts(graph: Graph, node: Node, ins: tuple[Facts, ...], level: Level) -> Facts:
     """Interval analysis of one node from its inputs' facts."""

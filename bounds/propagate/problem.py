@@ -1,0 +1,38 @@
+"""One question in the form that all propagation works on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bounds.graph import Graph
+from bounds.propagate.rows import Forms, Layout, dense_width
+from bounds.rounding import Level
+from bounds.sets import InputSet
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A graph over a region, both in the dtype to compute in; the level to claim; bytes for one chunk."""
+
+    graph: Graph
+    region: InputSet
+    level: Level
+    memory: int
+
+    @property
+    def rounded(self) -> bool:
+        """Whether rounding is accounted for."""
+        return self.level is not Level.FLOAT
+
+    def forms(self, layout: Layout, constant: Tensor) -> Forms:
+        """Rows that have not moved yet."""
+        slack = torch.full_like(constant, 2.0**-900) if self.rounded else None
+        return Forms(layout, constant, slack)
+
+    def rows_at_once(self, start: int) -> int:
+        """How many rows from ``start`` fit into the memory budget; a step holds about six copies."""
+        width = dense_width(self.graph, start) * self.region.box().lower.element_size()
+        return max(1, self.memory // (6 * width))
