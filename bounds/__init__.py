@@ -7,6 +7,7 @@ from bounds.graph import Builder, Graph
 from bounds.rounding import FLOAT, ROUNDED, Arithmetic, Level
 from bounds.sets import Ball, Box, InputSet
 from bounds.spec import Spec, margins
+from bounds.trace import read_onnx, trace
 
 __all__ = [
     "FLOAT",
@@ -29,4 +30,6 @@ __all__ = [
     "bound",
     "errors",
     "margins",
+    "read_onnx",
+    "trace",
 ]

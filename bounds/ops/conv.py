@@ -14,7 +14,7 @@ from bounds.graph import Ref
 from bounds.kinds import Affine, Tensors
 from bounds.linear import Patch, Shape, Unit
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
-from bounds.ops.shape import Pad
+from bounds.ops.slicing import Pad
 
 _FORWARD: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d}
 _TRANSPOSED: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d}

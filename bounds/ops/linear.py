@@ -9,9 +9,11 @@ from math import prod
 import torch.nn.functional as F
 from torch import Tensor
 
+from bounds.graph import Ref
 from bounds.kinds import Affine, Tensors
 from bounds.linear import Patch, Shape, Unit
 from bounds.ops.registry import Call, Value, as_parameter, from_onnx, from_torch
+from bounds.ops.shape import Transpose
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def _addmm(call: Call) -> Value:
 
 @from_onnx("MatMul")
 def _onnx_matmul(call: Call) -> Value:
+    if isinstance(call.args.get("0"), Tensor):
+        return _constant_times(call, call.constant("0"), call.ref("1"))
     return _times_constant(call, call.ref("0"), call.constant("1"))
 
 
@@ -94,3 +98,16 @@ def _times_constant(call: Call, x: object, weight: Tensor) -> Value:
     if weight.dim() != 2:
         raise call.unsupported(f"the constant factor has shape {tuple(weight.shape)}, not two axes")
     return call.apply(Linear(), call.ref("0" if "0" in call.args else "self"), params=(weight.mT,))
+
+
+def _constant_times(call: Call, weight: Tensor, x: Ref) -> Value:
+    """``W x`` over the last axis but one, or over the only axis of a sample without a batch."""
+    if weight.dim() != 2 or (call.batched and len(x.shape) == 1):
+        raise call.unsupported(
+            f"a constant of shape {tuple(weight.shape)} on the left of a value of {x.shape}"
+        )
+    if len(x.shape) == 1:
+        return call.apply(Linear(), x, params=(weight,))
+    swap = (*range(len(x.shape) - 2), len(x.shape) - 1, len(x.shape) - 2)
+    y = call.apply(Linear(), call.apply(Transpose(swap), x), params=(weight,))
+    return call.apply(Transpose(swap), y)

@@ -1,12 +1,12 @@
 """Which importer handles which operator of a front end; filled by the operator files at import.
 
-An importer is a function from a ``Call`` to a graph value or a constant. Duplicates raise at import;
-an operator without an importer is named in the error, together with its node and file.
+An importer is a function from a ``Call`` to a graph value or a constant, or several. Duplicates raise at
+import; an operator without an importer is named in the error, together with its node and file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -18,6 +18,7 @@ from bounds.kinds import Operator, Tensors
 from bounds.linear import Shape
 
 Value = Ref | Tensor
+Values = Value | tuple[Value, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,8 @@ class Call:
     operator and where: for messages, e.g. "Conv" and "node '/conv1/Conv' of net.onnx".
     out: full output shape with a batch of one, where the front end knows it.
     dtype: the model's, which Python numbers in it are rounded to, as its execution does.
+    outputs: how many results the node has, where the front end knows it.
+    batched: whether axis 0 of the front end's values is the batch; if not, they are one sample each.
     """
 
     builder: Builder
@@ -38,6 +41,8 @@ class Call:
     out: Shape | None = None
     name: str = ""
     dtype: torch.dtype = torch.float32
+    outputs: int = 1
+    batched: bool = True
 
     def ref(self, key: str) -> Ref:
         """The argument as a graph value; a constant in its place is refused."""
@@ -89,6 +94,31 @@ class Call:
             raise self.unsupported(f"{key} is {value!r}, not a number")
         return float(value)
 
+    def full_shape(self, x: Ref) -> Shape:
+        """The shape that the front end gives a graph value: with a batch of one, if it has a batch."""
+        return (1, *x.shape) if self.batched else x.shape
+
+    def sample_shape(self, shape: Sequence[int]) -> Shape:
+        """The shape of one sample out of a full one, whose batch axis must still be in front."""
+        if not self.batched:
+            return tuple(shape)
+        if not shape or shape[0] != 1:
+            raise self.unsupported(
+                f"the shape {tuple(shape)} for a batch of one moves or removes the batch axis",
+                "keep it as axis 0",
+            )
+        return tuple(shape[1:])
+
+    def axis(self, axis: int, x: Ref) -> int:
+        """An axis of the front end's value as an axis of one sample; the batch axis is refused."""
+        rank = len(self.full_shape(x))
+        if not -rank <= axis < rank:
+            raise self.unsupported(f"axis {axis} of a value with {rank} axes")
+        axis = axis % rank - int(self.batched)
+        if axis < 0:
+            raise self.unsupported("it works along the batch axis")
+        return axis
+
     def apply(self, op: Operator, *inputs: Ref, params: Tensors = ()) -> Ref:
         """Add the operator to the graph."""
         return self.builder.apply(op, inputs, params, self.name)
@@ -98,7 +128,7 @@ class Call:
         return Unsupported(f"operator {self.operator} at {self.where}: {why}; {remedy}")
 
 
-Importer = Callable[[Call], Value]
+Importer = Callable[[Call], Values]
 
 
 @dataclass(frozen=True)
@@ -120,7 +150,7 @@ class Registry:
 
         return add
 
-    def run(self, call: Call) -> Value:
+    def run(self, call: Call) -> Values:
         """Import one call, or raise ``Unsupported`` naming operator, node and file."""
         importer = self.importers.get(call.operator)
         if importer is None:

@@ -1,0 +1,278 @@
+"""``torch.nn.Module`` -> ``Graph`` through ``torch.export``; parameters stay live."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import logging
+import operator
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, fx, nn
+
+from bounds.errors import InvalidGraph, InvalidInput, Unsupported
+from bounds.graph import Builder, Graph, Ref
+from bounds.ops import TORCH, Call
+from bounds.ops.registry import Values
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
+
+
+def trace(module: nn.Module, example: Tensor) -> Graph:
+    """The graph of ``module`` in evaluation mode, for inputs like ``example`` (batch, *input_shape).
+
+    Parameters and buffers of the graph are those of the module, so that the graph follows its training.
+    What the module computes from its parameters alone (a normalised weight, say) is frozen at its present
+    value unless it is a view. The module keeps its mode and its state. The graph is compared with the
+    module on two samples before it is returned: the first of ``example`` and a wave of the same shape.
+
+    Raises ``InvalidInput`` if ``example`` is not a float32 or float64 batch that the module accepts,
+    ``Unsupported`` naming operator and submodule for what the engine cannot bound, and ``InvalidGraph`` if
+    samples of a batch do not stay apart or the graph does not compute what the module does.
+    """
+    if example.dtype not in _TOLERANCE or example.dim() < 2 or len(example) == 0:
+        raise InvalidInput(
+            f"the example has shape {tuple(example.shape)} and dtype {example.dtype}; "
+            "give a float32 or float64 tensor (batch, *input_shape)"
+        )
+    required = [
+        p
+        for p in inspect.signature(module.forward).parameters.values()
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
+    if len(required) > 1:
+        names = ", ".join(p.name for p in required)
+        raise Unsupported(
+            f"{type(module).__name__} takes several inputs ({names}); wrap it so that it takes one"
+        )
+    with _evaluation_mode(module):
+        probe = _probe(example)
+        expected = _evaluate(module, probe)
+        graph = _build(_export(module, example[:1]), module, example)
+    _compare(module, graph(probe).detach(), expected)
+    return graph
+
+
+def _probe(example: Tensor) -> Tensor:
+    first = example[:1].detach().clone()
+    wave = torch.sin(torch.arange(first.numel(), dtype=first.dtype, device=first.device)).view_as(first)
+    return torch.cat([first, wave])
+
+
+@contextmanager
+def _evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Every submodule in evaluation mode, each put back afterwards."""
+    training = [m for m in module.modules() if m.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m in training:
+            m.training = True
+
+
+def _evaluate(module: nn.Module, probe: Tensor) -> Tensor:
+    name, shape = type(module).__name__, tuple(probe.shape)
+    try:
+        with torch.no_grad():
+            y = module(probe.clone())
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise InvalidInput(f"{name} fails on a batch of shape {shape}: {_first_line(error)}") from error
+    if not isinstance(y, Tensor):
+        raise Unsupported(f"{name} returns a {type(y).__name__}; wrap it so that it returns one tensor")
+    if y.dim() == 0 or len(y) != len(probe):
+        raise InvalidGraph(
+            f"{name} maps a batch of shape {shape} to {tuple(y.shape)}; keep the batch on axis 0"
+        )
+    return y
+
+
+def _export(module: nn.Module, example: Tensor) -> ExportedProgram:
+    """The module as one graph of aten operators, not decomposed but free of in-place updates."""
+    try:
+        with _quiet():
+            exported = torch.export.export(module, (example.detach().clone(),))
+            program: ExportedProgram = exported.run_decompositions({})
+    # Whatever the tracer stumbles over, in its own code or the user's, means that there is no graph.
+    except Exception as error:
+        raise Unsupported(
+            f"torch.export cannot trace {type(module).__name__}: {_first_line(error)}; "
+            "remove control flow and operations that depend on the input's values"
+        ) from error
+    changed = program.graph_signature.buffers_to_mutate
+    if changed:
+        names = ", ".join(changed.values())
+        raise Unsupported(
+            f"{type(module).__name__} changes its buffers {names} when evaluated; keep them fixed"
+        )
+    return program
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the tracer's warnings, log lines and printed graphs: what matters is in its exception."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _compare(module: nn.Module, got: Tensor, expected: Tensor) -> None:
+    """Refuse a graph that does not compute what the module does."""
+    name = type(module).__name__
+    if not bool(expected.isfinite().all()):
+        raise InvalidInput(f"{name} returns NaN or Inf on the example")
+    if got.shape != expected.shape:
+        raise InvalidGraph(f"{name} returns shape {tuple(expected.shape)}; its graph {tuple(got.shape)}")
+    error, scale = float((got - expected).abs().max()), 1 + float(expected.abs().max())
+    if not error <= _TOLERANCE[expected.dtype] * scale:
+        raise InvalidGraph(
+            f"the graph of {name} differs from the module by {error:.3g}; it may mix samples of a batch "
+            "or depend on the values of its input"
+        )
+
+
+def _build(program: ExportedProgram, module: nn.Module, example: Tensor) -> Graph:
+    walk = _Walk(
+        Builder(tuple(example.shape[1:])), example.dtype, type(module).__name__, _constants(program, module)
+    )
+    for node in program.graph.nodes:
+        walk.visit(node)
+    (name,) = program.graph_signature.user_outputs
+    output = walk.values.get(name) if isinstance(name, str) else None
+    if not isinstance(output, Ref):
+        raise Unsupported(f"the output of {type(module).__name__} does not depend on its input")
+    return walk.builder.build(output)
+
+
+def _constants(program: ExportedProgram, module: nn.Module) -> dict[str, Tensor]:
+    """The live tensor behind each placeholder of the exported graph other than the input."""
+    signature = program.graph_signature
+    found: dict[str, Tensor] = {}
+    for placeholder, name in signature.inputs_to_parameters.items():
+        found[placeholder] = module.get_parameter(name)
+    for placeholder, name in signature.inputs_to_buffers.items():
+        found[placeholder] = module.get_buffer(name)
+    for placeholder, name in signature.inputs_to_lifted_tensor_constants.items():
+        constant = program.constants[name]
+        if isinstance(constant, Tensor):
+            found[placeholder] = constant
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Walk:
+    """The exported graph's nodes so far, by name: graph values, constants, or tuples of them."""
+
+    builder: Builder
+    dtype: torch.dtype
+    module: str
+    constants: Mapping[str, Tensor]
+    values: dict[str, object] = field(default_factory=dict)
+
+    def visit(self, node: fx.Node) -> None:
+        if node.op == "placeholder":
+            self.values[node.name] = self.constants.get(node.name, self.builder.input)
+        elif node.op == "call_function":
+            self.values[node.name] = self._call(node)
+        elif node.op != "output":
+            raise Unsupported(
+                f"operator {node.target} at {self._where(node)} is a {node.op}; rewrite that part"
+            )
+
+    def _call(self, node: fx.Node) -> object:
+        target = node.target
+        if target is operator.getitem:
+            parts, index = self._value(node.args[0]), node.args[1]
+            return parts[index] if isinstance(parts, tuple | list) and isinstance(index, int) else None
+        if not isinstance(target, torch._ops.OpOverload):
+            raise Unsupported(f"operator {target} at {self._where(node)}; rewrite that part of the model")
+        if not target._schema.returns:  # an assertion that the tracer left behind
+            return None
+        args = self._arguments(node, target)
+        if not any(isinstance(value, Ref) for value in _flat(list(args.values()))):
+            return self._execute(node, target)
+        return self._import(node, target, args)
+
+    def _import(self, node: fx.Node, target: torch._ops.OpOverload, args: dict[str, object]) -> Values:
+        out = node.meta.get("val")
+        call = Call(
+            self.builder,
+            target._schema.name,
+            self._where(node),
+            args,
+            out=tuple(out.shape) if isinstance(out, Tensor) else None,
+            name=_path(node)[0] or node.name,
+            dtype=self.dtype,
+        )
+        if isinstance(out, Tensor) and out.dtype != self.dtype:
+            raise call.unsupported(f"its result is {out.dtype} in a model of {self.dtype}", "keep one dtype")
+        return TORCH.run(call)
+
+    def _arguments(self, node: fx.Node, target: torch._ops.OpOverload) -> dict[str, object]:
+        """All arguments by the name that the operator's schema gives them, defaults filled in."""
+        args: dict[str, object] = {}
+        for position, argument in enumerate(target._schema.arguments):
+            if position < len(node.args):
+                args[argument.name] = self._value(node.args[position])
+            elif argument.name in node.kwargs:
+                args[argument.name] = self._value(node.kwargs[argument.name])
+            else:
+                args[argument.name] = argument.default_value
+        return args
+
+    def _value(self, value: object) -> object:
+        """An argument with the graph's nodes replaced by what they stand for."""
+        if isinstance(value, fx.Node):
+            return self.values[value.name]
+        if isinstance(value, list | tuple):
+            return [self._value(v) for v in value]
+        return value
+
+    def _execute(self, node: fx.Node, target: torch._ops.OpOverload) -> object:
+        """An operator on constants alone; views of live parameters stay live, anything else is frozen."""
+        if torch.Tag.nondeterministic_seeded in target.tags:
+            raise Unsupported(
+                f"operator {target._schema.name} at {self._where(node)} is random; a graph is fixed"
+            )
+        args = [self._value(value) for value in node.args]
+        with torch.enable_grad():
+            result = target(*args, **{name: self._value(value) for name, value in node.kwargs.items()})
+        return result.detach() if isinstance(result, Tensor) and not result._is_view() else result
+
+    def _where(self, node: fx.Node) -> str:
+        """Which submodule of which class a node comes from."""
+        path, kind = _path(node)
+        inside = f"module '{path}' ({kind}) of {self.module}" if path else self.module
+        return f"node '{node.name}' in {inside}"
+
+
+def _flat(values: object) -> Iterator[object]:
+    if isinstance(values, list | tuple):
+        for value in values:
+            yield from _flat(value)
+    else:
+        yield values
+
+
+def _path(node: fx.Node) -> tuple[str, str]:
+    """The innermost submodule that a node comes from, as path and class name; empty for the root."""
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    path, kind = stack[-1] if stack else ("", "")
+    return path, str(kind).rpartition(".")[2]
