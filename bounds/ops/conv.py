@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bounds.graph import Ref
 from bounds.kinds import Affine, Tensors
 from bounds.linear import Patch, Shape, Unit
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
 from bounds.ops.slicing import Pad
+from bounds.ops.windows import onnx_padding, per_axis
 
 _FORWARD: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d}
 _TRANSPOSED: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d}
@@ -100,10 +100,6 @@ class Conv(Affine):
         return (Patch(data, top, left, ins[0]).masked(),)
 
 
-def _per_axis(values: tuple[int, ...], axes: int) -> tuple[int, ...]:
-    return values * axes if len(values) == 1 else values
-
-
 @from_torch("aten::conv1d", "aten::conv2d")
 def _conv(call: Call) -> Value:
     weight, bias = call.constant("weight"), call.optional("bias")
@@ -111,9 +107,9 @@ def _conv(call: Call) -> Value:
     if isinstance(call.get("padding"), str):
         raise call.unsupported(f"padding {call.get('padding')!r}", "give the padding as numbers")
     op = Conv(
-        _per_axis(call.integers("stride", (1,)), axes),
-        _per_axis(call.integers("padding", (0,)), axes),
-        _per_axis(call.integers("dilation", (1,)), axes),
+        per_axis(call.integers("stride", (1,)), axes),
+        per_axis(call.integers("padding", (0,)), axes),
+        per_axis(call.integers("dilation", (1,)), axes),
         call.integer("groups", 1),
     )
     return call.apply(op, call.ref("input"), params=(weight,) if bias is None else (weight, bias))
@@ -127,30 +123,9 @@ def _onnx_conv(call: Call) -> Value:
         raise call.unsupported(f"a convolution over {axes} axes")
     stride = call.integers("strides", (1,) * axes)
     dilation = call.integers("dilations", (1,) * axes)
-    before, after = _onnx_padding(call, x, weight, stride, dilation)
+    before, after = onnx_padding(call, x, tuple(weight.shape[2:]), stride, dilation)
     if before != after:
         x = call.apply(Pad(before, after), x)
         before = (0,) * axes
     op = Conv(stride, before, dilation, call.integer("group", 1))
     return call.apply(op, x, params=(weight,) if bias is None else (weight, bias))
-
-
-def _onnx_padding(
-    call: Call, x: Ref, weight: Tensor, stride: tuple[int, ...], dilation: tuple[int, ...]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Padding before and after each spatial axis, with ``auto_pad`` worked out."""
-    axes = len(stride)
-    auto = call.get("auto_pad", "NOTSET")
-    if auto == "NOTSET":
-        pads = call.integers("pads", (0,) * (2 * axes))
-        return pads[:axes], pads[axes:]
-    if auto == "VALID":
-        return (0,) * axes, (0,) * axes
-    if auto not in ("SAME_UPPER", "SAME_LOWER"):
-        raise call.unsupported(f"auto_pad {auto!r}")
-    needed = [
-        max((-(-size // s) - 1) * s + d * (k - 1) + 1 - size, 0)
-        for size, s, d, k in zip(x.shape[1:], stride, dilation, weight.shape[2:], strict=True)
-    ]
-    small, large = tuple(n // 2 for n in needed), tuple(n - n // 2 for n in needed)
-    return (small, large) if auto == "SAME_UPPER" else (large, small)

@@ -1,0 +1,33 @@
+"""What convolutions and poolings share when they are imported: attributes per axis, and padding."""
+
+from __future__ import annotations
+
+from bounds.graph import Ref
+from bounds.linear import Shape
+from bounds.ops.registry import Call
+
+
+def per_axis(values: tuple[int, ...], axes: int) -> tuple[int, ...]:
+    """One number per spatial axis, where one for all may have been given."""
+    return values * axes if len(values) == 1 else values
+
+
+def onnx_padding(
+    call: Call, x: Ref, kernel: Shape, stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Padding before and after each spatial axis, with ``auto_pad`` worked out."""
+    axes = len(stride)
+    auto = call.get("auto_pad", "NOTSET")
+    if auto == "NOTSET":
+        pads = call.integers("pads", (0,) * (2 * axes))
+        return pads[:axes], pads[axes:]
+    if auto == "VALID":
+        return (0,) * axes, (0,) * axes
+    if auto not in ("SAME_UPPER", "SAME_LOWER"):
+        raise call.unsupported(f"auto_pad {auto!r}")
+    needed = [
+        max((-(-size // s) - 1) * s + d * (k - 1) + 1 - size, 0)
+        for size, s, d, k in zip(x.shape[1:], stride, dilation, kernel, strict=True)
+    ]
+    small, large = tuple(n // 2 for n in needed), tuple(n - n // 2 for n in needed)
+    return (small, large) if auto == "SAME_UPPER" else (large, small)
