@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bounds.graph import Ref
 from bounds.kinds import Affine, Tensors
 from bounds.linear import Patch, Shape, Unit
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
@@ -102,17 +103,32 @@ class Conv(Affine):
 
 @from_torch("aten::conv1d", "aten::conv2d")
 def _conv(call: Call) -> Value:
-    weight, bias = call.constant("weight"), call.optional("bias")
+    x, weight, bias = call.ref("input"), call.constant("weight"), call.optional("bias")
     axes = weight.dim() - 2
+    dilation = per_axis(call.integers("dilation", (1,)), axes)
     if isinstance(call.get("padding"), str):
-        raise call.unsupported(f"padding {call.get('padding')!r}", "give the padding as numbers")
-    op = Conv(
-        per_axis(call.integers("stride", (1,)), axes),
-        per_axis(call.integers("padding", (0,)), axes),
-        per_axis(call.integers("dilation", (1,)), axes),
-        call.integer("groups", 1),
-    )
-    return call.apply(op, call.ref("input"), params=(weight,) if bias is None else (weight, bias))
+        before, after = _named_padding(call, tuple(weight.shape[2:]), dilation)
+    else:
+        before = after = per_axis(call.integers("padding", (0,)), axes)
+    stride = per_axis(call.integers("stride", (1,)), axes)
+    op = Conv(stride, before, dilation, call.integer("groups", 1))
+    return _convolved(call, x, op, after, (weight,) if bias is None else (weight, bias))
+
+
+def _named_padding(call: Call, kernel: Shape, dilation: Shape) -> tuple[Shape, Shape]:
+    """Padding before and after each axis for "valid" and "same", whose odd zero goes to the end."""
+    if call.get("padding") == "valid":
+        return (0,) * len(kernel), (0,) * len(kernel)
+    total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    return tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
+
+
+def _convolved(call: Call, x: Ref, op: Conv, after: Shape, params: Tensors) -> Value:
+    """The convolution, behind a padding of its own where that is uneven."""
+    if op.padding != after:
+        x = call.apply(Pad(op.padding, after), x)
+        op = replace(op, padding=(0,) * len(after))
+    return call.apply(op, x, params=params)
 
 
 @from_onnx("Conv")
@@ -124,8 +140,5 @@ def _onnx_conv(call: Call) -> Value:
     stride = call.integers("strides", (1,) * axes)
     dilation = call.integers("dilations", (1,) * axes)
     before, after = onnx_padding(call, x, tuple(weight.shape[2:]), stride, dilation)
-    if before != after:
-        x = call.apply(Pad(before, after), x)
-        before = (0,) * axes
     op = Conv(stride, before, dilation, call.integer("group", 1))
-    return call.apply(op, x, params=(weight,) if bias is None else (weight, bias))
+    return _convolved(call, x, op, after, (weight,) if bias is None else (weight, bias))
