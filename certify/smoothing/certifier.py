@@ -1,0 +1,218 @@
+"""The certifier of smoothed classifiers: select a class, estimate its probability, conclude a radius."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from certify.errors import UsageError
+from certify.evidence import Claim, Evidence
+from certify.model import Model
+from certify.query import Query, check_samples
+from certify.run import Run
+from certify.smoothing.intervals import check_alpha, lower_bounds
+from certify.smoothing.law import LAWS, NoiseLaw
+from certify.smoothing.result import ABSTAIN, SmoothingResult
+from certify.smoothing.sampling import Classifier, Sampler
+from certify.smoothing.smoothed import Smoothed
+from certify.threat import THREATS, Threat
+
+_DEFAULT_RUN = Run()
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """Randomized smoothing, Cohen, Rosenfeld & Kolter (2019), algorithm CERTIFY.
+
+    sigma: scale of the noise in input units. n0: draws that select a class. n: further, independent draws
+    that bound its probability, from below by Clopper-Pearson; looked at once. alpha: the probability, per
+    sample, that the statement is wrong. law: a name in ``LAWS``. batch_size: rows per forward pass; it
+    changes no result and is no part of the identity.
+
+    As a decider it answers queries about ``Smoothed`` models only: its radius is a fact about the smoothed
+    classifier, not about the network inside. Evidence has a margin, certified radius - eps, where the
+    certified label is the true one; robust means margin > 0, for the theorem holds strictly inside the
+    radius. ``level`` is None: the claim is statistical, and float rounding of the network is part of the
+    classifier that is smoothed.
+    Raises ``UsageError`` for a value outside its domain.
+    """
+
+    sigma: float
+    n0: int = 100
+    n: int = 100_000
+    alpha: float = 1e-3
+    batch_size: int = field(default=1000, repr=False, compare=False)
+    law: str = "gaussian"
+
+    def __post_init__(self) -> None:
+        for name, value in (("n0", self.n0), ("n", self.n), ("batch_size", self.batch_size)):
+            _check_count(name, value)
+        check_alpha(self.alpha)
+        if self.law not in LAWS:
+            raise UsageError(f"unknown law of noise {self.law!r}; choose one of {', '.join(sorted(LAWS))}")
+        LAWS[self.law](self.sigma)  # checks the scale
+        object.__setattr__(self, "sigma", float(self.sigma))
+
+    @property
+    def noise(self) -> NoiseLaw:
+        """The law of noise at this scale."""
+        return LAWS[self.law](self.sigma)
+
+    def smoothed(self, model: Model) -> Smoothed:
+        """The model that this certifier speaks about when it is given ``model``."""
+        return Smoothed(model, self.noise)
+
+    def certify(
+        self,
+        model: Model | Classifier,
+        x: Tensor,
+        run: Run = _DEFAULT_RUN,
+        samples: Sequence[int] | None = None,
+    ) -> SmoothingResult:
+        """Certify the smoothed version of ``model`` at each input.
+
+        model: the base model, its ``Smoothed`` version, or any callable from (rows, *input_shape) to logits.
+        x: (batch, *input_shape), float32 or float64, in input units. samples: ids of the inputs in their data
+        set (default 0, 1, ...); they key the noise.
+        Raises ``UsageError`` for bad inputs, a model that is not deterministic or depends on the rest of its
+        batch, NaN logits, and a ``Smoothed`` model of another law.
+        """
+        ids = tuple(range(len(x)) if samples is None else samples)
+        _check_inputs(model, x, ids)
+        sampler = Sampler(self._base(model), self.noise, self.batch_size, run)
+        x = x.to(run.device)
+        classes = sampler.probe(x[0], ids[0])
+        if isinstance(model, Model) and model.num_classes != classes:
+            raise UsageError(f"{model.name} returns {classes} logits, not {model.num_classes}")
+        selection = sampler.count(x, ids, classes, self.n0, "selection")
+        counts = sampler.count(x, ids, classes, self.n, "estimation")
+        return self._conclude(selection, counts, run)
+
+    def _base(self, model: Model | Classifier) -> Classifier:
+        """The classifier that gets the noise."""
+        if not isinstance(model, Smoothed):
+            return model
+        if model.law != self.noise:
+            raise UsageError(_other_law(model, self.noise))
+        return model.base
+
+    def _conclude(self, selection: Tensor, counts: Tensor, run: Run) -> SmoothingResult:
+        """Labels and radii from the votes of both stages."""
+        selected = selection.argmax(1)
+        hits = counts.gather(1, selected[:, None])[:, 0]
+        p_lower = lower_bounds(hits.numpy(), self.n, self.alpha)
+        radius = torch.from_numpy(self.noise.radius(p_lower))
+        bound = torch.from_numpy(p_lower)
+        certain = (bound > 0.5) & (radius > 0)
+        return SmoothingResult(
+            label=torch.where(certain, selected, ABSTAIN),
+            radius=torch.where(certain, radius, 0.0),
+            selected=selected,
+            p_lower=bound,
+            counts=counts,
+            selection=selection,
+            n=self.n,
+            n0=self.n0,
+            alpha=self.alpha,
+            law=repr(self.noise),
+            seed=run.seed,
+            device=run.device,
+        )
+
+    @property
+    def claims(self) -> frozenset[Claim]:
+        """It can find robustness; an abstention or a wrong label is no counterexample."""
+        return frozenset({Claim.ROBUST})
+
+    def supports(self, query: Query) -> str | None:
+        """None for a model smoothed by this law under a ball of the law's norm, else the reason."""
+        model = query.model
+        if not isinstance(model, Smoothed):
+            return (
+                f"{model.name} is not smoothed, and a smoothed classifier is another model; "
+                f"ask about Smoothed(model, {self.noise!r})"
+            )
+        if model.law != self.noise:
+            return _other_law(model, self.noise)
+        if _budget(query.threat, self.noise) is None:
+            return (
+                f"{self.noise!r} certifies balls of norm {self.noise.norm:g}, not {query.threat!r}; "
+                f"choose another threat or law of noise"
+            )
+        return None
+
+    def decide(self, query: Query, run: Run) -> list[Evidence]:
+        """One piece of evidence per sample, at confidence 1 - alpha each."""
+        reason = self.supports(query)
+        eps = _budget(query.threat, self.noise)
+        if reason is not None or eps is None:
+            raise UsageError(reason or "unsupported query")
+        if not query.samples:
+            return []
+        result = self.certify(query.model, query.x, run, query.samples)
+        right = result.label == query.y.cpu()
+        return [
+            Evidence(
+                sample=sample,
+                decider=repr(self),
+                margin=float(result.radius[i]) - eps if right[i] else None,
+                alpha=self.alpha,
+                detail=self._detail(result, i),
+            )
+            for i, sample in enumerate(query.samples)
+        ]
+
+    def _detail(self, result: SmoothingResult, i: int) -> dict[str, int | float | str]:
+        """All that is needed to recompute sample ``i``'s radius, and to draw its noise again."""
+        return {
+            "label": int(result.label[i]),
+            "radius": float(result.radius[i]),
+            "selected": int(result.selected[i]),
+            "count": int(result.hits[i]),
+            "n": result.n,
+            "count0": int(result.selection[i, result.selected[i]]),
+            "n0": result.n0,
+            "p_lower": float(result.p_lower[i]),
+            "alpha": result.alpha,
+            "sigma": self.sigma,
+            "law": result.law,
+            "seed": result.seed,
+            "device": result.device,
+        }
+
+
+def _budget(threat: Threat, law: NoiseLaw) -> float | None:
+    """The radius of a threat that is a ball of the law's norm; None for any other."""
+    for kind in THREATS.values():
+        if isinstance(threat, kind) and kind.norm == law.norm:
+            return threat.eps
+    return None
+
+
+def _other_law(model: Smoothed, law: NoiseLaw) -> str:
+    return f"{model.name} is smoothed by {model.law!r}, not by {law!r}; use the same law and scale"
+
+
+def _check_count(name: str, value: object) -> None:
+    """Refuse a number of draws or rows that is no integer >= 1."""
+    if not isinstance(value, int) or value < 1:
+        raise UsageError(f"{name} is {value!r}; give an integer >= 1")
+
+
+def _check_inputs(model: Model | Classifier, x: Tensor, samples: tuple[int, ...]) -> None:
+    """Refuse inputs that no statement can be made about."""
+    if x.dim() < 2 or len(x) == 0 or x.dtype not in (torch.float32, torch.float64):
+        raise UsageError(
+            f"x has shape {tuple(x.shape)} and dtype {x.dtype}; give at least one sample, batch on axis 0, "
+            f"in float32 or float64 (noise in half precision is too coarse)"
+        )
+    if len(samples) != len(x):
+        raise UsageError(f"{len(samples)} sample ids for {len(x)} samples")
+    if isinstance(model, Model):
+        check_samples(model, x, torch.zeros(len(x), dtype=torch.int64, device=x.device))
+    bad = ~x.flatten(1).isfinite().all(1)
+    if bad.any():
+        raise UsageError(f"sample {int(bad.nonzero()[0, 0])} of x holds NaN or Inf; remove or repair it")
