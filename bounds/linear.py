@@ -22,7 +22,7 @@ class Patch:
     """Rows whose coefficients over an image vanish outside one window each.
 
     data: (rows, channels, height, width) of the windows; top, left: (rows,) where they begin, possibly
-    outside the image, where coefficients count for nothing; shape: (channels, H, W) of the whole image.
+    outside the image, where all coefficients are zero; shape: (channels, H, W) of the whole image.
     """
 
     data: Tensor

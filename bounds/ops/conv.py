@@ -15,7 +15,7 @@ from bounds.kinds import Affine, Tensors
 from bounds.linear import Patch, Shape, Unit
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
 from bounds.ops.slicing import Pad
-from bounds.ops.windows import onnx_padding, per_axis
+from bounds.ops.windows import image, onnx_padding, per_axis
 
 _FORWARD: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d}
 _TRANSPOSED: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d}
@@ -103,8 +103,9 @@ class Conv(Affine):
 
 @from_torch("aten::conv1d", "aten::conv2d")
 def _conv(call: Call) -> Value:
-    x, weight, bias = call.ref("input"), call.constant("weight"), call.optional("bias")
+    weight, bias = call.constant("weight"), call.optional("bias")
     axes = weight.dim() - 2
+    x = image(call, "input", axes)
     dilation = per_axis(call.integers("dilation", (1,)), axes)
     if isinstance(call.get("padding"), str):
         before, after = _named_padding(call, tuple(weight.shape[2:]), dilation)
@@ -133,10 +134,11 @@ def _convolved(call: Call, x: Ref, op: Conv, after: Shape, params: Tensors) -> V
 
 @from_onnx("Conv")
 def _onnx_conv(call: Call) -> Value:
-    x, weight, bias = call.ref("0"), call.constant("1"), call.optional("2")
+    weight, bias = call.constant("1"), call.optional("2")
     axes = weight.dim() - 2
     if axes not in _FORWARD:
         raise call.unsupported(f"a convolution over {axes} axes")
+    x = image(call, "0", axes)
     stride = call.integers("strides", (1,) * axes)
     dilation = call.integers("dilations", (1,) * axes)
     before, after = onnx_padding(call, x, tuple(weight.shape[2:]), stride, dilation)

@@ -96,6 +96,8 @@ def _onnx_batch_norm(call: Call) -> Value:
 
 def _normalised(call: Call, key: str, params: Tensors, eps: float) -> Value:
     x = call.ref(key)
+    if not call.batched or not x.shape or x.shape[0] != len(params[2]):
+        raise call.unsupported(f"{len(params[2])} channels expected, but a sample has shape {x.shape}")
     rounded = float(torch.tensor(eps, dtype=call.dtype))
     if not bool((params[3] + rounded > 0).all()):
         raise call.unsupported("a variance that is not positive")

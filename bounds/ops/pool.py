@@ -17,7 +17,7 @@ from bounds.ops.elementwise import Divide
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
 from bounds.ops.shape import reshaped
 from bounds.ops.slicing import Pad
-from bounds.ops.windows import onnx_padding, per_axis
+from bounds.ops.windows import image, onnx_padding, per_axis
 
 _POOL: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d}
 _ADAPTIVE: dict[int, Callable[..., Tensor]] = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d}
@@ -142,7 +142,7 @@ def _reduce(call: Call) -> Value:
 @from_torch("aten::avg_pool1d", "aten::avg_pool2d")
 def _avg_pool(call: Call) -> Value:
     axes = 1 if call.operator == "aten::avg_pool1d" else 2
-    x = _image(call, "self", axes)
+    x = image(call, "self", axes)
     if call.get("divisor_override") is not None:
         raise call.unsupported("a divisor of its own")
     kernel = per_axis(call.integers("kernel_size"), axes)
@@ -159,7 +159,7 @@ def _avg_pool(call: Call) -> Value:
 @from_torch("aten::adaptive_avg_pool1d", "aten::adaptive_avg_pool2d")
 def _adaptive(call: Call) -> Value:
     axes = 1 if call.operator == "aten::adaptive_avg_pool1d" else 2
-    x, size = _image(call, "self", axes), call.integers("output_size")
+    x, size = image(call, "self", axes), call.integers("output_size")
     if any(whole % part for whole, part in zip(x.shape[1:], size, strict=True)):
         return call.apply(AdaptiveAvgPool(size), x)
     kernel = tuple(whole // part for whole, part in zip(x.shape[1:], size, strict=True))
@@ -176,7 +176,10 @@ def _global(call: Call) -> Value:
 @from_onnx("AveragePool")
 def _onnx_avg_pool(call: Call) -> Value:
     kernel = call.integers("kernel_shape")
-    axes, x = len(kernel), _image(call, "0", len(kernel))
+    axes = len(kernel)
+    if axes not in _POOL:
+        raise call.unsupported(f"pooling over {axes} axes")
+    x = image(call, "0", axes)
     if set(call.integers("dilations", (1,))) != {1}:
         raise call.unsupported("a dilation")
     stride = call.integers("strides", (1,) * axes)
@@ -189,11 +192,3 @@ def _onnx_avg_pool(call: Call) -> Value:
     if before != after:
         x, before = call.apply(Pad(before, after), x), (0,) * axes
     return call.apply(AvgPool(kernel, stride, before, ceil, count), x)
-
-
-def _image(call: Call, key: str, axes: int) -> Ref:
-    """A graph value of channels and as many spatial axes."""
-    x = call.ref(key)
-    if axes not in _POOL or len(x.shape) != axes + 1:
-        raise call.unsupported(f"pooling over {axes} axes of a sample of shape {x.shape}")
-    return x

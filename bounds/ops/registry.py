@@ -169,7 +169,7 @@ from_onnx = ONNX.register
 
 def as_parameter(call: Call, x: Tensor, shape: Shape) -> Tensor:
     """A constant that meets a graph value of ``shape``: it may broadcast, but carry no batch of its own."""
-    if x.dim() == len(shape) + 1:
+    if call.batched and x.dim() == len(shape) + 1:
         if x.shape[0] != 1:
             raise call.unsupported(f"a constant of shape {tuple(x.shape)} holds a batch axis larger than one")
         x = x[0]

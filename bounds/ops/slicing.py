@@ -82,15 +82,15 @@ class Slice(Affine):
     def adjoint_patch(
         self, patch: Patch, weights: Tensors, ins: Sequence[Shape], out: Shape
     ) -> tuple[Patch, ...] | None:
-        """The window moves; what hung over the edge of the slice counts for nothing in the whole image."""
+        """The window moves, or gains channels of zeros."""
         if self.axis == 0:
             (data,) = Slice(0, self.index).adjoint(patch.data, (), [(ins[0][0], *patch.data.shape[2:])])
             return (Patch(data, patch.top, patch.left, ins[0]),)
         if not isinstance(self.index, range) or self.index.step != 1:
             return None
-        inside, start = patch.masked(), self.index.start
+        start = self.index.start
         top, left = (start, 0) if self.axis == 1 else (0, start)
-        return (Patch(inside.data, patch.top + top, patch.left + left, ins[0]),)
+        return (Patch(patch.data, patch.top + top, patch.left + left, ins[0]),)
 
 
 @dataclass(frozen=True)

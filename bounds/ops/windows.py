@@ -12,6 +12,14 @@ def per_axis(values: tuple[int, ...], axes: int) -> tuple[int, ...]:
     return values * axes if len(values) == 1 else values
 
 
+def image(call: Call, key: str, axes: int) -> Ref:
+    """A graph value whose samples are channels over so many spatial axes."""
+    x = call.ref(key)
+    if len(x.shape) != axes + 1 or not call.batched:
+        raise call.unsupported(f"{axes} spatial axes expected, but a sample has shape {x.shape}")
+    return x
+
+
 def onnx_padding(
     call: Call, x: Ref, kernel: Shape, stride: tuple[int, ...], dilation: tuple[int, ...]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -149,30 +149,32 @@ def _compare(module: nn.Module, got: Tensor, expected: Tensor) -> None:
 
 
 def _build(program: ExportedProgram, module: nn.Module, example: Tensor) -> Graph:
-    walk = _Walk(
-        Builder(tuple(example.shape[1:])), example.dtype, type(module).__name__, _constants(program, module)
-    )
+    builder = Builder(tuple(example.shape[1:]))
+    name = type(module).__name__
+    walk = _Walk(builder, example.dtype, name, _sources(program, module, builder.input))
     for node in program.graph.nodes:
         walk.visit(node)
-    (name,) = program.graph_signature.user_outputs
-    output = walk.values.get(name) if isinstance(name, str) else None
+    (result,) = program.graph_signature.user_outputs
+    output = walk.values.get(result) if isinstance(result, str) else None
     if not isinstance(output, Ref):
-        raise Unsupported(f"the output of {type(module).__name__} does not depend on its input")
-    return walk.builder.build(output)
+        raise Unsupported(f"the output of {name} does not depend on its input")
+    return builder.build(output).to(device=example.device)
 
 
-def _constants(program: ExportedProgram, module: nn.Module) -> dict[str, Tensor]:
-    """The live tensor behind each placeholder of the exported graph other than the input."""
+def _sources(program: ExportedProgram, module: nn.Module, entry: Ref) -> dict[str, Ref | Tensor]:
+    """What each placeholder of the exported graph stands for: the input, or a live tensor of the module."""
     signature = program.graph_signature
-    found: dict[str, Tensor] = {}
+    found: dict[str, Ref | Tensor] = {}
     for placeholder, name in signature.inputs_to_parameters.items():
         found[placeholder] = module.get_parameter(name)
     for placeholder, name in signature.inputs_to_buffers.items():
         found[placeholder] = module.get_buffer(name)
     for placeholder, name in signature.inputs_to_lifted_tensor_constants.items():
-        constant = program.constants[name]
-        if isinstance(constant, Tensor):
-            found[placeholder] = constant
+        found[placeholder] = program.constants[name]
+    for placeholder in signature.user_inputs:
+        if not isinstance(placeholder, str) or len(signature.user_inputs) > 1:
+            raise Unsupported(f"{type(module).__name__} takes several inputs; wrap it to take one")
+        found[placeholder] = entry
     return found
 
 
@@ -183,12 +185,14 @@ class _Walk:
     builder: Builder
     dtype: torch.dtype
     module: str
-    constants: Mapping[str, Tensor]
+    sources: Mapping[str, Ref | Tensor]
     values: dict[str, object] = field(default_factory=dict)
 
     def visit(self, node: fx.Node) -> None:
         if node.op == "placeholder":
-            self.values[node.name] = self.constants.get(node.name, self.builder.input)
+            if node.name not in self.sources:
+                raise Unsupported(f"{self.module} uses {node.name!r}, which is no tensor; use tensors alone")
+            self.values[node.name] = self.sources[node.name]
         elif node.op == "call_function":
             self.values[node.name] = self._call(node)
         elif node.op != "output":
