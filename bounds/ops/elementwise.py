@@ -52,6 +52,14 @@ class Shift(Affine):
 
 
 @dataclass(frozen=True)
+class Subtract(Shift):
+    """``x - c``; params: c, broadcast over the sample's shape."""
+
+    def offset(self, params: Tensors) -> Tensor | None:
+        return -params[0]
+
+
+@dataclass(frozen=True)
 class Scale(Affine):
     """``x * w``; params: w, broadcast over the sample's shape."""
 
@@ -175,15 +183,7 @@ def _sum(call: Call, a: object, b: object) -> Value:
     return call.apply(Shift(), x, params=(_constant(call, c, x.shape),))
 
 
-def _negated(call: Call, value: object) -> object:
-    if isinstance(value, Ref):
-        return call.apply(Negate(), value)
-    if isinstance(value, int | float | Tensor):
-        return -value
-    raise call.unsupported("an operand is neither a graph value nor a constant")
-
-
-@from_torch("aten::add", "aten::add_")
+@from_torch("aten::add")
 @from_onnx("Add")
 def _add(call: Call) -> Value:
     if call.number("alpha", 1) != 1:
@@ -191,23 +191,28 @@ def _add(call: Call) -> Value:
     return _sum(call, *_operands(call))
 
 
-@from_torch("aten::sub", "aten::sub_")
+@from_torch("aten::sub")
 @from_onnx("Sub")
 def _sub(call: Call) -> Value:
-    if call.number("alpha", 1) != 1:
-        raise call.unsupported("alpha other than 1")
-    a, b = _operands(call)
-    return _sum(call, a, _negated(call, b))
+    return _difference(call, *_operands(call))
 
 
 @from_torch("aten::rsub")
 def _rsub(call: Call) -> Value:
+    return _difference(call, call.get("other"), call.get("self"))
+
+
+def _difference(call: Call, a: object, b: object) -> Value:
     if call.number("alpha", 1) != 1:
         raise call.unsupported("alpha other than 1")
-    return _sum(call, _negated(call, call.get("self")), call.get("other"))
+    if isinstance(b, Ref):
+        return _sum(call, a, call.apply(Negate(), b))
+    if not isinstance(a, Ref):
+        raise call.unsupported("no operand depends on the input")
+    return call.apply(Subtract(), a, params=(_constant(call, b, a.shape),))
 
 
-@from_torch("aten::mul", "aten::mul_")
+@from_torch("aten::mul")
 @from_onnx("Mul")
 def _mul(call: Call) -> Value:
     a, b = _operands(call)
@@ -217,7 +222,7 @@ def _mul(call: Call) -> Value:
     return call.apply(Scale(), x, params=(_constant(call, c, x.shape),))
 
 
-@from_torch("aten::div", "aten::div_")
+@from_torch("aten::div")
 @from_onnx("Div")
 def _div(call: Call) -> Value:
     x, c = _operands(call)

@@ -84,13 +84,13 @@ def _input(call: Call) -> str:
     return "0" if "0" in call.args else "self" if "self" in call.args else "input"
 
 
-@from_torch("aten::relu", "aten::relu_")
+@from_torch("aten::relu")
 @from_onnx("Relu")
 def _relu(call: Call) -> Value:
     return call.apply(LeakyReLU(), call.ref(_input(call)))
 
 
-@from_torch("aten::leaky_relu", "aten::leaky_relu_")
+@from_torch("aten::leaky_relu")
 def _leaky(call: Call) -> Value:
     return _leaky_relu(call, call.number("negative_slope", 0.01))
 
@@ -107,14 +107,14 @@ def _leaky_relu(call: Call, slope: float) -> Value:
     return call.apply(LeakyReLU(rounded), call.ref(_input(call)))
 
 
-@from_torch("aten::clamp", "aten::clamp_", "aten::clamp_min", "aten::hardtanh", "aten::hardtanh_")
+@from_torch("aten::clamp", "aten::clamp_min", "aten::hardtanh")
 def _clamp(call: Call) -> Value:
-    hardtanh = call.operator.startswith("aten::hardtanh")
+    hardtanh = call.operator == "aten::hardtanh"
     low, high = ("min_val", "max_val") if hardtanh else ("min", "max")
     return _clip(call, call.number(low, -math.inf), call.number(high, math.inf))
 
 
-@from_torch("aten::relu6", "aten::relu6_")
+@from_torch("aten::relu6")
 def _relu6(call: Call) -> Value:
     return _clip(call, 0.0, 6.0)
 

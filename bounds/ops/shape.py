@@ -70,7 +70,7 @@ def transposed(call: Call, x: Ref, perm: Sequence[int]) -> Ref:
     return x if places == tuple(range(len(places))) else call.apply(Transpose(places), x)
 
 
-@from_torch("aten::view", "aten::_unsafe_view", "aten::reshape", "aten::unsqueeze", "aten::squeeze")
+@from_torch("aten::view", "aten::unsqueeze", "aten::squeeze")
 def _reshape(call: Call) -> Value:
     if call.out is None:
         raise call.unsupported("its shape is not known")
@@ -98,7 +98,7 @@ def _onnx_transpose(call: Call) -> Value:
     return transposed(call, x, call.integers("perm", tuple(reversed(range(rank)))))
 
 
-@from_torch("aten::clone", "aten::alias", "aten::detach", "aten::_to_copy", "aten::lift_fresh_copy")
+@from_torch("aten::clone", "aten::detach", "aten::_to_copy")
 def _same(call: Call) -> Value:
     return call.ref("self")
 

@@ -90,13 +90,13 @@ class Tanh(SShape):
         return torch.atanh((1 - slope.clamp(0, 1)).sqrt().clamp(max=1 - torch.finfo(slope.dtype).eps))
 
 
-@from_torch("aten::sigmoid", "aten::sigmoid_")
+@from_torch("aten::sigmoid")
 @from_onnx("Sigmoid")
 def _sigmoid(call: Call) -> Value:
     return call.apply(Sigmoid(), call.ref("0" if "0" in call.args else "self"))
 
 
-@from_torch("aten::tanh", "aten::tanh_")
+@from_torch("aten::tanh")
 @from_onnx("Tanh")
 def _tanh(call: Call) -> Value:
     return call.apply(Tanh(), call.ref("0" if "0" in call.args else "self"))

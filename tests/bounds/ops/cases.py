@@ -8,7 +8,7 @@ from torch import Tensor
 from bounds.kinds import Affine
 from bounds.linear import Shape
 from bounds.ops.conv import Conv
-from bounds.ops.elementwise import Add, Divide, Negate, Scale, Shift
+from bounds.ops.elementwise import Add, Divide, Negate, Scale, Shift, Subtract
 from bounds.ops.linear import Linear
 from bounds.ops.norm import BatchNorm
 from bounds.ops.pool import AdaptiveAvgPool, AvgPool, Sum
@@ -68,6 +68,7 @@ def _elementwise() -> list[Case]:
         Case(Shift(), (image,), (_draw(*channel),), patch=True),
         Case(Shift(), (image,), (_draw(*image),), patch=True),
         Case(Shift(), (vector,), (torch.tensor(0.7),)),
+        Case(Subtract(), (image,), (_draw(*channel),), patch=True),
         Case(Scale(), (image,), (_draw(*channel),), patch=True),
         Case(Scale(), (image,), (_draw(*image),)),
         Case(Scale(), (vector,), (torch.tensor(-0.7),)),

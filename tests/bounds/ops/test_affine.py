@@ -171,7 +171,7 @@ def test_exact_operators_only_move_values(sample: Sample) -> None:
 
 
 def test_terms_cover_the_longest_sums(sample: Sample) -> None:
-    """An interval step adds 4 to ``terms`` and 2 to ``fan_in``; the offset is one more term of each output."""
+    """An interval step adds 4 to ``terms`` and 2 to ``fan_in``; the offset is one more term."""
     if sample.op.exact:
         return
     entries = sample.matrix() != 0
