@@ -8,6 +8,7 @@ from bounds.rounding import FLOAT, ROUNDED, Arithmetic, Level
 from bounds.sets import Ball, Box, InputSet
 from bounds.spec import Spec, margins
 from bounds.trace import read_onnx, trace
+from bounds.vnnlib import format_counterexample, read_vnnlib
 
 __all__ = [
     "FLOAT",
@@ -29,7 +30,9 @@ __all__ = [
     "Unsupported",
     "bound",
     "errors",
+    "format_counterexample",
     "margins",
     "read_onnx",
+    "read_vnnlib",
     "trace",
 ]
