@@ -122,19 +122,17 @@ def _without(call: Call, y: Ref, places: Sequence[int]) -> list[int]:
 @from_torch("aten::mean", "aten::sum")
 def _mean(call: Call) -> Value:
     x = call.ref("self")
-    every = tuple(range(len(call.full_shape(x))))
-    return _reduced(
-        call, x, call.integers("dim", every), bool(call.get("keepdim", False)), call.operator == "aten::mean"
-    )
+    axes = call.integers("dim", ()) or tuple(range(len(call.full_shape(x))))
+    return _reduced(call, x, axes, bool(call.get("keepdim", False)), call.operator == "aten::mean")
 
 
 @from_onnx("ReduceMean", "ReduceSum")
 def _reduce(call: Call) -> Value:
     x = call.ref("0")
-    every = tuple(range(len(call.full_shape(x))))
-    axes = call.integers("1" if "1" in call.args else "axes", every)
+    axes = call.integers("1" if "1" in call.args else "axes", ())
     if not axes and call.integer("noop_with_empty_axes", 0):
         return x
+    every = tuple(range(len(call.full_shape(x))))
     keep = bool(call.integer("keepdims", 1))
     return _reduced(call, x, axes or every, keep, call.operator == "ReduceMean")
 

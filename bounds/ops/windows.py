@@ -33,9 +33,11 @@ def onnx_padding(
         return (0,) * axes, (0,) * axes
     if auto not in ("SAME_UPPER", "SAME_LOWER"):
         raise call.unsupported(f"auto_pad {auto!r}")
+    if any(d != 1 for d in dilation):
+        raise call.unsupported(f"auto_pad {auto!r} with a dilation", "give the padding as numbers")
     needed = [
-        max((-(-size // s) - 1) * s + d * (k - 1) + 1 - size, 0)
-        for size, s, d, k in zip(x.shape[1:], stride, dilation, kernel, strict=True)
+        max((-(-size // s) - 1) * s + k - size, 0)
+        for size, s, k in zip(x.shape[1:], stride, kernel, strict=True)
     ]
     small, large = tuple(n // 2 for n in needed), tuple(n - n // 2 for n in needed)
     return (small, large) if auto == "SAME_UPPER" else (large, small)

@@ -1,0 +1,195 @@
+"""Single nodes for every ONNX importer; the conformance test walks this table."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from onnx import NodeProto, helper
+
+Input = str | np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One node. Its inputs are "x", "r" = Relu(x), constants or None where left out.
+
+    shape: of x, with the batch. outputs: how many it has; the last one is compared, behind ``after``.
+    """
+
+    shape: tuple[int, ...]
+    inputs: tuple[Input, ...]
+    attributes: dict[str, object] = field(default_factory=dict)
+    opset: int = 17
+    outputs: int = 1
+    after: tuple[NodeProto, ...] = ()
+
+
+IMAGE, LINE, VECTOR = (1, 4, 6, 5), (1, 4, 7), (1, 6)
+
+
+def _draw(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).normal(size=shape).astype(np.float32)
+
+
+def _ints(*values: int) -> np.ndarray:
+    return np.array(values, dtype=np.int64)
+
+
+def _number(value: float) -> np.ndarray:
+    return np.array(value, dtype=np.float32)
+
+
+def _positive(*shape: int) -> np.ndarray:
+    return np.abs(_draw(*shape)) + np.float32(0.1)
+
+
+def _norm(n: int) -> tuple[Input, ...]:
+    return ("x", _draw(n), _draw(n), _draw(n), _positive(n))
+
+
+_RESHAPE_BY_SHAPE = (
+    helper.make_node("Constant", [], ["zero"], value_int=0),
+    helper.make_node("Gather", ["y", "zero"], ["batch"]),
+    helper.make_node("Constant", [], ["axes"], value_ints=[0]),
+    helper.make_node("Unsqueeze", ["batch", "axes"], ["first"]),
+    helper.make_node("Constant", [], ["rest"], value_ints=[-1]),
+    helper.make_node("Concat", ["first", "rest"], ["target"], axis=0),
+    helper.make_node("Reshape", ["x", "target"], ["z"]),
+)
+_RESHAPE_BY_END = (
+    helper.make_node("Constant", [], ["one"], value_ints=[1, 5]),
+    helper.make_node("Concat", ["one", "y"], ["target"], axis=0),
+    helper.make_node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2]),
+    helper.make_node("Reshape", ["t", "target"], ["z"]),
+)
+
+CASES: dict[str, list[Case]] = {
+    "Add": [
+        Case(IMAGE, ("x", "r")),
+        Case(IMAGE, (_draw(4, 1, 1), "x")),
+        Case(VECTOR, ("x", _draw(1, 6))),
+        Case(VECTOR, ("x", _number(2))),
+    ],
+    "Sub": [Case(IMAGE, ("x", "r")), Case(VECTOR, (_draw(6), "x")), Case(VECTOR, ("x", _draw(1)))],
+    "Mul": [Case(IMAGE, ("x", _draw(1, 4, 1, 1))), Case(VECTOR, (_draw(6), "x"))],
+    "Div": [Case(IMAGE, ("x", _positive(4, 1, 1))), Case(VECTOR, ("x", _number(0.3)))],
+    "Neg": [Case(VECTOR, ("x",))],
+    "MatMul": [
+        Case(VECTOR, ("x", _draw(6, 3))),
+        Case(LINE, ("x", _draw(7, 2))),
+        Case(LINE, (_draw(3, 4), "x")),
+        Case((5,), ("x", _draw(5, 3))),
+        Case((5,), (_draw(3, 5), "x")),
+    ],
+    "Gemm": [
+        Case(VECTOR, ("x", _draw(6, 3), _draw(3))),
+        Case(VECTOR, ("x", _draw(3, 6), _draw(1, 3)), {"transB": 1}),
+        Case(VECTOR, ("x", _draw(3, 6)), {"transB": 1}),
+        Case(VECTOR, ("x", _draw(3, 6), _number(0.3)), {"transB": 1}),
+    ],
+    "Conv": [
+        Case(IMAGE, ("x", _draw(3, 4, 3, 2), _draw(3))),
+        Case(IMAGE, ("x", _draw(6, 2, 3, 3)), {"group": 2, "pads": [1, 0, 2, 1], "strides": [2, 1]}),
+        Case(IMAGE, ("x", _draw(3, 4, 2, 2)), {"auto_pad": "SAME_UPPER", "strides": [2, 3]}),
+        Case(IMAGE, ("x", _draw(3, 4, 2, 3)), {"auto_pad": "SAME_LOWER", "strides": [3, 1]}),
+        Case(IMAGE, ("x", _draw(3, 4, 2, 3)), {"auto_pad": "VALID"}),
+        Case(LINE, ("x", _draw(3, 4, 3), _draw(3)), {"pads": [2, 0]}),
+    ],
+    "BatchNormalization": [
+        Case(IMAGE, _norm(4)),
+        Case(IMAGE, _norm(4), {"epsilon": 0.1}, opset=9),
+        Case(VECTOR, _norm(6), opset=14),
+    ],
+    "Relu": [Case(IMAGE, ("x",))],
+    "LeakyRelu": [Case(VECTOR, ("x",)), Case(VECTOR, ("x",), {"alpha": 0.3})],
+    "Sigmoid": [Case(VECTOR, ("x",))],
+    "Tanh": [Case(VECTOR, ("x",))],
+    "Clip": [
+        Case(VECTOR, ("x",), {"min": -0.3, "max": 0.5}, opset=9),
+        Case(VECTOR, ("x", _number(-0.3), _number(0.5))),
+        Case(VECTOR, ("x", None, _number(0.5))),
+        Case(VECTOR, ("x", _number(-0.3))),
+        Case(VECTOR, ("x",)),
+    ],
+    "Identity": [Case(VECTOR, ("x",))],
+    "Dropout": [
+        Case(VECTOR, ("x",), {"ratio": 0.3}, opset=9),
+        Case(VECTOR, ("x", _number(0.3), np.array(False))),
+    ],
+    "Cast": [Case(VECTOR, ("x",), {"to": 1})],
+    "Shape": [
+        Case(IMAGE, ("x",), after=_RESHAPE_BY_SHAPE),
+        Case(IMAGE, ("x",), {"start": 1, "end": -1}, after=_RESHAPE_BY_END),
+    ],
+    "Reshape": [
+        Case(IMAGE, ("x", _ints(1, -1))),
+        Case(IMAGE, ("x", _ints(-1, 8, 15))),
+        Case(IMAGE, ("x", _ints(0, -1, 0))),
+        Case(VECTOR, ("x", _ints(0, 2, 3))),
+        Case((6,), ("x", _ints(2, 3))),
+    ],
+    "Flatten": [Case(IMAGE, ("x",)), Case(IMAGE, ("x",), {"axis": 0}), Case(VECTOR, ("x",), {"axis": -1})],
+    "Squeeze": [
+        Case((1, 3, 1, 1), ("x", _ints(2, -1))),
+        Case((1, 3, 1, 2), ("x",), {"axes": [2]}, opset=11),
+    ],
+    "Unsqueeze": [
+        Case(VECTOR, ("x", _ints(1, -1))),
+        Case(VECTOR, ("x",), {"axes": [2]}, opset=11),
+        Case((6,), ("x", _ints(0))),
+    ],
+    "Transpose": [
+        Case(IMAGE, ("x",), {"perm": [0, 2, 3, 1]}),
+        Case(IMAGE, ("x",), {"perm": [0, 3, 1, 2]}),
+    ],
+    "Concat": [
+        Case(IMAGE, ("x", "r", "x"), {"axis": 1}),
+        Case(IMAGE, ("r", "x"), {"axis": -1}),
+        Case(VECTOR, (_draw(1, 2), "x", _draw(1, 1), _draw(1, 3), "r", _draw(1, 2)), {"axis": 1}),
+        Case((1, 2, 3), ("x", _draw(1, 1, 3)), {"axis": 1}),
+        Case((3,), ("x", _draw(2), "r"), {"axis": 0}),
+    ],
+    "Slice": [
+        Case(IMAGE, ("x",), {"starts": [1, -2], "ends": [3, 100], "axes": [1, 3]}, opset=9),
+        Case(IMAGE, ("x", _ints(0, 1), _ints(1, 6), _ints(0, 2), _ints(1, 2))),
+        Case(IMAGE, ("x", _ints(-1), _ints(-(2**63)), _ints(2), _ints(-2))),
+        Case(VECTOR, ("x", _ints(0, 1), _ints(2**31, 4))),
+    ],
+    "Gather": [
+        Case(IMAGE, ("x", _ints(2, 0, 3)), {"axis": 1}),
+        Case(IMAGE, ("x", _ints(1, 2)), {"axis": -1}),
+        Case(IMAGE, ("x", np.array(-1)), {"axis": 2}),
+        Case(VECTOR, ("x", _ints(5, 4, 1, 0).reshape(2, 2)), {"axis": 1}),
+    ],
+    "Split": [
+        Case(VECTOR, ("x",), {"axis": 1, "split": [2, 1, 3]}, opset=11, outputs=3),
+        Case(VECTOR, ("x", _ints(4, 2)), {"axis": -1}, outputs=2),
+        Case(VECTOR, ("x",), {"axis": 1}, opset=11, outputs=3),
+        Case(LINE, ("x",), {"axis": 2, "num_outputs": 2}, opset=18, outputs=2),
+    ],
+    "Pad": [
+        Case(IMAGE, ("x",), {"pads": [0, 0, 1, 2, 0, 0, 0, 1], "value": 0.5}, opset=9),
+        Case(IMAGE, ("x", _ints(0, 1, 0, 2, 0, 0, 1, 0))),
+        Case(IMAGE, ("x", _ints(0, 0, -1, 2, 0, 0, 1, -2), _number(-0.5))),
+        Case(IMAGE, ("x", _ints(2, 1), _number(1), _ints(-2)), opset=18),
+    ],
+    "AveragePool": [
+        Case(IMAGE, ("x",), {"kernel_shape": [2, 3]}),
+        Case(IMAGE, ("x",), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+        Case(IMAGE, ("x",), {"kernel_shape": [3, 3], "pads": [1, 0, 2, 1], "count_include_pad": 1}),
+        Case(IMAGE, ("x",), {"kernel_shape": [2, 2], "strides": [4, 3], "ceil_mode": 1}),
+        Case(IMAGE, ("x",), {"kernel_shape": [3, 2], "strides": [2, 2], "ceil_mode": 1}),
+        Case(IMAGE, ("x",), {"kernel_shape": [3, 3], "auto_pad": "SAME_UPPER"}),
+        Case(LINE, ("x",), {"kernel_shape": [3], "strides": [2]}),
+    ],
+    "GlobalAveragePool": [Case(IMAGE, ("x",)), Case(LINE, ("x",))],
+    "ReduceMean": [
+        Case(IMAGE, ("x",), {"axes": [2, 3]}),
+        Case(IMAGE, ("x",), {"axes": [-1], "keepdims": 0}),
+        Case(IMAGE, ("x", _ints(1, 2)), {"keepdims": 0}, opset=18),
+    ],
+    "ReduceSum": [
+        Case(IMAGE, ("x",), {"axes": [1], "keepdims": 0}, opset=11),
+        Case(IMAGE, ("x", _ints(2, 3)), {"keepdims": 1}),
+        Case(VECTOR, ("x",), {"noop_with_empty_axes": 1}),
+    ],
+}

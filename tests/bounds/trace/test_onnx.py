@@ -1,0 +1,276 @@
+"""``read_onnx`` against onnxruntime, and what it says of files it cannot read."""
+
+import gzip
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+import bounds
+from bounds.ops.registry import ONNX
+
+from .cases_onnx import CASES, Case
+from .onnx_nets import RandomNet, run_one_by_one, save
+
+SETTINGS = [(op, case) for op, rows in CASES.items() for case in rows]
+
+
+def write(case: Case, op: str, path: Path) -> Path:
+    constants: dict[str, np.ndarray] = {}
+    names: list[str] = []
+    for i, value in enumerate(case.inputs):
+        names.append(value if isinstance(value, str) else "" if value is None else f"c{i}")
+        if isinstance(value, np.ndarray):
+            constants[f"c{i}"] = value
+    outputs = [*(f"y{i}" for i in range(case.outputs - 1)), "y"]
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node(op, names, outputs, **case.attributes),
+        *case.after,
+    ]
+    return save(path, nodes, case.shape, constants, "z" if case.after else "y", case.opset)
+
+
+def agree(path: Path, graph: bounds.Graph, samples: int = 3, scale: float = 1.0) -> None:
+    x = np.random.default_rng(5).normal(size=(samples, *graph.input_shape)).astype(np.float32) * scale
+    expected = torch.from_numpy(run_one_by_one(path, x))
+    with torch.no_grad():
+        got = graph(torch.from_numpy(x))
+    assert got.shape == expected.shape
+    error = (got - expected).abs().max() / expected.abs().max().clamp_min(1e-6)
+    assert error < 1e-5
+
+
+def test_every_importer_has_a_case() -> None:
+    assert set(CASES) == set(ONNX.importers)
+    assert all(CASES.values())
+
+
+@pytest.mark.parametrize(("op", "case"), SETTINGS, ids=[op for op, _ in SETTINGS])
+def test_each_importer(op: str, case: Case, tmp_path: Path) -> None:
+    path = write(case, op, tmp_path / "net.onnx")
+    agree(path, bounds.read_onnx(path))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_networks(seed: int, tmp_path: Path) -> None:
+    net = RandomNet(seed)
+    net.grow(8)
+    path = net.save(tmp_path / "net.onnx")
+    onnx.checker.check_model(path)
+    agree(path, bounds.read_onnx(path))
+
+
+def small(path: Path, **changes: object) -> Path:
+    """relu(x W + b), with keyword changes to how it is saved."""
+    rng = np.random.default_rng(0)
+    constants = {"w": rng.normal(size=(4, 3)).astype(np.float32), "b": np.ones(3, dtype=np.float32)}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], name="first"),
+        helper.make_node("Add", ["h", "b"], ["s"]),
+        helper.make_node("Relu", ["s"], ["y"], name="last"),
+    ]
+    settings = {"nodes": nodes, "dims": ["N", 4], "constants": constants, "output": "y", **changes}
+    return save(path, **settings)
+
+
+def test_compressed_files(tmp_path: Path) -> None:
+    plain = small(tmp_path / "net.onnx")
+    packed = tmp_path / "net.onnx.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert bounds.read_onnx(str(packed)).digest() == bounds.read_onnx(plain).digest()
+
+
+def test_double_models_stay_double(tmp_path: Path) -> None:
+    constants = {"w": np.random.default_rng(0).normal(size=(4, 3)), "b": np.full(3, 0.1)}
+    graph = bounds.read_onnx(small(tmp_path / "n.onnx", constants=constants, kind=TensorProto.DOUBLE))
+    assert [p.dtype for node in graph.nodes for p in node.params] == [torch.float64, torch.float64]
+    assert torch.equal(graph.nodes[2].params[0], torch.full((3,), 0.1, dtype=torch.float64))
+
+
+def test_half_weights_are_cast_up_exactly(tmp_path: Path) -> None:
+    half = np.array([0.1, -3.0, 1e-7], dtype=np.float16)
+    nodes = [
+        helper.make_node("Cast", ["b"], ["c"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["x", "c"], ["y"]),
+    ]
+    path = save(tmp_path / "n.onnx", nodes, [1, 3], {"b": half}, "y")
+    assert bounds.read_onnx(path).nodes[1].params[0].tolist() == half.astype(float).tolist()
+
+
+def test_initialisers_listed_as_inputs_are_constants(tmp_path: Path) -> None:
+    path = small(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    onnx.save(model, path)
+    agree(path, bounds.read_onnx(path))
+
+
+def test_weights_in_a_file_beside_the_model(tmp_path: Path) -> None:
+    plain = small(tmp_path / "net.onnx")
+    model = onnx.load(plain)
+    moved = tmp_path / "moved.onnx"
+    onnx.save(model, moved, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    assert bounds.read_onnx(moved).digest() == bounds.read_onnx(plain).digest()
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(bounds.InvalidFile, match=r"moved\.onnx"):
+        bounds.read_onnx(moved)
+
+
+def test_weights_outside_the_folder_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    moved = tmp_path / "inner" / "net.onnx"
+    onnx.save(
+        onnx.load(small(tmp_path / "n.onnx")),
+        moved,
+        save_as_external_data=True,
+        location="w",
+        size_threshold=0,
+    )
+    (tmp_path / "inner" / "w").rename(tmp_path / "w")
+    model = onnx.load(moved, load_external_data=False)
+    for tensor in model.graph.initializer:
+        tensor.external_data[0].value = "../w"
+    onnx.save(model, moved)
+    with pytest.raises(bounds.InvalidFile, match="outside its folder"):
+        bounds.read_onnx(moved)
+
+
+def test_local_functions_are_inlined(tmp_path: Path) -> None:
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]
+    body = [helper.make_node("Relu", ["a"], ["t"]), helper.make_node("Neg", ["t"], ["b"])]
+    function = helper.make_function("local", "NegRelu", ["a"], ["b"], body, opsets[:1])
+    graph = helper.make_graph(
+        [helper.make_node("NegRelu", ["x"], ["y"], domain="local")],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])],
+    )
+    path = tmp_path / "f.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opsets, functions=[function], ir_version=8), path)
+    agree(path, bounds.read_onnx(path))
+
+
+def test_input_shapes(tmp_path: Path) -> None:
+    path = small(tmp_path / "net.onnx", dims=["N", "features"])
+    with pytest.raises(
+        bounds.Unsupported, match=r"input 'x' of net.onnx has axes of unknown size.*input_shape"
+    ):
+        bounds.read_onnx(path)
+    agree(path, bounds.read_onnx(path, input_shape=[4]))
+    with pytest.raises(bounds.InvalidGraph, match=r"net\.onnx: node 'first'"):
+        bounds.read_onnx(path, input_shape=(5,))
+    with pytest.raises(bounds.InvalidGraph, match=r"has shape \(4,\), which input_shape \(5,\) does not fit"):
+        bounds.read_onnx(small(tmp_path / "net.onnx"), input_shape=(5,))
+    with pytest.raises(bounds.Unsupported, match="fixed batch of 7"):
+        bounds.read_onnx(small(tmp_path / "net.onnx", dims=[7, 4]))
+
+
+@pytest.mark.parametrize("cut", [0, 1, 10, 60, 150, -1])
+def test_truncated_files(tmp_path: Path, cut: int) -> None:
+    path = small(tmp_path / "net.onnx")
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(bounds.BoundsError, match=r"net\.onnx") as caught:
+        bounds.read_onnx(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, world", b"\x1f\x8b\x08garbage", bytes(range(256)) * 4])
+def test_garbage(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(content)
+    with pytest.raises(bounds.InvalidFile, match=r"net\.onnx") as caught:
+        bounds.read_onnx(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(bounds.InvalidFile, match=r"none\.onnx cannot be read: No such file"):
+        bounds.read_onnx(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        ([("Sin", ["x"], {})], "operator Sin at node 'n0' of net.onnx: .*without an importer"),
+        ([("Mul", ["x", "x"], {})], "operator Mul at node 'n0' of net.onnx: a product of two graph values"),
+        ([("Squeeze", ["x"], {})], "Squeeze at node 'n0' of net.onnx: .*batch"),
+        ([("Transpose", ["x"], {"perm": [1, 0]})], "batch axis"),
+        ([("ReduceSum", ["x"], {})], "batch axis"),
+        ([("Flatten", ["x"], {"axis": 2})], "batch axis"),
+        ([("Cast", ["x"], {"to": 7}), ("Cast", ["n0"], {"to": 1})], "Cast at node 'n0'.*another type"),
+        ([("RandomNormalLike", ["x"], {})], "RandomNormalLike"),
+        ([("RandomNormal", [], {"shape": [1, 4]}), ("Add", ["x", "n0"], {})], "RandomNormal .* is random"),
+        ([("Gemm", ["x", "w"], {"alpha": 2.0})], "alpha or beta"),
+        ([("Gather", ["x", "i"], {"axis": 1})], "more than once"),
+        ([("Neg", ["w"], {})], "does not depend on its input"),
+        ([("Add", ["x", "big"], {})], "batch axis larger than one"),
+        (
+            [
+                ("Unsqueeze", ["x", "j"], {}),
+                ("Conv", ["n0", "k"], {"auto_pad": "SAME_UPPER", "dilations": [2]}),
+            ],
+            "dilation",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_named(
+    tmp_path: Path, nodes: list[tuple[str, list[str], dict[str, object]]], words: str
+) -> None:
+    protos = [
+        helper.make_node(op, ins, [f"n{i}"], name=f"n{i}", **kw) for i, (op, ins, kw) in enumerate(nodes)
+    ]
+    constants = {
+        "w": np.ones((4, 4), dtype=np.float32),
+        "i": np.array([1, 1]),
+        "j": np.array([1]),
+        "k": np.ones((1, 1, 2), dtype=np.float32),
+        "big": np.ones((3, 4), dtype=np.float32),
+    }
+    path = save(tmp_path / "net.onnx", protos, [1, 4], constants, f"n{len(nodes) - 1}")
+    with pytest.raises(bounds.Unsupported, match=words) as caught:
+        bounds.read_onnx(path)
+    assert "net.onnx" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_graphs_of_another_form(tmp_path: Path) -> None:
+    path = small(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    model.graph.output.append(helper.make_tensor_value_info("h", TensorProto.FLOAT, ["N", 3]))
+    onnx.save(model, path)
+    with pytest.raises(bounds.Unsupported, match=r"2 outputs \(y, h\)"):
+        bounds.read_onnx(path)
+    model.graph.output.pop()
+    model.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, [1]))
+    onnx.save(model, path)
+    with pytest.raises(bounds.Unsupported, match=r"2 inputs \(x, z\)"):
+        bounds.read_onnx(path)
+    with pytest.raises(bounds.Unsupported, match="opset 6"):
+        bounds.read_onnx(small(path, opset=6))
+    with pytest.raises(bounds.Unsupported, match="neither float32 nor float64"):
+        bounds.read_onnx(
+            small(
+                path,
+                constants={"w": np.ones((4, 3), np.float16), "b": np.ones(3, np.float16)},
+                kind=TensorProto.FLOAT16,
+            )
+        )
+    with pytest.raises(
+        bounds.InvalidGraph, match=r"net.onnx: node 'first' \(Linear\) has weights that are NaN"
+    ):
+        bounds.read_onnx(
+            small(path, constants={"w": np.full((4, 3), np.nan, np.float32), "b": np.ones(3, np.float32)})
+        )
+
+
+def test_reading_is_quick(tmp_path: Path) -> None:
+    path = small(tmp_path / "net.onnx")
+    bounds.read_onnx(path)
+    start = time.perf_counter()
+    bounds.read_onnx(path)
+    assert time.perf_counter() - start < 0.5
