@@ -1,0 +1,8 @@
+"""Suites: what is measured. A suite gives rows, one by one, since a run may be long and be cut short."""
+
+from collections.abc import Mapping
+
+from benchmarks.options import Suite
+from benchmarks.suites import bounds
+
+SUITES: Mapping[str, Suite] = {"bounds": bounds.SUITE}
