@@ -73,19 +73,23 @@ class Spec:
         matrix = self.matrix.expand(len(y), -1, -1)
         return torch.einsum("bro,bo->br", matrix, y.flatten(1)) + self.offset
 
+    def clauses(self, rows: Tensor) -> Tensor:
+        """The value of each clause, its largest row: (batch, clauses); +inf for a number without rows."""
+        if self.clause is None:
+            return rows
+        clause = self.clause.expand(len(rows), -1)
+        best = torch.full((len(rows), int(clause.max()) + 1), -torch.inf, dtype=rows.dtype)
+        best = best.to(rows.device).scatter_reduce(1, clause, rows, "amax")
+        used = torch.zeros_like(best, dtype=torch.bool).scatter_(1, clause, True)
+        return torch.where(used, best, torch.inf)
+
     def worst(self, rows: Tensor) -> Tensor:
         """The value that decides: the smallest over clauses of the largest row in the clause, (batch,).
 
         The property holds where this is > 0. Monotone in ``rows``, so lower bounds of the rows give a
         lower bound of it.
         """
-        if self.clause is None:
-            return rows.min(dim=1).values
-        clause = self.clause.expand(len(rows), -1)
-        best = torch.full((len(rows), int(clause.max()) + 1), -torch.inf, dtype=rows.dtype)
-        best = best.to(rows.device).scatter_reduce(1, clause, rows, "amax")
-        used = torch.zeros_like(best, dtype=torch.bool).scatter_(1, clause, True)
-        return torch.where(used, best, torch.inf).min(dim=1).values
+        return self.clauses(rows).min(dim=1).values
 
 
 def margins(labels: Tensor, num_classes: int) -> Spec:

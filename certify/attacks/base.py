@@ -1,0 +1,221 @@
+"""What all attacks share: the problem, a look at the network, and the one driver of iterative attacks.
+
+An attack searches an input set for a point where a specification fails; it knows the set only by ``argmax``,
+``project`` and ``box``, so the norm never enters. What it finds is a candidate: ``certify.decide`` replays it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Generic, Self, TypeVar
+
+import torch
+from torch import Tensor
+
+import bounds
+from certify.attacks.losses import Loss
+from certify.evidence import Claim, Evidence
+from certify.query import Query
+from certify.run import Run
+
+Forward = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """The network seen at some points.
+
+    points: (batch, *shape), a leaf of autograd. values: of the specification's clauses (batch, clauses).
+    """
+
+    points: Tensor
+    values: Tensor
+
+    @property
+    def deciding(self) -> Tensor:
+        """The value that decides per sample: the specification holds where it is > 0."""
+        return self.values.detach().min(dim=1).values
+
+    def gradient(self, loss: Loss) -> Tensor:
+        """The gradient of a loss at the points, once; 0 where it is not a number."""
+        (gradient,) = torch.autograd.grad(loss(self.values).sum(), self.points, materialize_grads=True)
+        return gradient.nan_to_num(0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A batch of searches: find a point of each sample's ``region`` where its ``spec`` fails.
+
+    forward: (batch, *shape) -> (batch, outputs), differentiable. start: a point of each region. samples: ids
+    that key the randomness, together with ``key``, the attack's ``repr``.
+    """
+
+    forward: Forward
+    region: bounds.InputSet
+    spec: bounds.Spec
+    start: Tensor
+    samples: tuple[int, ...]
+    key: str
+    run: Run
+
+    def look(self, points: Tensor) -> Look:
+        """Evaluate the network; gradients are recorded for the points."""
+        leaf = points.detach().requires_grad_()
+        with torch.enable_grad():
+            values = self.spec.clauses(self.spec.evaluate(self.forward(leaf)))
+        return Look(leaf, values)
+
+    def random_points(self, stage: str) -> Tensor:
+        """Points drawn uniformly from each region's box, then projected; each sample has its own generator."""
+        shape, dtype, device = self.start.shape[1:], self.start.dtype, self.start.device
+        generators = (self.run.generator(self.key, sample, stage) for sample in self.samples)
+        draws = [torch.rand(shape, generator=g, dtype=dtype, device=device) for g in generators]
+        box = self.region.box()
+        return self.region.project(box.lower + torch.stack(draws) * (box.upper - box.lower))
+
+    def __getitem__(self, keep: Tensor) -> Problem:
+        """The problems of some samples; ``keep`` holds indices."""
+        return replace(
+            self,
+            region=self.region[keep],
+            spec=self.spec[keep],
+            start=self.start[keep],
+            samples=tuple(self.samples[i] for i in keep.tolist()),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Where an iterative attack stands: the points to look at next and the number of steps made."""
+
+    points: Tensor
+    steps: int = 0
+
+    def __getitem__(self, keep: Tensor) -> Self:
+        """The state of some samples; subclasses with more per-sample tensors cut these, too."""
+        return replace(self, points=self.points[keep])
+
+
+S = TypeVar("S", bound=State)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Per sample the point with the smallest deciding value seen so far, and that value (+inf: none seen)."""
+
+    points: Tensor
+    deciding: Tensor
+
+    @classmethod
+    def nothing(cls, problem: Problem) -> Found:
+        """Before the first look."""
+        return cls(problem.start, problem.start.new_full((len(problem.start),), torch.inf))
+
+    @property
+    def broken(self) -> Tensor:
+        """Where the specification fails; a tie or NaN is a failure."""
+        return ~(self.deciding > 0)
+
+    def updated(self, index: Tensor, points: Tensor, deciding: Tensor) -> Found:
+        """With what was seen at the samples ``index``, wherever that is better (or NaN)."""
+        better = ~(deciding >= self.deciding[index])
+        index = index[better]
+        return Found(
+            self.points.index_copy(0, index, points.detach()[better]),
+            self.deciding.index_copy(0, index, deciding[better].to(self.deciding.dtype)),
+        )
+
+
+class Attack(ABC, Generic[S]):
+    """Base of iterative attacks: where to begin, where to look next, when to stop.
+
+    Subclasses are frozen dataclasses. They never judge: ``search`` looks, keeps the best and stops.
+    """
+
+    @property
+    def claims(self) -> frozenset[Claim]:
+        """An attack finds counterexamples; finding none says nothing."""
+        return frozenset({Claim.FALSIFIED})
+
+    @property
+    def attempts(self) -> int:
+        """How often the attack begins anew on samples that are not broken yet."""
+        return 1
+
+    @abstractmethod
+    def init(self, problem: Problem, attempt: int) -> S:
+        """The state before the first look."""
+
+    @abstractmethod
+    def step(self, problem: Problem, state: S, look: Look) -> S:
+        """The next state, from a look at ``state.points``."""
+
+    @abstractmethod
+    def done(self, state: S) -> bool:
+        """Whether the look at ``state.points`` is the last."""
+
+    def supports(self, query: Query) -> str | None:
+        """None if the model can be differentiated by its input, else the reason."""
+        leaf = query.x[:1].detach().requires_grad_()
+        with torch.enable_grad():
+            if query.model(leaf).requires_grad:
+                return None
+        return f"{query.model.name} gives no gradient for its input; attack a differentiable model"
+
+    def decide(self, query: Query, run: Run) -> list[Evidence]:
+        """Search each sample's region for another decision; the witness of a sample, if any, is a candidate."""
+        spec = query.spec.to(query.x.dtype).on(query.x.device)
+        found = search(
+            self, Problem(query.model, query.region, spec, query.x, query.samples, repr(self), run)
+        )
+        return [
+            Evidence(sample, repr(self), witness=point if broken else None, detail={"smallest_margin": value})
+            for sample, point, broken, value in zip(
+                query.samples, found.points, found.broken.tolist(), found.deciding.tolist(), strict=True
+            )
+        ]
+
+    def falsify(
+        self, forward: Forward, region: bounds.InputSet, spec: bounds.Spec, run: Run
+    ) -> Tensor | None:
+        """A candidate counterexample to any specification: a point of shape ``region.shape``, or None.
+
+        forward: (batch, *shape) -> (batch, outputs). Where the region holds several sets, the first of them
+        that breaks. To be replayed by ``certify.decide.refutes``, like any candidate.
+        """
+        box = region.box()
+        start = region.project(box.centre)
+        spec = spec.to(start.dtype).on(start.device)
+        problem = Problem(forward, region, spec, start, tuple(range(len(region))), repr(self), run)
+        found = search(self, problem)
+        return found.points[found.broken][0] if found.broken.any() else None
+
+
+def search(attack: Attack[S], problem: Problem) -> Found:
+    """Run all attempts of an attack; each sample leaves as soon as it is broken."""
+    best = Found.nothing(problem)
+    for attempt in range(attack.attempts):
+        index = (~best.broken).nonzero()[:, 0]
+        if len(index) == 0:
+            break
+        found = _climb(attack, problem[index], attempt)
+        best = best.updated(index, found.points, found.deciding)
+    return best
+
+
+def _climb(attack: Attack[S], problem: Problem, attempt: int) -> Found:
+    """One attempt: look, keep the best, drop what is broken, step."""
+    best = Found.nothing(problem)
+    index = torch.arange(len(problem.start), device=problem.start.device)
+    state = attack.init(problem, attempt)
+    while True:
+        look = problem.look(state.points)
+        best = best.updated(index, look.points, look.deciding)
+        keep = (~best.broken[index]).nonzero()[:, 0]
+        if len(keep) == 0 or attack.done(state):
+            return best
+        state = attack.step(problem, state, look)
+        if len(keep) < len(index):
+            index, problem, state = index[keep], problem[keep], state[keep]

@@ -1,0 +1,79 @@
+"""Projected gradient descent, for any region."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Self
+
+from torch import Tensor
+
+from certify.attacks.base import Attack, Look, Problem, State
+from certify.attacks.losses import LOSSES, aimed_at
+from certify.errors import UsageError
+
+
+@dataclass(frozen=True, eq=False)
+class Walk(State):
+    """target: the clause that each sample's loss aims at; None: all of them, in the way of the loss."""
+
+    target: Tensor | None = None
+
+    def __getitem__(self, keep: Tensor) -> Self:
+        target = None if self.target is None else self.target[keep]
+        return replace(self, points=self.points[keep], target=target)
+
+
+@dataclass(frozen=True)
+class PGD(Attack[Walk]):
+    """Projected gradient descent from random starts (Madry et al. 2018), one class for every norm.
+
+    A step goes in the direction of steepest ascent over the region, half the way from its best to its worst
+    point for a linear model: the gradient's sign for the norm inf, the gradient for 2, its largest
+    coordinates for 1. The k-th step has length ``step_size * (1 - k / steps)`` relative to that half way, so
+    an unclipped ball of radius eps is crossed in steps of at most ``step_size * eps``.
+
+    steps: per attempt. restarts: random starts per loss. loss: a name in ``LOSSES``. targets: after the
+    untargeted attempts, as many again for each of this number of classes, nearest first, with a loss that
+    pushes towards that class alone (Gowal et al. 2019, MultiTargeted); stronger, and slower by 1 + targets.
+    Samples leave as soon as they are broken.
+    Raises ``UsageError`` for a value outside its domain.
+    """
+
+    steps: int = 40
+    restarts: int = 1
+    step_size: float = 1.0
+    loss: str = "cross-entropy"
+    targets: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, least in (("steps", self.steps, 1), ("restarts", self.restarts, 1), ("targets", self.targets, 0)):
+            if value < least:
+                raise UsageError(f"{name} of PGD is {value}; give an integer >= {least}")
+        if not (math.isfinite(self.step_size) and self.step_size > 0):
+            raise UsageError(f"step_size of PGD is {self.step_size}; give a number > 0, relative to the radius")
+        if self.loss not in LOSSES:
+            raise UsageError(f"unknown loss {self.loss!r}; choose one of {', '.join(sorted(LOSSES))}")
+
+    @property
+    def attempts(self) -> int:
+        return self.restarts * (1 + self.targets)
+
+    def init(self, problem: Problem, attempt: int) -> Walk:
+        points = problem.random_points(f"start {attempt}")
+        rank = attempt // self.restarts
+        if rank == 0:
+            return Walk(points)
+        nearest = problem.look(problem.start).values.detach().argsort(dim=1)
+        return Walk(points, target=nearest[:, min(rank, nearest.shape[1]) - 1])
+
+    def step(self, problem: Problem, state: Walk, look: Look) -> Walk:
+        loss = LOSSES[self.loss] if state.target is None else aimed_at(state.target)
+        gradient, region = look.gradient(loss), problem.region
+        direction = (region.argmax(gradient) - region.argmax(-gradient)) / 2
+        length = self.step_size * (1 - state.steps / self.steps)
+        points = region.project(state.points + length * direction)
+        return replace(state, points=points, steps=state.steps + 1)
+
+    def done(self, state: Walk) -> bool:
+        return state.steps == self.steps
