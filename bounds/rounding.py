@@ -35,6 +35,9 @@ class Level(Enum):
     REAL = "real"
     DEPLOYED = "deployed"
 
+    def __repr__(self) -> str:
+        return f"Level.{self.name}"
+
     @property
     def arithmetic(self) -> Arithmetic:
         """The arithmetic that this claim is computed in."""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Exit(IntEnum):
@@ -45,6 +49,17 @@ class RunMismatch(CertifyError):
 
 
 class Contradiction(CertifyError):
-    """One sample was proved robust and attacked: the certifier, the attack or the set-up is wrong."""
+    """One sample was proved robust and attacked: the certifier, the attack or the set-up is wrong.
+
+    The reproducer is attached: the sample's id, its input ``x`` and label ``y``, and the ``witness``.
+    """
 
     exit_code = Exit.SOUNDNESS_VIOLATION
+
+    def __init__(self, message: str, sample: int, x: Tensor, y: int, witness: Tensor) -> None:
+        """Tensors have the model's input shape, without a batch axis."""
+        super().__init__(message)
+        self.sample = sample
+        self.x = x
+        self.y = y
+        self.witness = witness

@@ -1,7 +1,8 @@
 """What all attacks share: the problem, a look at the network, and the one driver of iterative attacks.
 
-An attack searches an input set for a point where a specification fails; it knows the set only by ``argmax``,
-``project`` and ``box``, so the norm never enters. What it finds is a candidate: ``certify.decide`` replays it.
+An attack searches an input set for a point where a specification fails; it knows the set only by
+``argmax``, ``project`` and ``box``, so the norm never enters. What it finds is a candidate:
+``certify.decide`` replays it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class Look:
 
     def gradient(self, loss: Loss) -> Tensor:
         """The gradient of a loss at the points, once; 0 where it is not a number."""
-        (gradient,) = torch.autograd.grad(loss(self.values).sum(), self.points, materialize_grads=True)
+        with torch.enable_grad():
+            total = loss(self.values).sum()
+        (gradient,) = torch.autograd.grad(total, self.points, materialize_grads=True)
         return gradient.nan_to_num(0.0)
 
 
@@ -68,7 +71,7 @@ class Problem:
         return Look(leaf, values)
 
     def random_points(self, stage: str) -> Tensor:
-        """Points drawn uniformly from each region's box, then projected; each sample has its own generator."""
+        """Points drawn uniformly from each region's box and projected; each sample has its own generator."""
         shape, dtype, device = self.start.shape[1:], self.start.dtype, self.start.device
         generators = (self.run.generator(self.key, sample, stage) for sample in self.samples)
         draws = [torch.rand(shape, generator=g, dtype=dtype, device=device) for g in generators]
@@ -165,7 +168,7 @@ class Attack(ABC, Generic[S]):
         return f"{query.model.name} gives no gradient for its input; attack a differentiable model"
 
     def decide(self, query: Query, run: Run) -> list[Evidence]:
-        """Search each sample's region for another decision; the witness of a sample, if any, is a candidate."""
+        """Search each sample's region for another decision; a witness is a candidate to be replayed."""
         spec = query.spec.to(query.x.dtype).on(query.x.device)
         found = search(
             self, Problem(query.model, query.region, spec, query.x, query.samples, repr(self), run)

@@ -31,5 +31,5 @@ LOSSES: Mapping[str, Loss] = {"cross-entropy": cross_entropy, "margin": margin}
 
 
 def aimed_at(clause: Tensor) -> Loss:
-    """The loss that pushes one clause of each sample down, whatever becomes of the others; clause: (batch,)."""
+    """The loss that pushes one clause of each sample down and ignores the others; clause: (batch,)."""
     return lambda values: -values.gather(1, clause[:, None])[:, 0]

@@ -47,11 +47,17 @@ class PGD(Attack[Walk]):
     targets: int = 0
 
     def __post_init__(self) -> None:
-        for name, value, least in (("steps", self.steps, 1), ("restarts", self.restarts, 1), ("targets", self.targets, 0)):
+        for name, value, least in (
+            ("steps", self.steps, 1),
+            ("restarts", self.restarts, 1),
+            ("targets", self.targets, 0),
+        ):
             if value < least:
                 raise UsageError(f"{name} of PGD is {value}; give an integer >= {least}")
         if not (math.isfinite(self.step_size) and self.step_size > 0):
-            raise UsageError(f"step_size of PGD is {self.step_size}; give a number > 0, relative to the radius")
+            raise UsageError(
+                f"step_size of PGD is {self.step_size}; give a number > 0, relative to the radius"
+            )
         if self.loss not in LOSSES:
             raise UsageError(f"unknown loss {self.loss!r}; choose one of {', '.join(sorted(LOSSES))}")
 

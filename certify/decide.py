@@ -1,0 +1,270 @@
+"""Many deciders, one judge: clean predictions, replayed counterexamples and compared margins.
+
+Deciders bring evidence and never judge it. A sample is ``VERIFIED`` by a finite margin > 0 of a decider that
+claims robustness, ``FALSIFIED`` by a witness that this module has replayed; both at once raise
+``Contradiction``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+import bounds
+from bounds.rounding import Level
+from certify.errors import CertifyError, Contradiction, UsageError
+from certify.evidence import Claim, Decider, Evidence
+from certify.model import Model
+from certify.query import Query, check_samples
+from certify.result import Result, SampleResult, check_ids
+from certify.run import Run
+from certify.threat import Threat
+from certify.verdict import Verdict
+
+Listener = Callable[[int, Sequence[SampleResult]], None]
+_DEFAULT_RUN = Run()
+_ERROR = "error"  # the key of a decider's failure in its evidence's detail
+
+
+def evaluate(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    threat: Threat,
+    deciders: Sequence[Decider],
+    *,
+    run: Run = _DEFAULT_RUN,
+    samples: Sequence[int] | None = None,
+    cross_check: bool = True,
+    on_batch: Listener | None = None,
+) -> Result:
+    """Ask deciders, in order, whether the model's decisions are robust.
+
+    x: (n, *input_shape) in input units; y: (n,) labels; samples: the ids of the samples in their data set
+    (default 0, 1, ...), which key the randomness. cross_check: see ``evaluate_batch``. on_batch: called with
+    (batch index, its results) after each batch. ``run.progress`` hears of the stage "evaluate" in samples.
+    Raises ``UsageError`` for bad inputs and for a decider that does not support the query, before any work
+    starts; ``Contradiction`` where a sample is both proved and attacked.
+    """
+    batches = list(queries(model, x, y, threat, run, samples=samples))
+    check_deciders(batches[0], deciders)
+    found: list[SampleResult] = []
+    run.progress("evaluate", 0, len(x))
+    for index, query in enumerate(batches):
+        results = evaluate_batch(query, deciders, run, cross_check)
+        if on_batch is not None:
+            on_batch(index, results)
+        found += results
+        run.progress("evaluate", len(found), len(x))
+    return Result(model.name, model.digest, threat, tuple(map(repr, deciders)), tuple(found))
+
+
+def queries(
+    model: Model, x: Tensor, y: Tensor, threat: Threat, run: Run, *, samples: Sequence[int] | None = None
+) -> Iterator[Query]:
+    """The samples cut into batches by index, ``run.batch_size`` each, on the run's device.
+
+    The same arguments always give the same batches, so that a ledger may skip those it has.
+    Raises ``UsageError`` for bad inputs anywhere in x, y or samples, before the first batch.
+    """
+    ids = tuple(range(len(x)) if samples is None else samples)
+    check_samples(model, x, y)
+    check_ids(ids)
+    if len(ids) != len(x):
+        raise UsageError(f"{len(ids)} sample ids for {len(x)} samples")
+    for first in range(0, len(x), run.batch_size):
+        part = slice(first, first + run.batch_size)
+        yield Query(model, x[part].to(run.device), y[part].to(run.device), threat, ids[part])
+
+
+def check_deciders(query: Query, deciders: Sequence[Decider]) -> None:
+    """Refuse, before work starts, deciders that cannot answer; the message names the first and its reason."""
+    if not deciders:
+        raise UsageError("there are no deciders; give at least one, such as PGD() or CROWN()")
+    for decider in deciders:
+        reason = decider.supports(query)
+        if reason is not None:
+            raise UsageError(f"{decider!r} cannot answer: {reason}")
+
+
+def evaluate_batch(
+    query: Query, deciders: Sequence[Decider], run: Run, cross_check: bool = True
+) -> list[SampleResult]:
+    """One result per sample of the query, in order.
+
+    Samples that the model gets wrong (or ties on) are asked of nobody. Each decider, in order, sees the
+    samples that are still open to it: for one that can prove, those neither proved nor falsified yet; for a
+    pure attack also the proved ones if ``cross_check``, so that every certificate is attacked.
+
+    A ``bounds.BoundsError`` inside a decider costs that decider's evidence on this batch and is kept as its
+    detail "error"; a sample on which every decider failed so has the verdict ``ERROR``. Other exceptions
+    pass through. Raises ``Contradiction`` for a sample proved and attacked, with the reproducer attached.
+    """
+    cases = _clean_cases(query)
+    for decider in deciders:
+        is_open = [case.open_to(decider, cross_check) for case in cases]
+        if not any(is_open):
+            continue
+        part = query[torch.tensor(is_open, device=query.x.device)]
+        asked = [case for case, keep in zip(cases, is_open, strict=True) if keep]
+        for case, evidence in zip(asked, _judged(decider, part, run), strict=True):
+            case.add(evidence, Claim.ROBUST in decider.claims)
+    return [case.result() for case in cases]
+
+
+def refutes(
+    forward: Callable[[Tensor], Tensor], region: bounds.InputSet, spec: bounds.Spec, points: Tensor
+) -> Tensor:
+    """The replay: whether each sample's point is a counterexample; (batch,) booleans.
+
+    points: (batch, *shape) in the dtype that the network runs in. True where the point lies in its sample's
+    region without tolerance and the specification does not hold strictly at the network's own output there:
+    a tie or NaN is a counterexample.
+    """
+    return region.contains(points) & ~_holds(spec, _outputs(forward, points))
+
+
+def proves(evidence: Evidence) -> bool:
+    """Whether a certifier's margin is a proof: finite, > 0, with a level or a failure probability."""
+    margin = evidence.margin
+    backed = evidence.level is not None or 0 < evidence.alpha < 1
+    return margin is not None and math.isfinite(margin) and margin > 0 and backed
+
+
+def _outputs(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return forward(x)
+
+
+def _holds(spec: bounds.Spec, outputs: Tensor) -> Tensor:
+    """Whether the specification holds strictly at some outputs; float64 keeps the sign of differences."""
+    spec = spec.to(torch.float64).on(outputs.device)
+    return spec.worst(spec.evaluate(outputs.double())) > 0
+
+
+def _judged(decider: Decider, query: Query, run: Run) -> list[Evidence]:
+    """The decider's evidence, with only those witnesses left that the replay confirms, on the CPU."""
+    try:
+        found = decider.decide(query, run)
+    except bounds.BoundsError as error:
+        return [Evidence(sample, repr(decider), detail={_ERROR: str(error)}) for sample in query.samples]
+    if [each.sample for each in found] != list(query.samples):
+        raise CertifyError(f"{decider!r} did not answer for each sample in order; a bug in the decider")
+    shapes = {each.witness.shape for each in found if each.witness is not None} - {query.x.shape[1:]}
+    if shapes:
+        raise CertifyError(f"{decider!r} gives a witness of shape {shapes.pop()}; a bug in the decider")
+    points = query.x.clone()
+    for point, each in zip(points, found, strict=True):
+        if each.witness is not None:
+            point.copy_(each.witness)
+    refuted = refutes(query.model, query.region, query.spec, points).tolist()
+    return [_confirmed(*each) for each in zip(found, points.cpu(), refuted, strict=True)]
+
+
+def _confirmed(evidence: Evidence, point: Tensor, refuted: bool) -> Evidence:
+    """Evidence with its witness as replayed, or without one that the replay rejected."""
+    if evidence.witness is None:
+        return evidence
+    if refuted:
+        return replace(evidence, witness=point)
+    return replace(evidence, witness=None, detail={**evidence.detail, "replay": "rejected"})
+
+
+def _clean_cases(query: Query) -> list[_Case]:
+    """The samples with their clean predictions; a tie or NaN is a wrong one."""
+    logits = _outputs(query.model, query.x)
+    if logits.shape != (len(query.x), query.model.num_classes):
+        raise UsageError(
+            f"{query.model.name} returns shape {tuple(logits.shape)} for {len(query.x)} samples of "
+            f"{query.model.num_classes} classes; it must return one logit per class"
+        )
+    facts = zip(
+        query.samples,
+        query.x,
+        query.y.tolist(),
+        logits.argmax(1).tolist(),
+        _holds(query.spec, logits).tolist(),
+        strict=True,
+    )
+    return [_Case(*each) for each in facts]
+
+
+@dataclass(eq=False)
+class _Case:
+    """What is known of one sample while deciders are asked."""
+
+    sample: int
+    x: Tensor
+    label: int
+    predicted: int
+    right: bool
+    evidence: list[Evidence] = field(default_factory=list)
+    proof: Evidence | None = None
+    attack: Evidence | None = None
+    witness: Tensor | None = None
+
+    def open_to(self, decider: Decider, cross_check: bool) -> bool:
+        if not self.right or self.attack is not None:
+            return False
+        return self.proof is None or (cross_check and decider.claims == {Claim.FALSIFIED})
+
+    def add(self, evidence: Evidence, may_prove: bool) -> None:
+        """Take a judged piece of evidence: its witness, if any, is a counterexample."""
+        self.evidence.append(evidence)
+        if evidence.witness is not None:
+            self.attack, self.witness = evidence, evidence.witness
+        if may_prove and proves(evidence):
+            self.proof = evidence
+        if self.proof is not None and self.attack is not None and self.witness is not None:
+            message = _contradiction(self.sample, self.proof, self.attack)
+            raise Contradiction(message, self.sample, self.x.cpu(), self.label, self.witness)
+
+    def result(self) -> SampleResult:
+        settled = self.attack or self.proof
+        margin, level = _best_margin([self.proof] if self.proof else self.evidence)
+        return SampleResult(
+            self.sample,
+            self.label,
+            self.predicted,
+            self._verdict(),
+            by=None if settled is None else settled.decider,
+            margin=margin,
+            level=level,
+            alpha=0.0 if self.proof is None else self.proof.alpha,
+            witness=self.witness,
+            evidence=tuple(self.evidence),
+        )
+
+    def _verdict(self) -> Verdict:
+        if not self.right:
+            return Verdict.MISCLASSIFIED
+        if self.attack is not None:
+            return Verdict.FALSIFIED
+        if self.proof is not None:
+            return Verdict.VERIFIED
+        failed = [_ERROR in each.detail for each in self.evidence]
+        return Verdict.ERROR if failed and all(failed) else Verdict.UNKNOWN
+
+
+def _best_margin(evidence: Sequence[Evidence]) -> tuple[float | None, Level | None]:
+    """The largest finite lower bound and its level."""
+    found = [(e.margin, e.level) for e in evidence if e.margin is not None and math.isfinite(e.margin)]
+    return max(found, key=lambda each: each[0], default=(None, None))
+
+
+def _contradiction(sample: int, proof: Evidence, attack: Evidence) -> str:
+    remedies = {
+        Level.FLOAT: "level float is no proof: certify at level real or deployed",
+        Level.REAL: "one of them is wrong, or rounding in the model's execution decides: try level deployed",
+        Level.DEPLOYED: "one of them is wrong, or the model runs in other arithmetic than plain float32",
+        None: f"one of them is wrong, or this is one of the failures that alpha {proof.alpha:g} allows",
+    }
+    level = "statistical" if proof.level is None else f"level {proof.level.value}"
+    return (
+        f"sample {sample} is proved robust by {proof.decider} (margin >= {proof.margin:g}, {level}) and "
+        f"attacked by {attack.decider} with a replayed counterexample; {remedies[proof.level]}"
+    )
