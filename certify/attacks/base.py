@@ -40,9 +40,11 @@ class Look:
         return self.values.detach().min(dim=1).values
 
     def gradient(self, loss: Loss) -> Tensor:
-        """The gradient of a loss at the points, once; 0 where it is not a number."""
+        """The gradient of a loss at the points, once; 0 where it is not a number or there is none."""
         with torch.enable_grad():
             total = loss(self.values).sum()
+        if not total.requires_grad:  # constant, as far as autograd can see
+            return torch.zeros_like(self.points)
         (gradient,) = torch.autograd.grad(total, self.points, materialize_grads=True)
         return gradient.nan_to_num(0.0)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -33,7 +32,7 @@ class Bounding:
 
     level: what a margin > 0 claims. At ``REAL`` and ``DEPLOYED`` the search runs in ``run.dtype``, and what
     it finds positive is computed again in float64 with every rounding error accounted for. ``FLOAT`` skips
-    that and proves nothing. Samples that no method settles report their best margin with its own level.
+    that and proves nothing. A sample that no method settles reports its last margin with its own level.
     """
 
     level: Level = Level.REAL
@@ -66,15 +65,16 @@ class Bounding:
         """
         if query.model.graph is None:
             raise UsageError(self.supports(query) or "no graph")
-        best: list[_Margin | None] = [None] * len(query.samples)
+        # each method is at least as tight as the one before, so the last margin is the best
+        last: list[_Margin | None] = [None] * len(query.samples)
         for method in self.methods:
-            places = [i for i, margin in enumerate(best) if margin is None or not margin.value > 0]
+            places = [i for i, margin in enumerate(last) if margin is None or not margin.value > 0]
             if not places:
                 break
             part = query[_mask(places, query)]
             for i, found in zip(places, self._margins(query.model.graph, part, method, run), strict=True):
-                best[i] = _better(best[i], found)
-        return [self._evidence(s, margin) for s, margin in zip(query.samples, best, strict=True)]
+                last[i] = found
+        return [self._evidence(s, margin) for s, margin in zip(query.samples, last, strict=True)]
 
     def _margins(self, graph: bounds.Graph, query: Query, method: str, run: Run) -> list[_Margin]:
         """One method's margins, every positive one at ``self.level``."""
@@ -127,10 +127,3 @@ def _mask(places: Sequence[int], query: Query) -> Tensor:
     mask = torch.zeros(len(query.samples), dtype=torch.bool, device=query.x.device)
     mask[list(places)] = True
     return mask
-
-
-def _better(old: _Margin | None, new: _Margin) -> _Margin:
-    """The larger of two lower bounds; NaN is none."""
-    if old is None or math.isnan(old.value):
-        return new
-    return new if new.value > old.value else old

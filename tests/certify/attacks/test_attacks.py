@@ -221,6 +221,27 @@ def test_surrogate_cross_entropy_has_the_direction_of_cross_entropy_and_does_not
     assert ours.abs().max() > 0.5
 
 
+def test_margin_loss_is_the_negated_smallest_margin() -> None:
+    logits, labels = normal(6, 4, seed=1), torch.tensor([0, 1, 2, 3, 0, 1])
+    values = bounds.margins(labels, 4).to(torch.float64).evaluate(logits)
+    others = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
+    torch.testing.assert_close(LOSSES["margin"](values), others - logits.gather(1, labels[:, None])[:, 0])
+
+
+def test_gradients_that_are_nan_do_not_move_a_point() -> None:
+    x, seen = torch.zeros(3, 2), []
+
+    def forward(z: Tensor) -> Tensor:
+        seen.append(z.detach())
+        flat = (z * 0).sqrt()  # its derivative at 0 is 0 * inf
+        return torch.cat([1 + flat[:, :1], flat[:, 1:]], dim=1)
+
+    spec = bounds.margins(torch.zeros(3, dtype=torch.long), 2)
+    search(PGD(4), Problem(forward, bounds.Ball(x, 0.1), spec, x, (0, 1, 2), "k", Run()))
+    assert len(seen) == 5
+    assert all(torch.equal(points, seen[0]) for points in seen)
+
+
 def test_more_restarts_and_targets_never_find_less() -> None:
     query = question(L2(0.15), n=40)
     weak, strong = (
@@ -270,15 +291,13 @@ def test_falsify_searches_any_specification() -> None:
         assert refutes(forward, wide, spec, witness.expand(2, 2)).tolist() == [False, True]
 
 
-def test_nan_outputs_count_as_broken_but_nan_gradients_do_not_move() -> None:
+def test_nan_outputs_count_as_broken() -> None:
     x = torch.zeros(2, 1)
     spec = bounds.margins(torch.tensor([0, 0]), 2)
 
     def forward(z: Tensor) -> Tensor:
         one = torch.ones_like(z[:, 0])
-        return torch.stack(
-            [one + (z[:, 0] * 0).sqrt() * 0, torch.where(z[:, 0] > 0.05, torch.nan, 0.0)], dim=1
-        )
+        return torch.stack([one, torch.where(z[:, 0] > 0.05, torch.nan, 0.0)], dim=1)
 
     found = search(PGD(5), Problem(forward, bounds.Ball(x, 0.1), spec, x, (0, 5), "k", Run()))
     assert torch.equal(found.broken, found.points[:, 0] > 0.05)
