@@ -1,0 +1,155 @@
+"""Rung 1: every pointwise operator's lines and image against its exact form, with tolerance zero."""
+
+import inspect
+from dataclasses import dataclass
+
+import mpmath
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from bounds import kinds
+from bounds.interval import Interval
+from bounds.kinds import Pointwise
+from bounds.relaxation import image, intercept, lines
+
+from .cases_pointwise import CASES, Exact, leaky
+
+IDS = [repr(op) for op, _ in CASES]
+POINTS = 33
+
+
+def every_pointwise(base: type = Pointwise) -> set[type]:
+    found = set()
+    for sub in base.__subclasses__():
+        found |= every_pointwise(sub)
+        if not inspect.isabstract(sub) and sub.__module__.startswith("bounds."):
+            found.add(sub)
+    return found
+
+
+def test_every_pointwise_operator_has_a_case() -> None:
+    assert every_pointwise() == {type(op) for op, _ in CASES}
+
+
+def intervals(seed: int, count: int) -> Interval:
+    """Intervals of all sizes and places: across and beside the breaks, tiny, huge, degenerate."""
+    g = torch.Generator().manual_seed(seed)
+    scale = 10.0 ** torch.empty(count, dtype=torch.float64).uniform_(-6, 1.3, generator=g)
+    ends = torch.randn(2, count, dtype=torch.float64, generator=g) * scale
+    shift = torch.tensor([0.0, 0.0, -1.0, 0.25, 6.0], dtype=torch.float64)
+    ends = ends + shift[torch.randint(5, (count,), generator=g)]
+    ends[1, ::17] = ends[0, ::17]
+    ordered = ends.sort(0).values
+    return Interval(ordered[0], ordered[1])
+
+
+def grid(x: Interval, breaks: tuple[float, ...]) -> Tensor:
+    """Points inside each interval, its ends and the breaks in it included: (count, points)."""
+    t = torch.linspace(0, 1, POINTS, dtype=torch.float64)
+    inside = x.lower[:, None] + (x.upper - x.lower)[:, None] * t
+    marks = torch.tensor(breaks, dtype=torch.float64).expand(len(x.lower), -1)
+    points = torch.cat([inside, x.lower[:, None], x.upper[:, None], marks], 1)
+    return torch.minimum(torch.maximum(points, x.lower[:, None]), x.upper[:, None])
+
+
+def violations(exact: Exact, slope: Tensor, offset: Tensor, points: Tensor, side: int) -> int:
+    """How many points lie on the wrong side of their line, in 60-digit arithmetic."""
+    wrong = 0
+    with mpmath.workdps(60):
+        for a, c, row in zip(slope.tolist(), offset.tolist(), points.tolist(), strict=True):
+            for z in row:
+                line = mpmath.mpf(a) * mpmath.mpf(z) + mpmath.mpf(c)
+                wrong += side * (exact(mpmath.mpf(z)) - line) < 0
+    return wrong
+
+
+@pytest.mark.parametrize(("op", "exact"), CASES, ids=IDS)
+def test_lines_enclose_the_function(op: Pointwise, exact: Exact) -> None:
+    x = intervals(1, 150)
+    around, points = lines(op, x, rounded=True), grid(x, op.breaks)
+    assert violations(exact, around.lower_slope, around.lower_intercept, points, +1) == 0
+    assert violations(exact, around.upper_slope, around.upper_intercept, points, -1) == 0
+
+
+@pytest.mark.parametrize(("op", "exact"), CASES, ids=IDS)
+def test_any_slope_whatsoever_gets_a_sound_intercept(op: Pointwise, exact: Exact) -> None:
+    x = intervals(2, 100)
+    slope = torch.randn(100, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    points = grid(x, op.breaks)
+    for side in (+1, -1):
+        assert violations(exact, slope, intercept(op, x, slope, side, rounded=True), points, side) == 0
+
+
+@pytest.mark.parametrize(("op", "exact"), CASES, ids=IDS)
+def test_lines_touch_the_function(op: Pointwise, exact: Exact) -> None:
+    """A line that could be moved closer everywhere is a lost intercept, sound but loose."""
+    x = intervals(4, 100)
+    fine = x.lower[:, None] + (x.upper - x.lower)[:, None] * torch.linspace(0, 1, 2001, dtype=torch.float64)
+    fine = torch.cat([fine, grid(x, op.breaks)], 1)
+    f = op.function(fine)
+    around = lines(op, x, rounded=True)
+    width = (x.upper - x.lower).clamp_min(1e-12)
+    gap_below = (f - around.lower_slope[:, None] * fine - around.lower_intercept[:, None]).amin(1)
+    gap_above = (around.upper_slope[:, None] * fine + around.upper_intercept[:, None] - f).amin(1)
+    allowed = 1e-6 * width + 1e-13 * (1 + x.magnitude)
+    assert (gap_below <= allowed).all()
+    assert (gap_above <= allowed).all()
+
+
+@pytest.mark.parametrize(("op", "exact"), CASES, ids=IDS)
+def test_image_encloses_the_range(op: Pointwise, exact: Exact) -> None:
+    x = intervals(5, 150)
+    y = image(op, x, rounded=True)
+    with mpmath.workdps(60):
+        for low, high, row in zip(y.lower.tolist(), y.upper.tolist(), grid(x, op.breaks).tolist(), strict=True):
+            assert all(low <= exact(mpmath.mpf(z)) <= high for z in row)
+
+
+@pytest.mark.parametrize(("op", "exact"), CASES, ids=IDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_stated_error_of_the_value_holds(op: Pointwise, exact: Exact, dtype: torch.dtype) -> None:
+    z = torch.cat([torch.linspace(-30, 30, 3001), torch.logspace(-20, 1, 300)]).to(dtype)
+    u = torch.finfo(dtype).eps / 2
+    with mpmath.workdps(40):
+        for point, value in zip(z.tolist(), op.function(z).tolist(), strict=True):
+            true = exact(mpmath.mpf(point))
+            assert abs(mpmath.mpf(value) - true) <= 2 * op.ulps * u * abs(true) + 1e-44
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(CASES), st.floats(-40, 40), st.floats(0, 40), st.floats(-3, 3))
+def test_hypothesis_finds_no_unsound_line(case: tuple[Pointwise, Exact], low: float, width: float, slope: float) -> None:
+    op, exact = case
+    x = Interval(torch.tensor([low], dtype=torch.float64), torch.tensor([low + width], dtype=torch.float64))
+    for side, a in ((+1, lines(op, x, True).lower_slope), (-1, lines(op, x, True).upper_slope)):
+        for advice in (a, torch.tensor([slope], dtype=torch.float64)):
+            c = intercept(op, x, advice, side, rounded=True)
+            assert violations(exact, advice, c, grid(x, op.breaks), side) == 0
+
+
+@dataclass(frozen=True)
+class Lost(kinds.Pointwise):
+    """A ReLU whose fact about its kink is missing: the check above must see it."""
+
+    @property
+    def breaks(self) -> tuple[float, ...]:
+        return ()
+
+    @property
+    def curvature(self) -> tuple[int, ...]:
+        return (0,)
+
+    def function(self, z: Tensor) -> Tensor:
+        return z.clamp(min=0)
+
+    def slopes(self, x: Interval) -> tuple[Tensor, Tensor]:
+        return torch.full_like(x.lower, 0.5), torch.full_like(x.lower, 0.5)
+
+
+def test_the_grid_check_sees_a_wrong_fact() -> None:
+    x = intervals(6, 100)
+    around = lines(Lost(), x, rounded=True)
+    assert violations(leaky(0.0), around.lower_slope, around.lower_intercept, grid(x, (0.0,)), +1) > 0
