@@ -70,7 +70,7 @@ def transposed(call: Call, x: Ref, perm: Sequence[int]) -> Ref:
     return x if places == tuple(range(len(places))) else call.apply(Transpose(places), x)
 
 
-@from_torch("aten::view", "aten::unsqueeze", "aten::squeeze")
+@from_torch("aten::view", "aten::_unsafe_view", "aten::unsqueeze", "aten::squeeze")
 def _reshape(call: Call) -> Value:
     if call.out is None:
         raise call.unsupported("its shape is not known")

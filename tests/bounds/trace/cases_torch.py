@@ -83,6 +83,7 @@ CASES: dict[str, list[tuple[tuple[int, ...], Function]]] = {
         (VECTOR, nn.Unflatten(1, (2, 3))),
         (IMAGE, lambda x: x.reshape(len(x), 8, 15)),
     ],
+    "aten::_unsafe_view": [(IMAGE, lambda x: x.transpose(1, 2).flatten(1))],
     "aten::unsqueeze": [(VECTOR, lambda x: x.unsqueeze(1)), (VECTOR, lambda x: x[:, :, None])],
     "aten::squeeze": [(VECTOR, lambda x: x[:, None].squeeze(1)), ((3, 1, 1), lambda x: x.squeeze((2, 3)))],
     "aten::permute": [(IMAGE, lambda x: x.permute(0, 3, 1, 2)), (IMAGE, lambda x: x.movedim(1, 3))],
