@@ -86,7 +86,10 @@ def _norm() -> list[Case]:
     def params(n: int, mean: float) -> tuple[Tensor, ...]:
         return _draw(n), _draw(n, seed=1), _draw(n, seed=2) + mean, _draw(n, seed=3).abs() * 0.3 + 0.01
 
+    weight, _, mean, var = params(4, 1000.0)
+    cancelling = weight, mean * weight / (var + 1e-5).sqrt(), mean, var
     return [
+        Case(BatchNorm(1e-5, 0), ((4,),), cancelling),
         Case(BatchNorm(1e-5, 2), ((3, 4, 2),), params(3, 0.0), patch=True),
         Case(BatchNorm(1e-3, 1), ((3, 4),), params(3, 50.0)),
         Case(BatchNorm(1e-5, 0), ((6,),), params(6, -1000.0)),

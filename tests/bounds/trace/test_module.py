@@ -197,10 +197,11 @@ class Learned(nn.Module):
         super().__init__()
         self.fc = nn.Linear(4, 4)
         self.shift, self.scale = nn.Parameter(torch.randn(4)), nn.Parameter(torch.rand(1, 4) + 0.5)
+        self.matrix = nn.Parameter(torch.randn(3, 4))
 
     def forward(self, x: Tensor) -> Tensor:
         y = (self.scale * x - self.shift) / self.scale
-        return (self.shift - F.relu(self.fc(y))) @ self.fc.weight.t()[:, 1:]
+        return (self.shift - F.relu(self.fc(y))) @ self.matrix.t()[:, 1:]
 
 
 @pytest.mark.parametrize(
