@@ -89,7 +89,7 @@ class _Reader:
         if graph.sparse_initializer:
             raise Unsupported(f"{self.file} has sparse initialisers; store them dense")
         for tensor in graph.initializer:
-            self.values[tensor.name] = _tensor(tensor)
+            self.values[tensor.name] = _tensor(tensor, f"initialiser {tensor.name!r} of {self.file}")
         entry = self._single([v for v in graph.input if v.name not in self.values], "input")
         exit_ = self._single(list(graph.output), "output")
         dtype = self._dtype(entry)
@@ -161,7 +161,7 @@ class _Reader:
         if not any(isinstance(value, Ref) for value in inputs.values()):
             self.values.update(self._constant(node, where))
             return
-        args: Mapping[str, object] = {**inputs, **_attributes(node)}
+        args: Mapping[str, object] = {**inputs, **_attributes(node, where)}
         call = Call(
             builder, operator, where, args, name=name, dtype=dtype, outputs=len(node.output), batched=batched
         )
@@ -174,7 +174,7 @@ class _Reader:
         if node.op_type in _RANDOM:
             raise Unsupported(f"operator {node.op_type} at {where} is random; a graph is a fixed function")
         names = [name for name in node.input if name]
-        feeds = {name: _numpy(self.values[name]) for name in names}
+        feeds = {name: v.numpy() for name in names if isinstance(v := self.values[name], Tensor)}
         function = helper.make_function(
             "constant", "constant", names, list(node.output), [node], list(self.model.opset_import)
         )
@@ -187,32 +187,29 @@ class _Reader:
             raise Unsupported(
                 f"operator {node.op_type} at {where} on constants cannot be evaluated: {_first_line(error)}"
             ) from error
-        return {name: _from_numpy(np.asarray(r)) for name, r in zip(node.output, results, strict=True)}
+        found = zip(node.output, results, strict=True)
+        return {name: _from_numpy(np.asarray(r), where) for name, r in found if name}
 
 
-def _attributes(node: NodeProto) -> dict[str, object]:
+def _attributes(node: NodeProto, where: str) -> dict[str, object]:
     """Attributes as Python values: numbers, strings, lists, tensors."""
     found: dict[str, object] = {}
     for attribute in node.attribute:
         value = helper.get_attribute_value(attribute)
         if isinstance(value, bytes):
             value = value.decode()
-        found[attribute.name] = _tensor(value) if isinstance(value, TensorProto) else value
+        found[attribute.name] = _tensor(value, where) if isinstance(value, TensorProto) else value
     return found
 
 
-def _tensor(proto: TensorProto) -> Tensor:
-    return _from_numpy(numpy_helper.to_array(proto))
+def _tensor(proto: TensorProto, where: str) -> Tensor:
+    return _from_numpy(numpy_helper.to_array(proto), where)
 
 
-def _from_numpy(array: np.ndarray) -> Tensor:
-    """A tensor of its own memory; half precision is cast up, exactly."""
-    if array.dtype.kind not in "fiub" or (array.dtype.kind == "f" and array.dtype.itemsize < 4):
+def _from_numpy(array: np.ndarray, where: str) -> Tensor:
+    """A tensor of its own memory; numbers of less than single precision are cast up, exactly."""
+    if array.dtype.kind not in "fiubV":
+        raise Unsupported(f"{where} holds {array.dtype}, not real numbers")
+    if array.dtype.kind == "V" or (array.dtype.kind == "f" and array.dtype.itemsize < 4):
         array = array.astype(np.float32)
     return torch.from_numpy(np.array(array))
-
-
-def _numpy(value: Ref | Tensor) -> np.ndarray:
-    if isinstance(value, Ref):
-        raise TypeError("a graph value is no constant")
-    return value.numpy()

@@ -92,6 +92,27 @@ def test_double_models_stay_double(tmp_path: Path) -> None:
     assert torch.equal(graph.nodes[2].params[0], torch.full((3,), 0.1, dtype=torch.float64))
 
 
+def test_brain_floats_are_cast_up_exactly(tmp_path: Path) -> None:
+    path = small(tmp_path / "n.onnx")
+    model = onnx.load(path)
+    assert model.graph.initializer.pop(0).name == "w"
+    model.graph.initializer.append(helper.make_tensor("half", TensorProto.BFLOAT16, [4, 3], [0.1] * 12))
+    model.graph.node.insert(0, helper.make_node("Cast", ["half"], ["w"], to=TensorProto.FLOAT))
+    onnx.save(model, path)
+    weight = bounds.read_onnx(path).nodes[1].params[0]
+    assert weight.dtype == torch.float32
+    assert torch.equal(weight, torch.tensor(0.1).bfloat16().float().expand(3, 4))
+
+
+def test_strings_are_refused(tmp_path: Path) -> None:
+    path = small(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    model.graph.initializer.append(helper.make_tensor("names", TensorProto.STRING, [1], [b"cat"]))
+    onnx.save(model, path)
+    with pytest.raises(bounds.Unsupported, match=r"initialiser 'names' of net\.onnx holds"):
+        bounds.read_onnx(path)
+
+
 def test_half_weights_are_cast_up_exactly(tmp_path: Path) -> None:
     half = np.array([0.1, -3.0, 1e-7], dtype=np.float16)
     nodes = [
