@@ -165,7 +165,8 @@ def machine(threads: int) -> str:
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     return (
         f"{_cpu()}, {cores} cores, {threads} threads, {platform.system()}, "
-        f"Python {platform.python_version()}, torch {metadata.version('torch')}"
+        f"Python {platform.python_version()}, torch {metadata.version('torch')}, "
+        f"load {os.getloadavg()[0]:.1f} at the start"
     )
 
 
