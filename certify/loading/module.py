@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
-from collections.abc import Callable, Mapping
-from functools import reduce
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -23,15 +22,19 @@ def build(factory: str) -> nn.Module:
     if not (place and colon and name):
         raise UsageError(f"factory {factory!r} is not of the form 'package.module:callable'")
     try:
-        function: Callable[[], object] = reduce(getattr, name.split("."), importlib.import_module(place))
+        target: object = importlib.import_module(place)
+        for part in name.split("."):
+            target = getattr(target, part)
     except ImportError as error:
         raise UsageError(
             f"factory {factory!r}: {one_line(error)}; put its folder on PYTHONPATH or install its package"
         ) from error
     except AttributeError as error:
         raise UsageError(f"factory {factory!r}: {one_line(error)}") from error
+    if not callable(target):
+        raise UsageError(f"factory {factory!r} is a {type(target).__name__}, not a callable")
     try:
-        module = function()
+        module = target()
     # The factory is the user's code: whatever it raises is reported as its failure.
     except Exception as error:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Models: the normalisation against a formula, digests, copies, recorded networks, bad arguments and files."""
+"""Models: the normalisation against a formula, digests, copies, recorded networks, bad arguments."""
 
 import copy
 import json
@@ -41,7 +41,7 @@ def write_onnx(path: Path, weight: np.ndarray, op: str = "Relu") -> Path:
     ]
     kind = helper.np_dtype_to_tensor_dtype(weight.dtype)
     source = helper.make_tensor_value_info("x", kind, ["batch", 3])
-    result = helper.make_tensor_value_info("y", kind, None)
+    result = helper.make_tensor_value_info("y", kind, ["batch", 2])
     graph = helper.make_graph(nodes, "g", [source], [result], [numpy_helper.from_array(weight, "w")])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     path.write_bytes(model.SerializeToString())
@@ -181,7 +181,7 @@ BAD_ARGUMENTS: list[tuple[Callable[[Path], Model], type[CertifyError], str]] = [
     ),
     (lambda p: load(small_module(), input_shape=(3,), std=0.0), UsageError, "std is 0.0"),
     (lambda p: load(small_module(), input_shape=(3,), mean=float("nan")), UsageError, "mean is nan"),
-    (lambda p: load(small_module().double(), input_shape=(3,)), ArtefactRejected, "float64"),
+    (lambda p: load(nn.Linear(3, 2, dtype=torch.float64), input_shape=(3,)), ArtefactRejected, "float64"),
     (lambda p: load(p / "w.pt", input_shape=(3,)), UsageError, "give factory"),
     (
         lambda p: load(p / "w.pt", factory="nothing", input_shape=(3,)),
@@ -226,7 +226,7 @@ def test_networks_that_cannot_be_bounded_name_file_and_operator(tmp_path: Path) 
         def forward(self, x: Tensor) -> Tensor:
             return x.sort(dim=1).values
 
-    with pytest.raises(ArtefactRejected, match=r"Sorted.*sort"):
+    with pytest.raises(ArtefactRejected, match="aten::sort.*Sorted"):
         load(Sorted(), input_shape=(3,))
 
 
