@@ -1,0 +1,300 @@
+"""The evidence ledger of a run folder: one SQLite file that grows by one transaction per finished batch.
+
+Rows are only ever added. A process that is killed loses the batch it was working on and nothing else; the
+next one reads what is finished and goes on. The file belongs to one model, data set and configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from bounds.rounding import Level
+from certify.errors import ArtefactRejected, CertifyError, RunMismatch, UsageError
+from certify.rows import RadiusRow, VerdictRow
+from certify.verdict import Verdict
+
+FORMAT = 1
+FILE = "ledger.sqlite"
+Json = dict[str, Any]
+
+_APPLICATION = 0x63747279  # tells a ledger from any other SQLite file
+_SCHEMA = """
+CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE sessions (id INTEGER PRIMARY KEY, versions TEXT NOT NULL);
+CREATE TABLE finished (stage TEXT, batch INTEGER, seconds REAL NOT NULL, PRIMARY KEY (stage, batch));
+CREATE TABLE verdicts (
+    eps REAL, sample INTEGER, verdict TEXT NOT NULL, decided_by TEXT, margin REAL, level TEXT,
+    alpha REAL NOT NULL, detail TEXT NOT NULL, witness BLOB, witness_dtype TEXT, witness_shape TEXT,
+    PRIMARY KEY (eps, sample)
+);
+CREATE TABLE radii (
+    sigma REAL, sample INTEGER, truth INTEGER NOT NULL, label INTEGER NOT NULL, radius REAL NOT NULL,
+    alpha REAL NOT NULL, detail TEXT NOT NULL, PRIMARY KEY (sigma, sample)
+);
+"""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a run folder belongs to: SHA-256 digests, in hex, of the model, the data and the configuration."""
+
+    model: str
+    data: str
+    config: str
+
+
+class Ledger:
+    """An open ledger; use it as a context manager.
+
+    One process at a time: the file stays locked while a ledger is open for writing, and the lock goes with
+    the process, however it ends.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, folder: Path) -> None:
+        self._connection = connection
+        self._folder = folder
+
+    @classmethod
+    def open(cls, folder: Path, identity: Identity, description: Json, versions: Mapping[str, str]) -> Ledger:
+        """Open the ledger of a run folder for writing; both are created where they do not exist.
+
+        description: what the run is about, for its report. versions: of the software of this session.
+        Raises ``RunMismatch`` if the folder belongs to another model, data set, configuration or format,
+        ``UsageError`` if another process has it open, ``ArtefactRejected`` if it is no readable ledger.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{folder}: cannot be made a run folder: {error.strerror}") from error
+        ledger = cls._connect(folder, "rwc")
+        try:
+            with ledger._transaction():
+                if ledger._is_empty():
+                    ledger._create(identity, description)
+                ledger._check_format()
+                ledger._check_identity(identity)
+                ledger._add_session(versions)
+        except BaseException:
+            ledger.close()
+            raise
+        return ledger
+
+    @classmethod
+    def read(cls, folder: Path) -> Ledger:
+        """Open the ledger of an existing run folder to read it.
+
+        Raises ``UsageError`` if there is none or a process is writing it, and ``ArtefactRejected`` or
+        ``RunMismatch`` if it cannot be read.
+        """
+        if not (folder / FILE).is_file():
+            raise UsageError(f"{folder} is not a run folder: it has no {FILE}; make one with `certify run`")
+        ledger = cls._connect(folder, "rw")
+        try:
+            ledger._check_format()
+        except BaseException:
+            ledger.close()
+            raise
+        return ledger
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the file."""
+        self._connection.close()
+
+    @property
+    def identity(self) -> Identity:
+        """What the run belongs to."""
+        return Identity(**{f.name: self._about(f.name) for f in fields(Identity)})
+
+    @property
+    def description(self) -> Json:
+        """What the run is about, as given when it was made."""
+        described: Json = json.loads(self._about("description"))
+        return described
+
+    @property
+    def versions(self) -> list[dict[str, str]]:
+        """The software versions that wrote this ledger, without repetitions."""
+        rows = self._select("SELECT versions FROM sessions GROUP BY versions ORDER BY min(id)")
+        return [json.loads(text) for (text,) in rows]
+
+    def finished(self, stage: str) -> set[int]:
+        """The batches of a stage that are done."""
+        return {batch for (batch,) in self._select("SELECT batch FROM finished WHERE stage = ?", stage)}
+
+    def seconds(self) -> dict[str, float]:
+        """Computing time per stage."""
+        return dict(
+            self._select("SELECT stage, sum(seconds) FROM finished GROUP BY stage ORDER BY min(rowid)")
+        )
+
+    def record(
+        self,
+        stage: str,
+        batch: int,
+        seconds: float,
+        verdicts: Sequence[VerdictRow] = (),
+        radii: Sequence[RadiusRow] = (),
+    ) -> None:
+        """Add a finished batch: all of it or nothing, on disk when this returns."""
+        with self._transaction():
+            self._connection.execute("INSERT INTO finished VALUES (?, ?, ?)", (stage, batch, seconds))
+            self._insert("verdicts", 11, [_verdict_values(row) for row in verdicts])
+            self._insert("radii", 7, [_radius_values(row) for row in radii])
+
+    def verdicts(self, samples: Sequence[int] | None = None) -> list[VerdictRow]:
+        """Verdict rows by eps, then sample; only those of ``samples`` (ascending) if given."""
+        low, high = (samples[0], samples[-1]) if samples else (0, 2**62)
+        query = "SELECT * FROM verdicts WHERE sample BETWEEN ? AND ? ORDER BY eps, sample"
+        return [_verdict_row(values) for values in self._select(query, low, high)]
+
+    def radii(self) -> list[RadiusRow]:
+        """Rows of the smoothed classifiers by sigma, then sample."""
+        rows = self._select("SELECT * FROM radii ORDER BY sigma, sample")
+        return [_radius_row(values) for values in rows]
+
+    @classmethod
+    def _connect(cls, folder: Path, mode: str) -> Ledger:
+        uri = f"{(folder / FILE).resolve().as_uri()}?mode={mode}"
+        with _translated(folder):
+            connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=1.0)
+            try:
+                # the locks of the first read and the first write are kept until the file is closed
+                connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+                connection.execute("PRAGMA synchronous = FULL")
+            except sqlite3.Error:
+                connection.close()
+                raise
+        return cls(connection, folder)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with _translated(self._folder):
+            self._connection.execute("BEGIN EXCLUSIVE")
+            try:
+                yield
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def _select(self, query: str, *values: object) -> list[Any]:
+        with _translated(self._folder):
+            return self._connection.execute(query, values).fetchall()
+
+    def _insert(self, table: str, columns: int, rows: Sequence[tuple[object, ...]]) -> None:
+        places = ", ".join("?" * columns)
+        self._connection.executemany(f"INSERT INTO {table} VALUES ({places})", rows)
+
+    def _is_empty(self) -> bool:
+        return not self._select("SELECT 1 FROM sqlite_master LIMIT 1")
+
+    def _create(self, identity: Identity, description: Json) -> None:
+        for statement in _SCHEMA.split(";"):
+            self._connection.execute(statement)
+        self._connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+        self._connection.execute(f"PRAGMA user_version = {FORMAT}")
+        about = {f.name: str(getattr(identity, f.name)) for f in fields(Identity)}
+        about["description"] = json.dumps(description, sort_keys=True)
+        self._insert("about", 2, list(about.items()))
+
+    def _check_format(self) -> None:
+        ((application,),) = self._select("PRAGMA application_id")
+        ((found,),) = self._select("PRAGMA user_version")
+        if application != _APPLICATION:
+            raise ArtefactRejected(f"{self._folder / FILE} is not a ledger; choose another folder")
+        if found != FORMAT:
+            raise RunMismatch(
+                f"{self._folder} has ledger format {found}, this version writes format {FORMAT}; "
+                "use the version that made it, or a new folder"
+            )
+
+    def _check_identity(self, identity: Identity) -> None:
+        there = self.identity
+        for part, name in (("model", "another model"), ("data", "other data"), ("config", "another config")):
+            old, new = getattr(there, part), getattr(identity, part)
+            if old != new:
+                raise RunMismatch(
+                    f"{self._folder} belongs to {name} ({part} {old[:12]} there, {new[:12]} here); "
+                    "give a new folder, or the original files to resume"
+                )
+
+    def _add_session(self, versions: Mapping[str, str]) -> None:
+        text = json.dumps(dict(versions), sort_keys=True)
+        self._connection.execute("INSERT INTO sessions (versions) VALUES (?)", (text,))
+
+    def _about(self, name: str) -> str:
+        rows = self._select("SELECT value FROM about WHERE name = ?", name)
+        if not rows:
+            raise ArtefactRejected(f"{self._folder / FILE} lacks its {name}; restore it or use a new folder")
+        return str(rows[0][0])
+
+
+@contextmanager
+def _translated(folder: Path) -> Iterator[None]:
+    """SQLite's errors as errors that name the folder and a remedy."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise UsageError(f"{folder} is in use by another process; wait for it, or stop it") from error
+        raise CertifyError(f"{folder / FILE} cannot be used: {error}; check disk space and rights") from error
+    except sqlite3.DatabaseError as error:
+        raise ArtefactRejected(
+            f"{folder / FILE} is damaged or not a ledger ({error}); move it away or restore it"
+        ) from error
+
+
+def _verdict_values(row: VerdictRow) -> tuple[object, ...]:
+    witness: tuple[object, ...] = (None, None, None)
+    if row.witness is not None:
+        array = np.ascontiguousarray(row.witness, dtype=row.witness.dtype.newbyteorder("<"))
+        witness = (array.tobytes(), array.dtype.str, json.dumps(array.shape))
+    level = None if row.level is None else row.level.value
+    detail = json.dumps(dict(row.detail or {}), sort_keys=True, allow_nan=False)
+    return (row.eps, row.sample, row.verdict.value, row.by, row.margin, level, row.alpha, detail, *witness)
+
+
+def _verdict_row(values: tuple[Any, ...]) -> VerdictRow:
+    eps, sample, verdict, by, margin, level, alpha, detail, data, dtype, shape = values
+    witness = None if data is None else np.frombuffer(data, dtype=dtype).reshape(json.loads(shape))
+    return VerdictRow(
+        eps,
+        sample,
+        Verdict(verdict),
+        by,
+        margin,
+        None if level is None else Level(level),
+        alpha,
+        json.loads(detail),
+        witness,
+    )
+
+
+def _radius_row(values: tuple[Any, ...]) -> RadiusRow:
+    sigma, sample, truth, label, radius, alpha, detail = values
+    return RadiusRow(sigma, sample, truth, label, radius, alpha, json.loads(detail))
+
+
+def _radius_values(row: RadiusRow) -> tuple[object, ...]:
+    detail = json.dumps(dict(row.detail), sort_keys=True)
+    return (row.sigma, row.sample, row.truth, row.label, row.radius, row.alpha, detail)

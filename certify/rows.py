@@ -1,0 +1,109 @@
+"""The rows of evidence that a ledger keeps and a report tells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from bounds.rounding import Level
+from certify.evidence import Evidence
+from certify.result import SampleResult
+from certify.smoothing import SmoothingResult
+from certify.verdict import Verdict
+
+
+@dataclass(frozen=True, eq=False)
+class VerdictRow:
+    """One sample's verdict under one threat.
+
+    by: the decider that settled it (its ``repr``), or None. margin: a certified lower bound of the smallest
+    margin, valid at ``level``. alpha: failure probability, 0 for deterministic methods. detail: further
+    evidence as JSON values. witness: the replayed counterexample, of the model's input shape.
+    """
+
+    eps: float
+    sample: int
+    verdict: Verdict
+    by: str | None = None
+    margin: float | None = None
+    level: Level | None = None
+    alpha: float = 0.0
+    detail: Mapping[str, Any] | None = None
+    witness: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class RadiusRow:
+    """One sample of the smoothed classifier: its label (-1 abstains) and the radius that keeps it."""
+
+    sigma: float
+    sample: int
+    truth: int
+    label: int
+    radius: float
+    alpha: float
+    detail: Mapping[str, Any]
+
+
+def verdict_row(eps: float, result: SampleResult) -> VerdictRow:
+    """What was found out about a sample under a threat of budget ``eps``."""
+    witness = None if result.witness is None else result.witness.detach().cpu().numpy()
+    return VerdictRow(
+        eps,
+        result.sample,
+        result.verdict,
+        result.by,
+        result.margin,
+        result.level,
+        result.alpha,
+        {"evidence": [_evidence(each) for each in result.evidence]},
+        witness,
+    )
+
+
+def _evidence(each: Evidence) -> dict[str, Any]:
+    """One decider's finding as JSON values; its witness, if it was one, is the row's."""
+    return {
+        "decider": each.decider,
+        "margin": None if each.margin is None else _strict(each.margin),
+        "level": None if each.level is None else each.level.value,
+        "alpha": each.alpha,
+        **{name: _strict(value) for name, value in each.detail.items()},
+    }
+
+
+def _strict(value: float | str) -> float | str:
+    """JSON has no infinities."""
+    return value if isinstance(value, str) or math.isfinite(value) else str(value)
+
+
+def radius_rows(
+    sigma: float, samples: Sequence[int], truth: Sequence[int], result: SmoothingResult
+) -> list[RadiusRow]:
+    """What was found out about the smoothed classifier at some samples, with their true classes."""
+    return [
+        RadiusRow(
+            sigma,
+            sample,
+            truth=truth[place],
+            label=int(result.label[place]),
+            radius=float(result.radius[place]),
+            alpha=result.alpha,
+            detail={
+                "selected": int(result.selected[place]),
+                "counts": result.counts[place].tolist(),
+                "selection": result.selection[place].tolist(),
+                "p_lower": float(result.p_lower[place]),
+                "n": result.n,
+                "n0": result.n0,
+                "law": result.law,
+                "seed": result.seed,
+                "device": result.device,
+            },
+        )
+        for place, sample in enumerate(samples)
+    ]
