@@ -1,0 +1,246 @@
+"""Run configurations: TOML files, checked to the last key before any work starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError, field_validator
+
+from certify.attacks import FGSM, PGD
+from certify.deterministic import CROWN, IBP
+from certify.errors import UsageError
+from certify.evidence import Decider
+from certify.run import Progress, Run
+from certify.smoothing import Smoothing
+from certify.threat import THREATS, Threat
+
+DECIDERS: Mapping[str, type[Any]] = {"fgsm": FGSM, "pgd": PGD, "ibp": IBP, "crown": CROWN}
+
+Budget = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    """A table of the file; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSection(_Section):
+    """``[model]``: see ``certify.load``."""
+
+    path: Path
+    name: str | None = None
+    factory: str | None = None
+    mean: float | tuple[float, ...] | None = None
+    std: float | tuple[float, ...] | None = None
+    input_range: tuple[float, float] | Literal["none"] = (0.0, 1.0)
+    input_shape: tuple[PositiveInt, ...] | None = None
+
+
+class DataSection(_Section):
+    """``[data]``: an ``.npz`` file, the names of its arrays, and how many samples to take."""
+
+    path: Path
+    x: str = "x"
+    y: str = "y"
+    limit: PositiveInt | None = None
+
+
+class ThreatSection(_Section):
+    """``[threat]``: a norm and one budget or several, in input units."""
+
+    norm: Literal["linf", "l2", "l1"]
+    eps: tuple[Budget, ...] = Field(min_length=1)
+
+
+class SmoothingSection(_Section):
+    """``[smoothing]``: certify the smoothed classifier too, for each sigma; see ``certify.Smoothing``."""
+
+    sigma: tuple[Scale, ...] = Field(min_length=1)
+    n0: PositiveInt = 100
+    n: PositiveInt = 10_000
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    samples: PositiveInt | None = None
+
+
+class RunSection(_Section):
+    """``[run]``: see ``certify.Run``."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    batch_size: PositiveInt = 32
+    device: str = "cpu"
+
+    @field_validator("device")
+    @classmethod
+    def _is_there(cls, device: str) -> str:
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+            raise ValueError(f"this machine has no such device ({str(error).splitlines()[0]})") from error
+        return device
+
+
+class Config(_Section):
+    """A whole configuration; paths are absolute or relative to the working directory."""
+
+    model: ModelSection
+    data: DataSection
+    threat: ThreatSection
+    deciders: tuple[Any, ...] = Field(min_length=1)
+    smoothing: SmoothingSection | None = None
+    run: RunSection = RunSection()
+
+    @property
+    def budgets(self) -> tuple[float, ...]:
+        """Every eps once, ascending."""
+        return tuple(sorted(set(self.threat.eps)))
+
+    def threat_at(self, eps: float) -> Threat:
+        """The threat with one of the budgets."""
+        return THREATS[self.threat.norm](eps)
+
+    @property
+    def smoothings(self) -> tuple[Smoothing, ...]:
+        """One certifier per sigma, ascending."""
+        section = self.smoothing
+        if section is None:
+            return ()
+        sigmas = sorted(set(section.sigma))
+        return tuple(Smoothing(s, n0=section.n0, n=section.n, alpha=section.alpha) for s in sigmas)
+
+    def settings(self, progress: Progress) -> Run:
+        """How to compute."""
+        return Run(
+            device=self.run.device,
+            seed=self.run.seed,
+            batch_size=self.run.batch_size,
+            progress=progress,
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """All that decides the results besides model and data, as JSON values."""
+        return {
+            "threats": [repr(self.threat_at(eps)) for eps in self.budgets],
+            "deciders": [repr(d) for d in self.deciders],
+            "smoothing": [repr(s) for s in self.smoothings],
+            "smoothing_samples": None if self.smoothing is None else self.smoothing.samples,
+            **self.run.model_dump(),
+        }
+
+    def digest(self) -> str:
+        """SHA-256 of ``describe()``, in hex: layout, comments and paths of the file do not count."""
+        return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
+
+
+def read_config(path: Path) -> Config:
+    """Read and check a configuration; relative paths in it are relative to its own folder.
+
+    Raises ``UsageError`` with one line: the first key that is unknown (and what may be meant), missing, or
+    has a value outside its domain.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no TOML file: {error}") from error
+    try:
+        return parse_config(table, path.parent)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def parse_config(table: Mapping[str, Any], folder: Path = Path()) -> Config:
+    """A configuration from the tables of a file; relative paths are taken from ``folder``."""
+    for name in table:
+        if name not in Config.model_fields:
+            raise UsageError(f"unknown key {name}{_suggestion(name, Config.model_fields)}")
+    values = {name: _listed(section) for name, section in table.items()}
+    values["deciders"] = _deciders(values.get("deciders"))
+    config: Config = _validated(TypeAdapter(Config), values, "")
+    model = config.model.model_copy(update={"path": folder / config.model.path})
+    data = config.data.model_copy(update={"path": folder / config.data.path})
+    return config.model_copy(update={"model": model, "data": data})
+
+
+def _listed(section: Any) -> Any:
+    """The same section, where one number may stand for a list of one."""
+    if not isinstance(section, dict):
+        return section
+    lists = {key: [section[key]] for key in ("eps", "sigma") if isinstance(section.get(key), int | float)}
+    return {**section, **lists}
+
+
+def _deciders(table: Any) -> tuple[Decider, ...]:
+    """``use`` names the deciders in order; a table of the same name holds a decider's parameters."""
+    if not isinstance(table, dict) or not isinstance(table.get("use"), list):
+        raise UsageError('missing key deciders.use; give a list such as use = ["pgd", "crown"]')
+    parameters = {name: value for name, value in table.items() if name != "use"}
+    for name in (*table["use"], *parameters):
+        if name not in DECIDERS:
+            raise UsageError(f"unknown decider {name!r}{_suggestion(str(name), DECIDERS)}")
+    for name in parameters:
+        if name not in table["use"]:
+            raise UsageError(f"[deciders.{name}] has parameters, but {name!r} is not in deciders.use")
+    return tuple(_decider(name, parameters.get(name, {})) for name in table["use"])
+
+
+def _decider(name: str, parameters: Any) -> Decider:
+    kind = DECIDERS[name]
+    known = [field.name for field in dataclasses.fields(kind)]
+    if not isinstance(parameters, dict):
+        raise UsageError(f"deciders.{name} is not a table; write [deciders.{name}]")
+    for key in parameters:
+        if key not in known:
+            raise UsageError(f"unknown key deciders.{name}.{key}{_suggestion(key, known)}")
+    decider: Decider = _validated(TypeAdapter(kind), parameters, f"deciders.{name}.")
+    return decider
+
+
+def _validated(adapter: TypeAdapter[Any], values: Mapping[str, Any], prefix: str) -> Any:
+    try:
+        return adapter.validate_python(values)
+    except ValidationError as error:
+        raise UsageError(_line(error, prefix)) from error
+
+
+def _line(error: ValidationError, prefix: str) -> str:
+    """The first problem in one line; unknown keys first, for a typo also makes another key missing."""
+    problems = error.errors(include_url=False)
+    first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    place = [str(part) for part in first["loc"]]
+    key = prefix + ".".join(place)
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key}{_suggestion(place[-1], _keys(place[:-1]))}"
+    if first["type"] == "missing":
+        return f"missing key {key}"
+    return f"{key}: {first['msg']}, not {first['input']!r}"
+
+
+def _keys(place: list[str]) -> Iterable[str]:
+    """The keys known at a place of the file."""
+    sections: dict[str, type[BaseModel]] = {
+        "model": ModelSection,
+        "data": DataSection,
+        "threat": ThreatSection,
+        "smoothing": SmoothingSection,
+        "run": RunSection,
+    }
+    section = sections[place[0]] if place else Config
+    return section.model_fields
+
+
+def _suggestion(word: str, known: Iterable[str]) -> str:
+    """A hint at what may be meant."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"

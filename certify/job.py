@@ -1,0 +1,169 @@
+"""The main job: everything that a configuration asks about, batch by batch, into a ledger.
+
+The batches are fixed by the samples' ids, and each is computed from nothing but its samples and the rows
+already recorded for them, so a job that was interrupted gives the numbers of one that was not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from certify.config import Config
+from certify.dataset import Dataset, load_npz
+from certify.decide import check_deciders, evaluate_batch
+from certify.evidence import Claim
+from certify.ledger import Identity, Ledger
+from certify.model import Model, load
+from certify.monotone import bisection, check, implied
+from certify.query import Query, check_samples
+from certify.rows import RadiusRow, VerdictRow, radius_rows, verdict_row
+from certify.run import Progress, Run
+from certify.smoothing import Smoothing
+from certify.versions import installed
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A checked configuration with its model and data."""
+
+    config: Config
+    model: Model
+    data: Dataset
+
+    @property
+    def identity(self) -> Identity:
+        """What the run folder belongs to."""
+        return Identity(self.model.digest, self.data.digest, self.config.digest())
+
+    def about(self) -> dict[str, Any]:
+        """What the run is about, as JSON values."""
+        config, model = self.config, self.model
+        smoothing = config.smoothing
+        return {
+            "identity": vars(self.identity),
+            "model": {
+                "name": model.name,
+                "input_shape": list(model.input_shape),
+                "num_classes": model.num_classes,
+                "input_range": None if model.input_range is None else list(model.input_range),
+            },
+            "data": {"name": self.data.name, "samples": len(self.data)},
+            "threat": {"norm": config.threat.norm, "eps": list(config.budgets)},
+            "deciders": [repr(d) for d in config.deciders],
+            "attacks": [repr(d) for d in config.deciders if Claim.FALSIFIED in d.claims],
+            "smoothing": {
+                "certifiers": [repr(s) for s in config.smoothings],
+                "samples": 0
+                if smoothing is None
+                else min(smoothing.samples or len(self.data), len(self.data)),
+            },
+            "run": config.run.model_dump(),
+        }
+
+
+def prepare(config: Config) -> Job:
+    """Load model and data and check that every question can be answered, before any work starts.
+
+    Raises the errors of ``certify.load`` and ``load_npz``, and ``UsageError`` for samples that do not fit the
+    model or a decider that does not support the query.
+    """
+    part = config.model
+    model = load(
+        part.path,
+        name=part.name,
+        factory=part.factory,
+        mean=part.mean,
+        std=part.std,
+        input_range=None if part.input_range == "none" else part.input_range,
+        input_shape=part.input_shape,
+    )
+    data = load_npz(config.data.path, config.data.x, config.data.y, config.data.limit)
+    check_samples(model, data.x, data.y)
+    model = model.to(config.run.device)
+    job = Job(config, model, data)
+    for eps in config.budgets:
+        check_deciders(_query(job, eps, range(1)), config.deciders)
+    return job
+
+
+def fill(job: Job, folder: Path, progress: Progress) -> None:
+    """Compute what the ledger of the run folder lacks; each finished batch is on disk before the next begins.
+
+    Raises ``RunMismatch`` if the folder belongs to another job, and ``Contradiction``.
+    """
+    run = job.config.settings(progress)
+    with Ledger.open(folder, job.identity, job.about(), installed()) as ledger:
+        _decide(job, ledger, run)
+        _smooth(job, ledger, run)
+
+
+def _decide(job: Job, ledger: Ledger, run: Run) -> None:
+    """Verdicts of every sample at every eps."""
+    budgets = bisection(job.config.budgets)
+    finished = {eps: ledger.finished(_stage("eps", eps)) for eps in budgets}
+    batches = _batches(len(job.data), run.batch_size)
+    total = len(batches) * len(budgets)
+    for number, samples in enumerate(batches):
+        for place, eps in enumerate(budgets):
+            run.progress("attack and certify", number * len(budgets) + place, total)
+            if number not in finished[eps]:
+                start = time.perf_counter()
+                rows = _verdicts(job, eps, samples, ledger.verdicts(samples), run)
+                ledger.record(_stage("eps", eps), number, time.perf_counter() - start, verdicts=rows)
+    run.progress("attack and certify", total, total)
+
+
+def _verdicts(
+    job: Job, eps: float, samples: range, known: Sequence[VerdictRow], run: Run
+) -> list[VerdictRow]:
+    """One row per sample: what follows from the known rows, and the deciders' answers for the rest."""
+    query = _query(job, eps, samples)
+    rows = implied(query, eps, known)
+    asked = query[torch.tensor([sample not in rows for sample in samples], device=run.device)]
+    if asked.samples:
+        for result in evaluate_batch(asked, job.config.deciders, run):
+            rows[result.sample] = verdict_row(eps, result)
+    ordered = [rows[sample] for sample in samples]
+    check(query, [*known, *ordered])
+    return ordered
+
+
+def _query(job: Job, eps: float, samples: range) -> Query:
+    part, device = slice(samples.start, samples.stop), job.config.run.device
+    x, y = job.data.x[part].to(device), job.data.y[part].to(device)
+    return Query(job.model, x, y, job.config.threat_at(eps), tuple(samples))
+
+
+def _smooth(job: Job, ledger: Ledger, run: Run) -> None:
+    """Labels and radii of the smoothed classifiers."""
+    batches = _batches(job.about()["smoothing"]["samples"], run.batch_size)
+    for certifier in job.config.smoothings:
+        stage = _stage("sigma", certifier.sigma)
+        finished = ledger.finished(stage)
+        for number, samples in enumerate(batches):
+            run.progress(f"smoothing, {stage}", number, len(batches))
+            if number not in finished:
+                start = time.perf_counter()
+                rows = _radii(job, certifier, samples, run)
+                ledger.record(stage, number, time.perf_counter() - start, radii=rows)
+        run.progress(f"smoothing, {stage}", len(batches), len(batches))
+
+
+def _radii(job: Job, certifier: Smoothing, samples: range, run: Run) -> list[RadiusRow]:
+    part = slice(samples.start, samples.stop)
+    result = certifier.certify(job.model, job.data.x[part], run, samples)
+    return radius_rows(certifier.sigma, samples, job.data.y[part].tolist(), result)
+
+
+def _batches(total: int, size: int) -> list[range]:
+    return [range(start, min(start + size, total)) for start in range(0, total, size)]
+
+
+def _stage(name: str, value: float) -> str:
+    return f"{name}={value!r}"

@@ -1,0 +1,85 @@
+"""What a verdict at one eps says about another: the balls of one norm around one sample are nested."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from certify.errors import Contradiction
+from certify.query import Query
+from certify.rows import VerdictRow
+from certify.verdict import Verdict
+
+
+def bisection(budgets: Sequence[float]) -> list[float]:
+    """The middle first, then the middles of both halves, and so on: each answer spares many questions."""
+    if not budgets:
+        return []
+    middle = len(budgets) // 2
+    return [budgets[middle], *bisection(budgets[:middle]), *bisection(budgets[middle + 1 :])]
+
+
+def implied(query: Query, eps: float, rows: Sequence[VerdictRow]) -> dict[int, VerdictRow]:
+    """Verdicts for the query, whose threat has budget ``eps``, that follow from rows at other budgets.
+
+    rows: of the same model, data and norm. A misclassified sample stays one. Verified for a larger eps is
+    verified for this one, with the same margin. A counterexample is one here, too, if it lies in this
+    region, which is checked anew, without tolerance.
+    """
+    places = {sample: place for place, sample in enumerate(query.samples)}
+    found: dict[int, VerdictRow] = {}
+    for row in sorted(rows, key=lambda each: abs(each.eps - eps)):
+        place = places.get(row.sample)
+        if place is not None and row.sample not in found and _holds(query, eps, row, place):
+            found[row.sample] = _carried(row, eps)
+    return found
+
+
+def check(query: Query, rows: Sequence[VerdictRow]) -> None:
+    """Compare the rows of the query's samples at all budgets with each other.
+
+    Raises ``Contradiction`` if a counterexample lies in a region that was verified.
+    """
+    places = {sample: place for place, sample in enumerate(query.samples)}
+    verified: dict[int, VerdictRow] = {}
+    for row in sorted(rows, key=lambda each: each.eps):
+        if row.verdict is Verdict.VERIFIED:
+            verified[row.sample] = row
+    for row in rows:
+        proof = verified.get(row.sample)
+        if row.verdict is Verdict.FALSIFIED and proof is not None and row.sample in places:
+            wider = replace(query, threat=query.threat.at(proof.eps))
+            if _contains(wider, row, places[row.sample]):
+                raise _contradiction(query, places[row.sample], proof, row)
+
+
+def _holds(query: Query, eps: float, row: VerdictRow, place: int) -> bool:
+    if row.verdict is Verdict.FALSIFIED:
+        return _contains(query, row, place)
+    return row.verdict is Verdict.MISCLASSIFIED or (row.verdict is Verdict.VERIFIED and row.eps >= eps)
+
+
+def _contains(query: Query, row: VerdictRow, place: int) -> bool:
+    """Whether the row's counterexample lies in the region of the query."""
+    if row.witness is None:
+        return False
+    witness = torch.from_numpy(row.witness.copy())[None].to(query.x.device)
+    return bool(query.region[torch.tensor([place])].contains(witness))
+
+
+def _contradiction(query: Query, place: int, proof: VerdictRow, attack: VerdictRow) -> Contradiction:
+    message = (
+        f"sample {proof.sample} was verified at eps = {proof.eps:g} by {proof.by}, and {attack.by} found a "
+        f"counterexample within it at eps = {attack.eps:g}; one of them is wrong, please report it"
+    )
+    x, y, witness = query.x[place].cpu(), int(query.y[place]), torch.tensor(attack.witness)
+    return Contradiction(message, proof.sample, x, y, witness)
+
+
+def _carried(row: VerdictRow, eps: float) -> VerdictRow:
+    """The row at another eps, marked with where it comes from."""
+    if row.eps == eps:
+        return row
+    return replace(row, eps=eps, detail={"from_eps": row.eps, **(row.detail or {})})
