@@ -1,0 +1,82 @@
+"""Certified robustness of neural networks: what is provable, what is attackable, and the evidence for both.
+
+Names load on first use, so that ``import certify`` costs little.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from certify.attacks import FGSM, PGD
+    from certify.decide import evaluate
+    from certify.deterministic import CROWN, IBP
+    from certify.errors import CertifyError, Contradiction
+    from certify.evidence import Evidence
+    from certify.model import Model, load
+    from certify.query import Query
+    from certify.reporting import report
+    from certify.result import Result, SampleResult
+    from certify.run import Run
+    from certify.smoothing import Smoothed, Smoothing
+    from certify.threat import L1, L2, Linf
+    from certify.verdict import Verdict
+
+_HOME = {
+    "FGSM": "certify.attacks",
+    "PGD": "certify.attacks",
+    "Result": "certify.result",
+    "SampleResult": "certify.result",
+    "evaluate": "certify.decide",
+    "CROWN": "certify.deterministic",
+    "IBP": "certify.deterministic",
+    "CertifyError": "certify.errors",
+    "Contradiction": "certify.errors",
+    "Evidence": "certify.evidence",
+    "Model": "certify.model",
+    "load": "certify.model",
+    "Query": "certify.query",
+    "report": "certify.reporting",
+    "Run": "certify.run",
+    "Smoothed": "certify.smoothing",
+    "Smoothing": "certify.smoothing",
+    "L1": "certify.threat",
+    "L2": "certify.threat",
+    "Linf": "certify.threat",
+    "Verdict": "certify.verdict",
+}
+
+__all__ = [
+    "CROWN",
+    "FGSM",
+    "IBP",
+    "L1",
+    "L2",
+    "PGD",
+    "CertifyError",
+    "Contradiction",
+    "Evidence",
+    "Linf",
+    "Model",
+    "Query",
+    "Result",
+    "Run",
+    "SampleResult",
+    "Smoothed",
+    "Smoothing",
+    "Verdict",
+    "evaluate",
+    "load",
+    "report",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'certify' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,139 @@
+"""All that a report tells, gathered from a ledger; and its machine-readable summary."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bounds.rounding import Level
+from certify.curve import CONFIDENCE, Curve, Point, RadiusCurve, Share, curve, radius_curve
+from certify.errors import UsageError
+from certify.ledger import FORMAT, Json, Ledger
+from certify.result import Result
+from certify.rows import RadiusRow, VerdictRow, verdict_row
+from certify.threat import THREATS, Threat
+from certify.verdict import Verdict
+from certify.versions import installed
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """The evidence of one run and what it is about.
+
+    about: model, data, threat, deciders and settings as JSON values (see ``certify.job``). versions: of the
+    software that computed it. seconds: computing time per stage, no part of the summary.
+    """
+
+    about: Json
+    versions: Sequence[Mapping[str, str]]
+    verdicts: Sequence[VerdictRow]
+    radii: Sequence[RadiusRow] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, ledger: Ledger) -> Findings:
+        """The findings of a run folder, finished or not."""
+        return cls(ledger.description, ledger.versions, ledger.verdicts(), ledger.radii(), ledger.seconds())
+
+    @classmethod
+    def of_result(cls, result: Result) -> Findings:
+        """The findings of one evaluation in memory."""
+        name, eps = _named(result.threat)
+        proving = {e.decider for each in result.samples for e in each.evidence if e.margin is not None}
+        about = {
+            "identity": {"model": result.digest},
+            "model": {"name": result.model},
+            "data": {"name": "an evaluation in memory", "samples": len(result)},
+            "threat": {"norm": name, "eps": [eps]},
+            "deciders": list(result.deciders),
+            "attacks": [d for d in result.deciders if d not in proving],
+            "smoothing": {"certifiers": [], "samples": 0},
+            "run": {},
+        }
+        return cls(about, [installed()], [verdict_row(eps, each) for each in result.samples])
+
+    @property
+    def curve(self) -> Curve:
+        """Counts and accuracies at each eps."""
+        verdicts: dict[float, list[Verdict]] = defaultdict(list)
+        for row in self.verdicts:
+            verdicts[row.eps].append(row.verdict)
+        return curve(verdicts)
+
+    @property
+    def radius_curves(self) -> list[RadiusCurve]:
+        """Certified accuracy of each smoothed classifier."""
+        groups: dict[float, list[RadiusRow]] = defaultdict(list)
+        for row in self.radii:
+            groups[row.sigma].append(row)
+        return [
+            radius_curve(
+                sigma,
+                rows[0].alpha,
+                [row.truth for row in rows],
+                [row.label for row in rows],
+                [row.radius for row in rows],
+            )
+            for sigma, rows in groups.items()
+        ]
+
+    @property
+    def levels(self) -> list[Level]:
+        """The levels at which samples were verified, weakest first."""
+        found = {row.level for row in self.verdicts if row.verdict is Verdict.VERIFIED}
+        return [level for level in Level if level in found]
+
+    def summary(self) -> Json:
+        """The numbers of the run as JSON values; the same run gives the same bytes, so times are left out."""
+        return {
+            **self.about,
+            "format": FORMAT,
+            "versions": [dict(v) for v in self.versions],
+            "confidence": CONFIDENCE,
+            "levels": [level.value for level in self.levels],
+            "curve": [_point(p) for p in self.curve.points],
+            "smoothing": [_radius_curve(c) for c in self.radius_curves],
+        }
+
+
+def summary_text(findings: Findings) -> str:
+    """``summary.json``."""
+    return json.dumps(findings.summary(), sort_keys=True, indent=2, allow_nan=False) + "\n"
+
+
+def _named(threat: Threat) -> tuple[str, float]:
+    """A threat's name and budget."""
+    for name, kind in THREATS.items():
+        if isinstance(threat, kind):
+            return name, threat.eps
+    raise UsageError(f"{threat!r} has no budget; reports know {', '.join(THREATS)}")
+
+
+def _point(point: Point) -> dict[str, Any]:
+    return {
+        "eps": point.eps,
+        "n": point.n,
+        "counts": {v.value: point.counts[v] for v in Verdict},
+        "clean_accuracy": _share(point.clean),
+        "attacked_accuracy": _share(point.attacked),
+        "verified_accuracy": _share(point.verified),
+    }
+
+
+def _radius_curve(each: RadiusCurve) -> dict[str, Any]:
+    return {
+        "sigma": each.sigma,
+        "alpha": each.alpha,
+        "joint": False,
+        "n": each.steps[0][1].n,
+        "abstained": each.abstained,
+        "wrong": each.wrong,
+        "certified_accuracy": [{"radius": radius, **_share(s)} for radius, s in each.steps],
+    }
+
+
+def _share(each: Share) -> dict[str, float | int]:
+    return {"count": each.count, "value": each.value, "low": each.low, "high": each.high}
