@@ -1,0 +1,35 @@
+"""``certify run``: the main job, from a configuration to a run folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from certify.errors import Exit
+
+HELP = "certify and attack the samples of a configuration; run again to resume"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="what to evaluate (see the README)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="run folder; made if missing")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    return evaluate(arguments.config, arguments.out)
+
+
+def evaluate(config: Path, folder: Path) -> int:
+    """Fill the run folder, write its outputs, and show what they tell."""
+    from certify.cli.console import progress, show
+    from certify.config import read_config
+    from certify.job import fill, prepare
+    from certify.reporting import write_all
+
+    job = prepare(read_config(config))
+    with progress() as listener:
+        fill(job, folder, listener)
+    show(write_all(folder), folder)
+    return Exit.PASS

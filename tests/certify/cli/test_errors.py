@@ -1,0 +1,269 @@
+"""Bad input: one clear line on stderr, the documented exit code, and nothing that was finished is lost."""
+
+import gzip
+import pickle
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import certify.decide
+import certify.job
+from certify.cli import main
+from certify.errors import Exit
+from certify.ledger import Ledger
+from tests.certify.cli import project
+
+
+@pytest.fixture
+def failing_run(config, refuse):
+    """Run the project; returns (exit code, the line)."""
+    return lambda: refuse("run", config, "--out", config.parent / "out")
+
+
+def spoil(config, key, change):
+    arrays = project.samples()
+    arrays[key] = change(arrays[key])
+    np.savez(config.parent / "data.npz", **arrays)
+
+
+def put(place, value):
+    """A change of one element."""
+
+    def changed(array):
+        array = array.copy()
+        array[place] = value
+        return array
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "words"),
+    [
+        ("x", put((4, 2), np.nan), ["sample 4", "NaN"]),
+        ("x", put((7, 0), np.inf), ["sample 7", "Inf"]),
+        ("x", put((3, 1), 1.5), ["sample 3", "outside", "[0, 1]"]),
+        ("x", lambda x: x.reshape(20, 2, 3), ["(20, 2, 3)", "6"]),
+        ("x", lambda x: x[:, :5], ["(20, 5)", "6"]),
+        ("x", lambda x: (x * 255).astype(np.uint8), ["uint8", "255"]),
+        ("y", put(5, 3), ["label 3", "sample 5", "0..2"]),
+        ("y", put(5, -1), ["label -1", "sample 5"]),
+        ("y", lambda y: y[:-1], ["one label per sample"]),
+        ("y", lambda y: y.astype(np.float64), ["float64", "integers"]),
+    ],
+)
+def test_samples_that_no_statement_can_be_made_about(config, failing_run, key, change, words):
+    spoil(config, key, change)
+    code, line = failing_run()
+    assert code == Exit.USAGE
+    assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (str(list(project.EPS)), "-0.1", ["threat.eps", "-0.1"]),
+        (str(list(project.EPS)), "[0.1, nan]", ["threat.eps", "finite"]),
+        (str(list(project.EPS)), "[]", ["threat.eps"]),
+        ("eps = [", "epsilon = [", ["unknown key threat.epsilon", "did you mean 'eps'?"]),
+        ("[threat]", "[treat]", ["unknown key treat", "did you mean 'threat'?"]),
+        ("batch_size", "batchsize", ["unknown key run.batchsize", "did you mean 'batch_size'?"]),
+        ("steps = 5", "step = 5", ["unknown key deciders.pgd.step", "did you mean 'steps'?"]),
+        ("steps = 5", "steps = 0", ["steps", "0"]),
+        ("steps = 5", 'steps = "many"', ["deciders.pgd.steps", "many"]),
+        ('"crown"', '"krown"', ["unknown decider 'krown'", "did you mean 'crown'?"]),
+        ('use = ["pgd", "crown"]', 'use = ["crown"]', ["[deciders.pgd]", "not in deciders.use"]),
+        ('use = ["pgd", "crown"]', "", ["missing key deciders.use"]),
+        ('"linf"', '"l7"', ["threat.norm", "l7"]),
+        ('path = "data.npz"', "", ["missing key data.path"]),
+        ("seed = 3", "seed = -3", ["run.seed"]),
+        ("seed = 3", 'device = "quantum"', ["quantum"]),
+        ("n = 100", "n = 0", ["smoothing.n"]),
+        ("sigma = 0.1", "sigma = 0", ["smoothing.sigma"]),
+        ("[data]", "[data", ["no TOML file", "line"]),
+        ('path = "data.npz"', 'path = "data.npz"\nx = "images"', ["no 'images'", "x, y"]),
+    ],
+)
+def test_configurations_with_a_mistake(config, failing_run, old, new, words):
+    project.change(config, old, new)
+    code, line = failing_run()
+    assert code == Exit.USAGE
+    assert all(word in line for word in words), line
+
+
+def test_files_that_are_missing(config, failing_run, refuse):
+    project.change(config, "net.onnx", "nott.onnx")
+    code, line = failing_run()
+    assert (code, "nott.onnx" in line) == (Exit.ARTEFACT_REJECTED, True)
+    project.change(config, "nott.onnx", "net.onnx")
+    project.change(config, "data.npz", "dada.npz")
+    code, line = failing_run()
+    assert (code, "dada.npz" in line) == (Exit.ARTEFACT_REJECTED, True)
+    code, line = refuse("run", config.parent / "none.toml", "--out", config.parent / "out")
+    assert (code, "none.toml" in line) == (Exit.USAGE, True)
+    for command in ("curve", "report"):
+        code, line = refuse(command, config.parent)
+        assert (code, "not a run folder" in line) == (Exit.USAGE, True)
+
+
+def test_an_operator_that_is_not_supported_is_named_with_node_and_file(config, failing_run):
+    onnx.save(project.network(activation="Sin"), config.parent / "net.onnx")
+    code, line = failing_run()
+    assert code == Exit.ARTEFACT_REJECTED
+    assert all(word in line for word in ("Sin", "middle", "net.onnx"))
+
+
+@pytest.mark.parametrize("size", [0, 40, 400])
+def test_an_onnx_file_that_is_cut_off(config, failing_run, size):
+    path = config.parent / "net.onnx"
+    path.write_bytes(path.read_bytes()[:size])
+    code, line = failing_run()
+    assert (code, "net.onnx" in line) == (Exit.ARTEFACT_REJECTED, True)
+
+
+def use_weights(config, name):
+    project.change(
+        config, '"net.onnx"', f'"{name}"\ninput_shape = [6]\nfactory = "{project.__name__}:module"'
+    )
+    return config.parent / name
+
+
+def test_weights_that_do_not_fit_the_module(config, failing_run):
+    path = use_weights(config, "net.safetensors")
+    state = project.state()
+    del state["2.bias"]
+    save_file(state, path)
+    code, line = failing_run()
+    assert code == Exit.ARTEFACT_REJECTED
+    assert "2.bias" in line
+    save_file({**project.state(), "0.weight": torch.zeros(4, 6)}, path)
+    code, line = failing_run()
+    assert code == Exit.ARTEFACT_REJECTED
+    assert "0.weight" in line
+    save_file(project.state(), path)
+    path.write_bytes(path.read_bytes()[:-20])
+    code, line = failing_run()
+    assert (code, "net.safetensors" in line) == (Exit.ARTEFACT_REJECTED, True)
+
+
+def test_a_checkpoint_that_would_run_code(config, failing_run):
+    path = use_weights(config, "net.pt")
+
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(config.parent / "ran"), "w"))
+
+    torch.save({"0.weight": Bomb()}, path)
+    code, line = failing_run()
+    assert (code, "net.pt" in line) == (Exit.ARTEFACT_REJECTED, True)
+    path.write_bytes(pickle.dumps(Bomb()))
+    code, line = failing_run()
+    assert (code, "net.pt" in line) == (Exit.ARTEFACT_REJECTED, True)
+    assert not (config.parent / "ran").exists()
+
+
+def test_a_factory_that_is_not_there(config, failing_run):
+    path = use_weights(config, "net.safetensors")
+    save_file(project.state(), path)
+    project.change(config, ":module", ":nodule")
+    code, line = failing_run()
+    assert (code, "nodule" in line) == (Exit.USAGE, True)
+
+
+def test_data_that_would_run_code(config, failing_run):
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(config.parent / "ran"), "w"))
+
+    np.savez(config.parent / "data.npz", x=np.array([Bomb()], dtype=object), y=np.zeros(1, dtype=int))
+    code, line = failing_run()
+    assert (code, "data.npz" in line) == (Exit.ARTEFACT_REJECTED, True)
+    assert not (config.parent / "ran").exists()
+
+
+def test_a_run_folder_of_another_model_data_or_configuration(config, failing_run):
+    assert main(["run", str(config), "--out", str(config.parent / "out")]) == 0
+
+    def refused(word):
+        code, line = failing_run()
+        assert code == Exit.HASH_MISMATCH
+        assert word in line
+
+    onnx.save(project.network(seed=1), config.parent / "net.onnx")
+    refused("another model")
+    onnx.save(project.network(), config.parent / "net.onnx")
+    spoil(config, "x", put((0, 0), 0.5))
+    refused("other data")
+    spoil(config, "x", lambda x: x)
+    project.change(config, "steps = 5", "steps = 6")
+    refused("another config")
+    project.change(config, "steps = 6", "steps = 5")
+    (config.parent / "config.toml").write_text("# a comment\n" + config.read_text())
+    assert main(["run", str(config), "--out", str(config.parent / "out")]) == 0
+
+
+def test_a_failure_midway_keeps_finished_samples(config, failing_run, monkeypatch):
+    calls = []
+    real = certify.job.evaluate_batch
+
+    def failing(*args):
+        calls.append(args)
+        if len(calls) == 4:
+            raise MemoryError
+        return real(*args)
+
+    monkeypatch.setattr(certify.job, "evaluate_batch", failing)
+    code, line = failing_run()
+    assert (code, "out of memory" in line) == (Exit.INTERNAL, True)
+    with Ledger.read(config.parent / "out") as ledger:
+        assert len(ledger.verdicts()) >= 3 * 6  # the first batch at every eps
+
+
+def test_a_contradiction_stops_the_run_and_names_the_sample(config, failing_run, monkeypatch):
+    project.change(config, '["pgd", "crown"]', '["crown", "pgd"]')
+    monkeypatch.setattr(certify.decide, "proves", lambda evidence: evidence.margin is not None)
+    code, line = failing_run()
+    assert code == Exit.SOUNDNESS_VIOLATION
+    assert "sample" in line
+    assert "CROWN" in line
+    assert "PGD" in line
+
+
+def test_faults_of_our_own_keep_their_traceback(config, monkeypatch, capsys):
+    monkeypatch.setattr(certify.job, "evaluate_batch", None)
+    assert main(["run", str(config), "--out", str(config.parent / "out")]) == Exit.INTERNAL
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert err.splitlines()[-1].startswith("error: this is a fault in certify")
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["run"], ["rum"], ["run", "x", "--out"], ["verify", "a", "b", "--timeout", "-1"]]
+)
+def test_usage_errors(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == Exit.USAGE
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_verify_refuses_what_it_cannot_read(config, refuse):
+    net, prop = config.parent / "net.onnx", config.parent / "prop.vnnlib"
+    prop.write_text("(declare-const X_0 Real)\n(assert (<= X_0 1.0")
+    code, line = refuse("verify", net, prop)
+    assert (code, "prop.vnnlib" in line) == (Exit.ARTEFACT_REJECTED, True)
+    code, line = refuse("verify", net, config.parent / "none.vnnlib")
+    assert (code, "none.vnnlib" in line) == (Exit.ARTEFACT_REJECTED, True)
+    prop.write_text(
+        "(declare-const X_0 Real)\n(declare-const Y_0 Real)\n"
+        "(assert (>= X_0 0))\n(assert (<= X_0 1))\n(assert (>= Y_0 0))\n"
+    )
+    code, line = refuse("verify", net, prop)
+    assert (code, "1 inputs" in line) == (Exit.USAGE, True)
+    packed = config.parent / "cut.vnnlib.gz"
+    packed.write_bytes(gzip.compress(prop.read_bytes())[:-9])
+    code, line = refuse("verify", net, packed)
+    assert (code, "cut.vnnlib.gz" in line) == (Exit.ARTEFACT_REJECTED, True)

@@ -1,0 +1,199 @@
+"""``certify run``: what it writes, and that interruptions change nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import certify.job
+from bounds import read_onnx
+from certify.cli import main
+from certify.ledger import Ledger
+from certify.verdict import Verdict
+from tests.certify.cli import project
+
+
+def run(config, folder):
+    return main(["run", str(config), "--out", str(folder)])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of an undisturbed run."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert run(project.make(folder), folder / "out") == 0
+    return folder / "out"
+
+
+def verdicts(folder):
+    with Ledger.read(folder) as ledger:
+        return ledger.verdicts()
+
+
+def test_a_run_writes_evidence_that_stands_on_its_own(config, capsys):
+    folder = config.parent / "out"
+    assert run(config, folder) == 0
+    out, err = capsys.readouterr()
+    assert "report.html" in out
+    assert err == ""
+    rows = verdicts(folder)
+    assert {Verdict.MISCLASSIFIED, Verdict.FALSIFIED, Verdict.VERIFIED} <= {r.verdict for r in rows}
+    assert [(r.eps, r.sample) for r in rows] == [(e, s) for e in project.EPS for s in range(project.SAMPLES)]
+    data, net = project.samples(), read_onnx(config.parent / "net.onnx")
+    answers = project.forward(data["x"].astype(np.float64)).argmax(1)
+    rng = np.random.default_rng(5)
+    for row in rows:
+        x, y = data["x"][row.sample], data["y"][row.sample]
+        assert (row.verdict is Verdict.MISCLASSIFIED) == (answers[row.sample] != y)
+        if row.verdict is Verdict.FALSIFIED:
+            assert np.abs(row.witness.astype(np.float64) - x).max() <= row.eps
+            assert net(torch.from_numpy(row.witness.copy())[None]).argmax() != y
+        if row.verdict is Verdict.VERIFIED:
+            noise = rng.choice([-row.eps, row.eps], size=(500, project.INPUTS))
+            logits = project.forward(np.clip(x + noise, 0, 1))
+            others = np.delete(logits, y, axis=1)
+            assert (logits[:, y] - others.max(1)).min() >= row.margin > 0
+
+
+def test_the_summary_counts_the_ledger(whole):
+    summary = json.loads((whole / "summary.json").read_text())
+    rows = verdicts(whole)
+    for point in summary["curve"]:
+        assert point["n"] == project.SAMPLES
+        for verdict in Verdict:
+            expected = sum(r.eps == point["eps"] and r.verdict is verdict for r in rows)
+            assert point["counts"][verdict.value] == expected
+    shares = [(p["verified_accuracy"]["count"], p["attacked_accuracy"]["count"]) for p in summary["curve"]]
+    assert shares == sorted(shares, reverse=True)
+    assert all(verified <= attacked for verified, attacked in shares)
+    assert (summary["smoothing"][0]["n"], summary["smoothing"][0]["sigma"]) == (8, 0.1)
+
+
+def test_verdicts_do_not_depend_on_which_other_budgets_are_asked(config, whole):
+    together = {(r.eps, r.sample): r.verdict for r in verdicts(whole)}
+    proved, attacked = Verdict.VERIFIED, Verdict.FALSIFIED
+    for eps in project.EPS:
+        text = project.CONFIG.replace(str(list(project.EPS)), str(eps))
+        config.write_text(text)
+        run(config, config.parent / str(eps))
+        for row in verdicts(config.parent / str(eps)):
+            # one asked alone may know less, never something else
+            pair = {row.verdict, together[eps, row.sample]}
+            assert pair != {proved, attacked}
+            assert row.verdict in (together[eps, row.sample], Verdict.UNKNOWN)
+
+
+def test_a_finished_run_computes_nothing_again(config, monkeypatch):
+    folder = config.parent / "out"
+    run(config, folder)
+    before = {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "ledger.sqlite"}
+    monkeypatch.setattr(certify.job, "evaluate_batch", None)
+    monkeypatch.setattr(certify.job, "_radii", None)
+    assert run(config, folder) == 0
+    assert before == {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "ledger.sqlite"}
+
+
+KILLED = """
+    import os, signal, sys
+    from certify.cli import main
+    from certify.ledger import Ledger
+    left = int(sys.argv[3])
+    record = Ledger.record
+    def dying(self, *args, **kwargs):
+        global left
+        left -= 1
+        if left == 0 and sys.argv[4] == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        record(self, *args, **kwargs)
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    Ledger.record = dying
+    main(["run", sys.argv[1], "--out", sys.argv[2]])
+"""
+
+
+@pytest.mark.parametrize(("batches", "moment"), [(1, "before"), (6, "after"), (13, "before")])
+def test_a_killed_run_resumes_to_the_same_summary(config, whole, batches, moment):
+    folder = config.parent / "killed"
+    arguments = [str(config), str(folder), str(batches), moment]
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), *arguments], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert not (folder / "summary.json").exists()
+    with Ledger.read(folder) as ledger:
+        done = sum(len(ledger.finished(stage)) for stage in ledger.seconds())
+    assert done == batches - (moment == "before")
+    assert run(config, folder) == 0
+    for name in ("summary.json", "curve.csv", "curve.svg", "radius.csv", "radius.svg"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+    facts = [
+        [(r.by, r.margin, r.detail, r.witness is None or r.witness.tobytes()) for r in verdicts(each)]
+        for each in (folder, whole)
+    ]
+    assert facts[0] == facts[1]
+
+
+def test_an_interrupted_run_says_how_to_go_on(config, whole, monkeypatch, refuse):
+    calls = []
+    real = certify.job.evaluate_batch
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(certify.job, "evaluate_batch", interrupted)
+        code, line = refuse("run", config, "--out", config.parent / "out")
+    assert code == 130
+    assert "finished samples are kept" in line
+    assert run(config, config.parent / "out") == 0
+    summaries = [(folder / "summary.json").read_bytes() for folder in (config.parent / "out", whole)]
+    assert summaries[0] == summaries[1]
+
+
+def test_curve_and_report_write_their_files_again(config, capsys):
+    folder = config.parent / "out"
+    run(config, folder)
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    for name in before.keys() - {"ledger.sqlite"}:
+        (folder / name).unlink()
+    assert main(["curve", str(folder)]) == 0
+    assert {p.suffix for p in folder.iterdir()} == {".csv", ".svg", ".png", ".sqlite"}
+    assert main(["report", str(folder)]) == 0
+    assert before == {p.name: p.read_bytes() for p in folder.iterdir()}
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_without_smoothing_or_proofs(config):
+    project.change(config, "[smoothing]\nsigma = 0.1\nn0 = 20\nn = 100\nsamples = 8\n", "")
+    project.change(config, 'use = ["pgd", "crown"]', 'use = ["pgd"]')
+    assert run(config, config.parent / "out") == 0
+    summary = json.loads((config.parent / "out" / "summary.json").read_text())
+    assert (summary["smoothing"], summary["levels"]) == ([], [])
+    assert not (config.parent / "out" / "radius.csv").exists()
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+def test_a_weight_file_with_its_factory_gives_the_verdicts_of_the_onnx_file(config, whole, suffix):
+    path = config.parent / f"net.{suffix}"
+    save = {"safetensors": save_file, "pt": torch.save}[suffix]
+    save(project.state(), path)
+    project.change(
+        config, '"net.onnx"', f'"{path.name}"\ninput_shape = [6]\nfactory = "{project.__name__}:module"'
+    )
+    assert run(config, config.parent / "out") == 0
+    assert [r.verdict for r in verdicts(config.parent / "out")] == [r.verdict for r in verdicts(whole)]
+
+
+def test_the_working_directory_does_not_matter(config, monkeypatch, tmp_path_factory):
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert run(os.path.relpath(config), "out") == 0
+    assert os.path.exists("out/summary.json")
