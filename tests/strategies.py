@@ -83,7 +83,9 @@ def resnet(seed: int) -> bounds.Graph:
 FAMILIES = {"mlp": mlp, "leaky": lambda seed: mlp(seed, slope=0.2), "cnn": cnn, "resnet": resnet}
 
 
-def region(graph: bounds.Graph, seed: int, eps: float, batch: int = 2, norm: float = torch.inf) -> bounds.Ball:
+def region(
+    graph: bounds.Graph, seed: int, eps: float, batch: int = 2, norm: float = torch.inf
+) -> bounds.Ball:
     g = torch.Generator().manual_seed(seed + 1000)
     return bounds.Ball(torch.rand(batch, *graph.input_shape, generator=g), eps, norm=norm)
 

@@ -22,6 +22,11 @@ from bounds.propagate.rows import Layout, lower_bounds
 from bounds.relaxation import intercept
 
 _RATE = 0.3
+# Adam divides each gradient by its own size. Relative to the row's largest, gradients below this are mostly
+# rounding noise, which must not become full steps: a row's bound would depend on how its batch was cut.
+_NOISE = 1e-3
+_TINY = 1e-30
+_MARGIN = 1e-6
 
 Slopes = dict[int, Tensor]
 
@@ -51,44 +56,53 @@ def improved(
         start = start if rounded else replace(start, slack=None)
         return lower_bounds(graph, relined, region, graph.output, rows, start)
 
-    with torch.enable_grad():
-        chosen = _ascend(lambda slopes: bound(slopes, rounded=False), _movable(graph, own), steps)
-    return bound(chosen, problem.rounded)
+    free = _movable(graph, own)
+    start = {index: around.lower_slope for index in free if (around := own[index].lines) is not None}
+    if start:
+        with torch.enable_grad():
+            start = _ascend(lambda slopes: bound(slopes, rounded=False), start, free, steps)
+    return bound(start, problem.rounded)
 
 
 def _movable(graph: Graph, facts: list[Facts]) -> Slopes:
-    """The lower slopes of piecewise linear neurons that are undecided somewhere."""
-    slopes: Slopes = {}
+    """Where the lower slope of a piecewise linear neuron is a choice, per node."""
+    free: Slopes = {}
     for index, node in enumerate(graph.nodes):
-        around = facts[index].lines
-        if around is not None and isinstance(node.op, Pointwise) and not any(node.op.curvature):
-            if bool(node.op.undecided(facts[node.inputs[0]].interval).any()):
-                slopes[index] = around.lower_slope.detach()
-    return slopes
+        if isinstance(node.op, Pointwise) and not any(node.op.curvature):
+            undecided = node.op.undecided(facts[node.inputs[0]].interval)
+            if bool(undecided.any()):
+                free[index] = undecided
+    return free
 
 
-def _ascend(bound: Callable[[Slopes], Tensor], start: Slopes, steps: int) -> Slopes:
+def _ascend(bound: Callable[[Slopes], Tensor], start: Slopes, free: Slopes, steps: int) -> Slopes:
     """Adam on all rows at once; returns for each row the slopes that gave its best bound."""
-    if not start:
-        return start
-    moving = {index: slope.clone().requires_grad_() for index, slope in start.items()}
-    optimiser = torch.optim.Adam(moving.values(), lr=_RATE)
-    best, value = dict(start), bound(moving)
+    # Squeezed away from every piece's own slope, where the intercept has more than one derivative.
+    moving = {index: _MARGIN + (1 - 2 * _MARGIN) * slope.detach() for index, slope in start.items()}
+    for slope in moving.values():
+        slope.requires_grad_()
+    optimiser = torch.optim.Adam(moving.values(), lr=_RATE, eps=_NOISE)
+    best, value = {index: slope.detach().clone() for index, slope in moving.items()}, bound(moving)
     best_value = value.detach()
     for _ in range(steps):
         gradients = torch.autograd.grad(-value.sum(), list(moving.values()))
+        gradients = tuple(g * free[index] for index, g in zip(moving, gradients, strict=True))
+        largest = torch.stack([g.abs().flatten(1).amax(1) for g in gradients]).amax(0).clamp_min(_TINY)
         for slope, gradient in zip(moving.values(), gradients, strict=True):
-            slope.grad = gradient
+            slope.grad = gradient / _column(largest, gradient)
         optimiser.step()
         for slope in moving.values():
-            slope.data.clamp_(0, 1)
+            slope.data.clamp_(_MARGIN, 1 - _MARGIN)
         value = bound(moving)
         better = value.detach() > best_value
         best_value = torch.where(better, value.detach(), best_value)
         for index, slope in moving.items():
-            which = better.view(-1, *[1] * (slope.dim() - 1))
-            best[index] = torch.where(which, slope.detach(), best[index])
+            best[index] = torch.where(_column(better, slope), slope.detach(), best[index])
     return best
+
+
+def _column(per_row: Tensor, like: Tensor) -> Tensor:
+    return per_row.view(-1, *[1] * (like.dim() - 1))
 
 
 def _with_slopes(graph: Graph, facts: list[Facts], slopes: Slopes, rounded: bool) -> list[Facts]:

@@ -134,7 +134,9 @@ def test_levels_order(family: str) -> None:
     graph = FAMILIES[family](17)
     ball = region(graph, 17, 0.1).to(torch.float64)
     for method in METHODS[:3]:
-        found = [bounds.bound(graph, ball, method=method, level=level) for level in ("deployed", "real", "float")]
+        found = [
+            bounds.bound(graph, ball, method=method, level=level) for level in ("deployed", "real", "float")
+        ]
         assert (found[0].lower <= found[1].lower).all() and (found[1].lower <= found[2].lower).all()
         assert (found[2].lower - found[1].lower).max() < 1e-10
         assert (found[2].lower - found[0].lower).max() < 1e-2

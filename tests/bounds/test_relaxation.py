@@ -104,7 +104,9 @@ def test_image_encloses_the_range(op: Pointwise, exact: Exact) -> None:
     x = intervals(5, 150)
     y = image(op, x, rounded=True)
     with mpmath.workdps(60):
-        for low, high, row in zip(y.lower.tolist(), y.upper.tolist(), grid(x, op.breaks).tolist(), strict=True):
+        for low, high, row in zip(
+            y.lower.tolist(), y.upper.tolist(), grid(x, op.breaks).tolist(), strict=True
+        ):
             assert all(low <= exact(mpmath.mpf(z)) <= high for z in row)
 
 
@@ -121,7 +123,9 @@ def test_stated_error_of_the_value_holds(op: Pointwise, exact: Exact, dtype: tor
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(CASES), st.floats(-40, 40), st.floats(0, 40), st.floats(-3, 3))
-def test_hypothesis_finds_no_unsound_line(case: tuple[Pointwise, Exact], low: float, width: float, slope: float) -> None:
+def test_hypothesis_finds_no_unsound_line(
+    case: tuple[Pointwise, Exact], low: float, width: float, slope: float
+) -> None:
     op, exact = case
     x = Interval(torch.tensor([low], dtype=torch.float64), torch.tensor([low + width], dtype=torch.float64))
     for side, a in ((+1, lines(op, x, True).lower_slope), (-1, lines(op, x, True).upper_slope)):

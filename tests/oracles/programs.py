@@ -48,7 +48,9 @@ def minimum(
     starts = np.cumsum([0, *sizes])
     total = int(starts[-1])
     relus = [i for i, n in enumerate(graph.nodes) if isinstance(n.op, LeakyReLU)]
-    extra = {i: total + k for k, i in zip(np.cumsum([0, *[sizes[i] for i in relus]])[:-1], relus, strict=True)}
+    extra = {
+        i: total + k for k, i in zip(np.cumsum([0, *[sizes[i] for i in relus]])[:-1], relus, strict=True)
+    }
     variables = total + sum(sizes[i] for i in relus)
     constraints: Rows = ([], [], [])
     lo, hi = np.full(variables, -np.inf), np.full(variables, np.inf)
