@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -74,10 +75,13 @@ def _scan(path: Path) -> None:
 
 def _unpickle(path: Path) -> object:
     try:
-        content: object = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on files of other kinds; what matters is in the exception
+            content: object = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ArtefactRejected(
-            f"{path} cannot be read as plain tensors; reading it would run code from the file; {_REMEDY}"
+            f"{path} does not hold plain tensors alone: code from the file would have to run, "
+            f"or it is damaged; {_REMEDY}"
         ) from error
     # A damaged file fails somewhere inside PyTorch's reader, with whatever its parts raise.
     except Exception as error:

@@ -226,7 +226,7 @@ def test_networks_that_cannot_be_bounded_name_file_and_operator(tmp_path: Path) 
         def forward(self, x: Tensor) -> Tensor:
             return x.sort(dim=1).values
 
-    with pytest.raises(ArtefactRejected, match="aten::sort.*Sorted"):
+    with pytest.raises(ArtefactRejected, match=r"aten::sort.*Sorted"):
         load(Sorted(), input_shape=(3,))
 
 
