@@ -102,7 +102,9 @@ def _bound(
     rows = _identity(graph, dtype) if spec is None else spec.to(dtype)
     rows = rows.on(region.box().lower.device)
     lower = spec_lower_bounds(problem, facts, rows, method.backward, method.steps)
-    upper = -spec_lower_bounds(problem, facts, rows.negated(), method.backward, method.steps)
+    # With a specification the question is the lower side; the upper side gets no steps of its own.
+    steps = method.steps if spec is None else 0
+    upper = -spec_lower_bounds(problem, facts, rows.negated(), method.backward, steps)
     if spec is None:
         shape = (len(region), *graph.output_shape)
         return Bounds(lower.view(shape), upper.view(shape), level)

@@ -33,22 +33,19 @@ class Interval:
         return up(radius) if outward else radius
 
     def support(self, a: Tensor, samples: Tensor, rounded: bool) -> Tensor:
-        """``max a . z`` over the interval: a . centre + |a| . radius.
+        """``max a . z`` over the interval: a . lower + max(a, 0) . (upper - lower).
 
         a: (samples, rows, *shape) for the intervals of ``samples`` (samples,); returns (samples, rows).
         With ``rounded`` (float64 only) the result includes its own rounding error.
         """
-        centre = self.centre
-        radius = self.radius(centre, rounded)
-        middle, reach = (v.flatten(1)[samples][:, :, None] for v in (centre, radius))
+        lower, width = (v.flatten(1)[samples][:, :, None] for v in (self.lower, self.upper - self.lower))
         rows = a.flatten(2)
-        size = rows.abs()
-        value = (rows @ middle + size @ reach).squeeze(2)
+        value = (rows @ lower + rows.clamp(min=0) @ width).squeeze(2)
         if not rounded:
             return value
         n = rows.shape[2]
-        scale = (size @ (middle.abs() + reach)).squeeze(2)
-        return up(value + up(gamma(n + 6, U64) * scale) + n * 2.0**-900)
+        scale = (rows.abs() @ (lower.abs() + width)).squeeze(2)
+        return up(value + up(gamma(n + 8, U64) * scale) + n * 2.0**-900)
 
     def __getitem__(self, samples: Tensor) -> Interval:
         """The intervals of some samples, which may repeat."""

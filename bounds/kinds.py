@@ -121,6 +121,11 @@ class Pointwise(Operator):
     """
 
     @property
+    def pivot(self) -> tuple[float, float] | None:
+        """Between which slopes every lower line through the origin lies below f; None if there are none."""
+        return None
+
+    @property
     def ulps(self) -> int:
         """Error of ``function`` in units of the last place, in any dtype."""
         return 0

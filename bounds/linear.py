@@ -76,7 +76,12 @@ class Patch:
             (before[0], max(0, right - self.shape[2]), before[1], max(0, bottom - self.shape[1])),
         )
         windows = padded.unfold(2, height, 1).unfold(3, width, 1).permute(0, 2, 3, 1, 4, 5)
-        return windows[sample, self.top + before[1], self.left + before[0]]
+        # Rows that began in different channels of one position share their windows: cut each out once.
+        y, x = self.top + before[1], self.left + before[0]
+        key, row = torch.unique((sample * padded.shape[2] + y) * padded.shape[3] + x, return_inverse=True)
+        area = padded.shape[2] * padded.shape[3]
+        cut = windows[key // area, key % area // padded.shape[3], key % padded.shape[3]]
+        return cut[row]
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,6 +57,12 @@ class Conv(Affine):
         return params[0][0].numel() + 1
 
     def adjoint(self, rows: Tensor, weights: Tensors, ins: Sequence[Shape]) -> Tensors:
+        if self._phased:
+            (top, left), (height, width) = self.padding, ins[0][1:]
+            full = _transposed(rows, weights[0], self.stride[0])
+            missing = (top + height - full.shape[2], left + width - full.shape[3])
+            full = F.pad(full, (0, max(0, missing[1]), 0, max(0, missing[0])))
+            return (full[:, :, top : top + height, left : left + width],)
         kernel = weights[0].shape[2:]
         leftover = tuple(
             (size + 2 * p - d * (k - 1) - 1) % s
@@ -70,6 +76,11 @@ class Conv(Affine):
                 rows, weights[0], None, self.stride, self.padding, leftover, self.groups, self.dilation
             ),
         )
+
+    @property
+    def _phased(self) -> bool:
+        """Whether the transposed convolution may be computed phase by phase."""
+        return self.groups == 1 and self.dilation == (1, 1) and self.stride[0] == self.stride[-1]
 
     def adjoint_unit(
         self, unit: Unit, weights: Tensors, ins: Sequence[Shape], out: Shape
@@ -95,10 +106,32 @@ class Conv(Affine):
     def adjoint_patch(
         self, patch: Patch, weights: Tensors, ins: Sequence[Shape], out: Shape
     ) -> tuple[Patch, ...] | None:
-        data = F.conv_transpose2d(patch.data, weights[0], None, self.stride, 0, 0, self.groups, self.dilation)
+        if self._phased:
+            data = _transposed(patch.data, weights[0], self.stride[0])
+        else:
+            data = F.conv_transpose2d(
+                patch.data, weights[0], None, self.stride, 0, 0, self.groups, self.dilation
+            )
         top = patch.top * self.stride[0] - self.padding[0]
         left = patch.left * self.stride[1] - self.padding[1]
         return (Patch(data, top, left, ins[0]).masked(),)
+
+
+def _transposed(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """The transposed convolution without padding, as one ordinary convolution for all phases of the stride.
+
+    Each output position modulo the stride meets its own subset of kernel taps; with these as channels, the
+    result is a convolution of stride one and a shuffle. On small images of many rows that is several times
+    faster than the library's strided transposed convolution, with the same products summed.
+    """
+    out, inner, height, width = weight.shape
+    taps, across = -(-height // stride), -(-width // stride)
+    whole = F.pad(weight, (0, across * stride - width, 0, taps * stride - height))
+    phases = whole.view(out, inner, taps, stride, across, stride).flip(2, 4).permute(1, 3, 5, 0, 2, 4)
+    kernel = phases.reshape(inner * stride**2, out, taps, across)
+    y = F.conv2d(x, kernel, padding=(taps - 1, across - 1))
+    y = F.pixel_shuffle(y, stride) if stride > 1 else y
+    return y[:, :, : (x.shape[2] - 1) * stride + height, : (x.shape[3] - 1) * stride + width]
 
 
 @from_torch("aten::conv1d", "aten::conv2d")

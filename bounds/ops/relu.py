@@ -28,6 +28,10 @@ class LeakyReLU(Pointwise):
         return (0, 0)
 
     @property
+    def pivot(self) -> tuple[float, float] | None:
+        return (self.negative_slope, 1.0)
+
+    @property
     def ulps(self) -> int:
         return 1 if self.negative_slope else 0
 

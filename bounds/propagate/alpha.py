@@ -8,7 +8,7 @@ neurons: a handful of steps costs little and makes up for what the fixed choice 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -18,7 +18,7 @@ from bounds.graph import Graph
 from bounds.kinds import Pointwise
 from bounds.propagate.facts import Facts
 from bounds.propagate.problem import Problem
-from bounds.propagate.rows import Layout, lower_bounds
+from bounds.propagate.rows import Forms, Layout, lower_bounds
 from bounds.relaxation import intercept
 
 _RATE = 0.3
@@ -50,70 +50,94 @@ def improved(
     region = problem.region[samples]
     layout = Layout(torch.arange(len(rows), device=rows.device), 1)
 
-    def bound(slopes: Slopes, rounded: bool) -> Tensor:
-        relined = _with_slopes(graph, own, slopes, rounded)
-        start = problem.forms(layout, offset)
-        start = start if rounded else replace(start, slack=None)
-        return lower_bounds(graph, relined, region, graph.output, rows, start)
+    def bound(slopes: Slopes) -> Tensor:
+        relined = _turned(own, slopes)
+        return lower_bounds(graph, relined, region, graph.output, rows, Forms(layout, offset, slack=None))
 
-    free = _movable(graph, own)
-    start = {index: around.lower_slope for index in free if (around := own[index].lines) is not None}
-    if start:
-        with torch.enable_grad():
-            start = _ascend(lambda slopes: bound(slopes, rounded=False), start, free, steps)
-    return bound(start, problem.rounded)
+    ranges = _ranges(graph, own)
+    if not ranges:
+        return torch.full_like(offset, -torch.inf)
+    start = {i: around.lower_slope for i in ranges if (around := own[i].lines) is not None}
+    with torch.enable_grad():
+        slopes, value = _ascend(bound, start, ranges, steps)
+    if not problem.rounded:
+        return value
+    proved = _proved(graph, own, slopes)
+    return lower_bounds(graph, proved, region, graph.output, rows, problem.forms(layout, offset))
 
 
-def _movable(graph: Graph, facts: list[Facts]) -> Slopes:
-    """Where the lower slope of a piecewise linear neuron is a choice, per node."""
-    free: Slopes = {}
+@dataclass(frozen=True, eq=False)
+class _Range:
+    """Which neurons of a node may turn their lower line around the origin, and between which slopes."""
+
+    free: Tensor
+    low: float
+    high: float
+
+    def inside(self, slope: Tensor) -> Tensor:
+        """Free slopes strictly within the range: at its ends the bound has more than one derivative."""
+        margin = _MARGIN * (self.high - self.low)
+        return torch.where(self.free, slope.clamp(self.low + margin, self.high - margin), slope)
+
+
+def _ranges(graph: Graph, facts: list[Facts]) -> dict[int, _Range]:
+    """Per node with undecided neurons whose operator pivots."""
+    ranges: dict[int, _Range] = {}
     for index, node in enumerate(graph.nodes):
-        if isinstance(node.op, Pointwise) and not any(node.op.curvature):
+        if isinstance(node.op, Pointwise) and node.op.pivot is not None:
             undecided = node.op.undecided(facts[node.inputs[0]].interval)
             if bool(undecided.any()):
-                free[index] = undecided
-    return free
+                ranges[index] = _Range(undecided, *node.op.pivot)
+    return ranges
 
 
-def _ascend(bound: Callable[[Slopes], Tensor], start: Slopes, free: Slopes, steps: int) -> Slopes:
-    """Adam on all rows at once; returns for each row the slopes that gave its best bound."""
-    # Squeezed away from every piece's own slope, where the intercept has more than one derivative.
-    moving = {index: _MARGIN + (1 - 2 * _MARGIN) * slope.detach() for index, slope in start.items()}
+def _ascend(
+    bound: Callable[[Slopes], Tensor], start: Slopes, ranges: dict[int, _Range], steps: int
+) -> tuple[Slopes, Tensor]:
+    """Adam on all rows at once; returns each row's best bound and the slopes that gave it."""
+    moving = {i: ranges[i].inside(slope.detach()) for i, slope in start.items()}
     for slope in moving.values():
         slope.requires_grad_()
     optimiser = torch.optim.Adam(moving.values(), lr=_RATE, eps=_NOISE)
-    best, value = {index: slope.detach().clone() for index, slope in moving.items()}, bound(moving)
+    best, value = {i: slope.detach().clone() for i, slope in moving.items()}, bound(moving)
     best_value = value.detach()
     for _ in range(steps):
         gradients = torch.autograd.grad(-value.sum(), list(moving.values()))
-        gradients = tuple(g * free[index] for index, g in zip(moving, gradients, strict=True))
+        gradients = tuple(g * ranges[i].free for i, g in zip(moving, gradients, strict=True))
         largest = torch.stack([g.abs().flatten(1).amax(1) for g in gradients]).amax(0).clamp_min(_TINY)
         for slope, gradient in zip(moving.values(), gradients, strict=True):
             slope.grad = gradient / _column(largest, gradient)
         optimiser.step()
-        for slope in moving.values():
-            slope.data.clamp_(_MARGIN, 1 - _MARGIN)
+        for i, slope in moving.items():
+            slope.data.copy_(ranges[i].inside(slope.data))
         value = bound(moving)
         better = value.detach() > best_value
         best_value = torch.where(better, value.detach(), best_value)
-        for index, slope in moving.items():
-            best[index] = torch.where(_column(better, slope), slope.detach(), best[index])
-    return best
+        for i, slope in moving.items():
+            best[i] = torch.where(_column(better, slope), slope.detach(), best[i])
+    return best, best_value
 
 
 def _column(per_row: Tensor, like: Tensor) -> Tensor:
     return per_row.view(-1, *[1] * (like.dim() - 1))
 
 
-def _with_slopes(graph: Graph, facts: list[Facts], slopes: Slopes, rounded: bool) -> list[Facts]:
-    """The facts with other lower lines; their intercepts are proved anew."""
+def _turned(facts: list[Facts], slopes: Slopes) -> list[Facts]:
+    """The facts with lower lines turned around the origin, where their intercept stays what it is."""
     result = list(facts)
     for index, slope in slopes.items():
-        node, around = graph.nodes[index], facts[index].lines
+        around = facts[index].lines
+        if around is not None:
+            result[index] = replace(facts[index], lines=replace(around, lower_slope=slope))
+    return result
+
+
+def _proved(graph: Graph, facts: list[Facts], slopes: Slopes) -> list[Facts]:
+    """The facts with other lower lines, their intercepts computed anew with an account of rounding."""
+    result = _turned(facts, slopes)
+    for index, slope in slopes.items():
+        node, around = graph.nodes[index], result[index].lines
         if around is not None and isinstance(node.op, Pointwise):
-            x = facts[node.inputs[0]].interval
-            lower = intercept(node.op, x, slope, +1, rounded)
-            result[index] = replace(
-                facts[index], lines=replace(around, lower_slope=slope, lower_intercept=lower)
-            )
+            lower = intercept(node.op, facts[node.inputs[0]].interval, slope, +1, rounded=True)
+            result[index] = replace(result[index], lines=replace(around, lower_intercept=lower))
     return result

@@ -20,7 +20,8 @@ from bounds.kinds import Affine, Operator, Pointwise
 from bounds.linear import Coefficients, Patch, Shape, Unit, dense, total
 from bounds.propagate.facts import Facts
 from bounds.relaxation import Lines
-from bounds.rounding import U64, down, gamma
+from bounds.interval import Interval
+from bounds.rounding import U64, down, gamma, up
 from bounds.sets import InputSet
 
 _INFLATE = 1.0 + 2.0**-20  # covers the rounding of the sums that make up the slack
@@ -101,15 +102,40 @@ def lower_bounds(
     stopped, forms = _travel(graph, facts, start, a, forms, through)
     layout, rounded = forms.layout, forms.slack is not None
     lower = forms.constant
-    for index, coefficients in stopped.items():
-        rows = dense(coefficients)
-        grouped = -rows.view(len(layout.samples), layout.per_sample, *rows.shape[1:])
-        where = region if index == 0 else facts[index].interval
-        lower = lower - where.support(grouped, layout.samples, rounded).flatten()
+    for index, rows in stopped.items():
+        if index > 0 or region.is_box:
+            interval = region.box() if index == 0 else facts[index].interval
+            lower = lower + _over_interval(layout, rows, interval, rounded)
+        else:
+            grouped = dense(rows).view(len(layout.samples), layout.per_sample, *region.shape)
+            lower = lower - region.support(-grouped, layout.samples, rounded).flatten()
         lower = down(lower) if rounded else lower
     if forms.slack is not None:
         lower = down(lower - forms.slack * _INFLATE)
     return torch.where(lower.isnan(), -torch.inf, lower)
+
+
+def _over_interval(layout: Layout, rows: Coefficients, x: Interval, rounded: bool) -> Tensor:
+    """``min a . z`` over an interval per sample: a . lower + min(a, 0) . (upper - lower); (rows,).
+
+    With ``rounded`` the result includes its own rounding error.
+    """
+    width = x.upper - x.lower
+    value = layout.dot(rows, x.lower) + layout.dot(_negative(rows), width)
+    if not rounded:
+        return value
+    n = x.lower[0].numel()
+    scale = layout.dot(rows, x.lower.abs() + width, absolute=True)
+    return down(value - up(gamma(n + 8, U64) * scale) - n * 2.0**-900)
+
+
+def _negative(a: Coefficients) -> Coefficients:
+    """The coefficients that are < 0, zero elsewhere."""
+    if isinstance(a, Unit):
+        return Unit(a.index, a.sign.clamp(max=0), a.shape)
+    if isinstance(a, Patch):
+        return Patch(a.data.clamp(max=0), a.top, a.left, a.shape)
+    return a.clamp(max=0)
 
 
 def _travel(
@@ -185,26 +211,25 @@ def _through_pointwise(facts: Facts, a: Coefficients, forms: Forms) -> tuple[tup
     whole = dense(a)
     rows = layout.grouped(whole)
     negative = rows.clamp(max=0)
-    lower, extra = (
-        layout.of(around.lower_intercept),
-        layout.of(around.upper_intercept - around.lower_intercept),
-    )
-    term = negative @ extra.mT
+    term = negative @ layout.of(around.upper_intercept - around.lower_intercept).mT
     if around.lower_intercept.any():
-        term = term + rows @ lower.mT
+        term = term + rows @ layout.of(around.lower_intercept).mT
     steeper = layout.of(around.upper_slope - around.lower_slope)
     slopes = torch.addcmul(rows * layout.of(around.lower_slope), negative, steeper)
     return (slopes.view_as(whole),), forms.plus(term.flatten())
 
 
 def _patch_lines(around: Lines, a: Patch, forms: Forms) -> tuple[tuple[Coefficients], Forms]:
-    stacked = (around.lower_slope, around.lower_intercept, around.upper_slope, around.upper_intercept)
-    joined = torch.cat(stacked, dim=1)
-    windows = a.gather(joined, forms.layout.index(joined))
-    lower_slope, lower_intercept, upper_slope, upper_intercept = windows.chunk(4, dim=1)
+    steeper = around.upper_slope - around.lower_slope
+    higher = around.upper_intercept - around.lower_intercept
+    lift = around.lower_intercept if around.lower_intercept.any() else None
+    stacked = torch.cat([around.lower_slope, steeper, higher, *([] if lift is None else [lift])], dim=1)
+    windows = a.gather(stacked, forms.layout.index(stacked)).split(a.shape[0], dim=1)
     negative = a.data.clamp(max=0)
-    term = torch.addcmul(negative * (upper_intercept - lower_intercept), a.data, lower_intercept)
-    data = torch.addcmul(a.data * lower_slope, negative, upper_slope - lower_slope)
+    term = negative * windows[2]
+    if lift is not None:
+        term = torch.addcmul(term, a.data, windows[3])
+    data = torch.addcmul(a.data * windows[0], negative, windows[1])
     return (Patch(data, a.top, a.left, a.shape),), forms.plus(term.flatten(1).sum(1))
 
 
