@@ -32,9 +32,7 @@ def forward_facts(problem: Problem, tighten: bool) -> list[Facts]:
         here = node_facts(graph, node, tuple(facts[i] for i in node.inputs), problem.level)
         facts.append(here)
         if tighten and not here.tight:
-            undecided = _undecided(problem, index, here.interval)
-            if undecided is not None and bool(undecided.any()):
-                facts[index] = replace(here, interval=_tightened(problem, facts, index, undecided))
+            facts[index] = replace(here, interval=_tightened(problem, facts, index))
     return facts
 
 
@@ -63,36 +61,50 @@ def spec_lower_bounds(problem: Problem, facts: list[Facts], spec: Spec, backward
     return torch.cat(parts)
 
 
-def _undecided(problem: Problem, index: int, x: Interval) -> Tensor | None:
+def _undecided(problem: Problem, index: int, x: Interval) -> Tensor:
     """Which of a node's elements enter a nonlinear neuron that a tighter interval would help."""
-    users = (problem.graph.nodes[user].op for user in problem.graph.users[index])
-    masks = [op.undecided(x) for op in users if isinstance(op, Pointwise)]
-    return torch.stack(masks).any(0) if masks else None
+    result = torch.zeros_like(x.lower, dtype=torch.bool)
+    for user in problem.graph.users[index]:
+        op = problem.graph.nodes[user].op
+        if isinstance(op, Pointwise):
+            result |= op.undecided(x)
+    return result
 
 
-def _tightened(problem: Problem, facts: list[Facts], index: int, wanted: Tensor) -> Interval:
-    """The node's interval, intersected with CROWN bounds of the wanted elements."""
-    shape = problem.graph.nodes[index].shape
-    lower, upper = (b.flatten(1).clone() for b in (facts[index].interval.lower, facts[index].interval.upper))
-    for samples, elements, valid in _chunks(wanted.flatten(1), problem.rows_at_once(index) // 2):
-        layout = Layout(samples, 2 * elements.shape[1])
-        sign = torch.ones_like(elements, dtype=lower.dtype)
-        unit = Unit(
-            torch.cat([elements, elements], dim=1).flatten(), torch.cat([sign, -sign], dim=1).flatten(), shape
-        )
-        forms = problem.forms(layout, torch.zeros_like(unit.sign))
-        found = lower_bounds(problem.graph, facts, problem.region, index, unit, forms)
-        low, high = found.view(len(samples), 2, -1).unbind(1)
-        rows = samples[:, None].expand_as(elements)[valid]
-        columns = elements[valid]
-        lower[rows, columns] = torch.maximum(lower[rows, columns], low[valid])
-        upper[rows, columns] = torch.minimum(upper[rows, columns], -high[valid])
-    ordered = Interval(torch.minimum(lower, upper), torch.maximum(lower, upper))
-    return Interval(*(b.view(-1, *shape) for b in (ordered.lower, ordered.upper)))
+def _tightened(problem: Problem, facts: list[Facts], index: int) -> Interval:
+    """The node's interval, intersected with CROWN bounds of the elements that are undecided.
+
+    The end nearer to zero first: where that alone decides a neuron, the other end needs no row.
+    """
+    x = facts[index].interval
+    undecided = _undecided(problem, index, x)
+    positive = x.lower + x.upper > 0
+    for first in (positive, ~positive):
+        wanted = torch.stack([undecided & first, undecided & ~first], dim=1)
+        if bool(wanted.any()):
+            x = _with_rows(problem, facts, index, x, wanted)
+            undecided = undecided & _undecided(problem, index, x)
+    return x
+
+
+def _with_rows(problem: Problem, facts: list[Facts], index: int, x: Interval, wanted: Tensor) -> Interval:
+    """The interval met with backward bounds of the wanted ends; wanted: (batch, 2, *shape), lower first."""
+    shape, batch = problem.graph.nodes[index].shape, len(x.lower)
+    known = torch.stack([x.lower, -x.upper], dim=1).view(batch, -1)
+    width = known.shape[1] // 2
+    for samples, ends, valid in _chunks(wanted.view(batch, -1), problem.rows_at_once(index)):
+        sign = torch.where(ends < width, 1.0, -1.0).to(known).flatten()
+        unit = Unit((ends % width).flatten(), sign, shape)
+        forms = problem.forms(Layout(samples, ends.shape[1]), torch.zeros_like(sign))
+        found = lower_bounds(problem.graph, facts, problem.region, index, unit, forms).view(ends.shape)
+        rows, columns = samples[:, None].expand_as(ends)[valid], ends[valid]
+        known[rows, columns] = torch.maximum(known[rows, columns], found[valid])
+    lower, upper = known.view(batch, 2, *shape).unbind(1)
+    return Interval(torch.minimum(lower, -upper), torch.maximum(lower, -upper))
 
 
 def _chunks(wanted: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Cut the wanted elements of a (batch, elements) mask into rectangles of at most ``rows`` entries.
+    """Cut the wanted elements of a (batch, ends) mask into rectangles of at most ``rows`` entries.
 
     Yields samples (s,), elements (s, k) and which of them are real (s, k); samples with similar counts go
     together, so that little of a rectangle is padding.
