@@ -11,7 +11,8 @@ from torch import Tensor
 
 from bounds.errors import InvalidInput
 from bounds.graph import Graph
-from bounds.propagate.crown import Problem, forward_facts, spec_lower_bounds
+from bounds.propagate.crown import forward_facts, spec_lower_bounds
+from bounds.propagate.problem import Problem
 from bounds.rounding import Arithmetic, Level, check_dot_products
 from bounds.sets import InputSet
 from bounds.spec import Spec
@@ -143,9 +144,8 @@ def _check_shapes(graph: Graph, region: InputSet, spec: Spec | None) -> None:
     if spec is None:
         return
     if spec.num_outputs != prod(graph.output_shape):
-        raise InvalidInput(
-            f"the specification speaks of {spec.num_outputs} outputs; the graph has {prod(graph.output_shape)}"
-        )
+        n = prod(graph.output_shape)
+        raise InvalidInput(f"the specification speaks of {spec.num_outputs} outputs; the graph has {n}")
     if spec.matrix.shape[0] not in (1, len(region)):
         raise InvalidInput(
             f"the specification is for {spec.matrix.shape[0]} samples; the region has {len(region)}"

@@ -21,7 +21,7 @@ from bounds.rounding import U64, down, up
 
 @dataclass(frozen=True, eq=False)
 class Lines:
-    """``lower_slope z + lower_intercept <= f(z) <= upper_slope z + upper_intercept``; each (batch, *shape)."""
+    """``lower_slope z + lower_intercept <= f(z) <= upper_slope z + upper_intercept``, per element."""
 
     lower_slope: Tensor
     lower_intercept: Tensor

@@ -58,7 +58,7 @@ class InputSet(ABC):
 
     @abstractmethod
     def contains(self, z: Tensor) -> Tensor:
-        """Whether each point lies in its sample's set, without tolerance and computed in float64; (batch,)."""
+        """Whether each point lies in its sample's set, without tolerance, in float64; (batch,)."""
 
     @abstractmethod
     def to(self, dtype: torch.dtype) -> Self:
@@ -100,7 +100,7 @@ class Box(InputSet):
         empty = (self.lower > self.upper).flatten(1).any(1)
         if empty.any():
             raise InvalidInput(
-                f"the box of sample {int(empty.nonzero()[0])} is empty: a lower bound lies above its upper bound"
+                f"the box of sample {int(empty.nonzero()[0])} is empty: a lower end lies above its upper end"
             )
 
     @property
@@ -261,7 +261,8 @@ class Ball(InputSet):
             inside &= ((z64 >= self.clip[0]) & (z64 <= self.clip[1])).all(1)
         distance = torch.linalg.vector_norm(z64 - centre, ord=self.norm, dim=1)
         slack = 1.0 if self.norm == math.inf else 1.0 + (z64.shape[1] + 4) * 2.0**-53
-        return inside & (distance * slack <= self.eps)
+        inside &= distance * slack <= self.eps
+        return inside
 
     def to(self, dtype: torch.dtype) -> Ball:
         return Ball(self.center.to(dtype), self.eps, self.norm, self.clip)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from certify.model import Model
 from torch import Tensor
 
 import bounds
 from certify.errors import UsageError
+from certify.model import Model
 from certify.threat import Threat
 
 
@@ -52,9 +52,7 @@ class Query:
 def check_samples(model: Model, x: Tensor, y: Tensor) -> None:
     """Refuse inputs that no statement can be made about; each message names the first bad sample."""
     if tuple(x.shape[1:]) != model.input_shape:
-        raise UsageError(
-            f"x has shape {tuple(x.shape)}; {model.name} expects (batch, {', '.join(map(str, model.input_shape))})"
-        )
+        raise UsageError(f"x has shape {tuple(x.shape)}; {model.name} expects (batch, *{model.input_shape})")
     if y.shape != (len(x),) or y.dtype.is_floating_point:
         raise UsageError(f"y has shape {tuple(y.shape)} and dtype {y.dtype}; give {len(x)} integer labels")
     bad = ~x.flatten(1).isfinite().all(1)

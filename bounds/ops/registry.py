@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -174,8 +175,8 @@ def as_parameter(call: Call, x: Tensor, shape: Shape) -> Tensor:
             raise call.unsupported(f"a constant of shape {tuple(x.shape)} holds a batch axis larger than one")
         x = x[0]
     try:
-        fits = torch.broadcast_shapes(tuple(x.shape), shape) == shape
-    except RuntimeError:
+        fits = np.broadcast_shapes(tuple(x.shape), shape) == shape
+    except ValueError:
         fits = False
     if not fits:
         raise call.unsupported(f"a constant of shape {tuple(x.shape)} does not broadcast to {shape}")

@@ -1,0 +1,1 @@
+"""Bound propagation: facts of every node going forward, rows of linear forms going back."""

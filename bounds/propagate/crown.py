@@ -53,7 +53,9 @@ def spec_lower_bounds(problem: Problem, facts: list[Facts], spec: Spec, backward
         samples = torch.arange(first, min(batch, first + size), device=matrix.device)
         rows = matrix[samples].reshape(-1, *graph.output_shape)
         forms = problem.forms(Layout(samples, per_sample), offset[samples].flatten())
-        routes: list[tuple[type[Operator], ...]] = [(Affine,), (Affine, Pointwise)][: 1 + backward]
+        routes: list[tuple[type[Operator], ...]] = [(Affine,)]
+        if backward:
+            routes.append((Affine, Pointwise))
         found = [lower_bounds(graph, facts, problem.region, graph.output, rows, forms, r) for r in routes]
         if steps:
             found.append(alpha.improved(problem, facts, rows, forms.layout.rows, forms.constant, steps))

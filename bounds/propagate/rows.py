@@ -16,11 +16,11 @@ from torch import Tensor
 
 from bounds.errors import Unsupported
 from bounds.graph import Graph, Node
+from bounds.interval import Interval
 from bounds.kinds import Affine, Operator, Pointwise
 from bounds.linear import Coefficients, Patch, Shape, Unit, dense, total
 from bounds.propagate.facts import Facts
 from bounds.relaxation import Lines
-from bounds.interval import Interval
 from bounds.rounding import U64, down, gamma, up
 from bounds.sets import InputSet
 
@@ -224,7 +224,7 @@ def _patch_lines(around: Lines, a: Patch, forms: Forms) -> tuple[tuple[Coefficie
     higher = around.upper_intercept - around.lower_intercept
     lift = around.lower_intercept if around.lower_intercept.any() else None
     stacked = torch.cat([around.lower_slope, steeper, higher, *([] if lift is None else [lift])], dim=1)
-    windows = a.gather(stacked, forms.layout.index(stacked)).split(a.shape[0], dim=1)
+    windows = a.gather(stacked, forms.layout.index(stacked)).chunk(len(stacked[0]) // a.shape[0], dim=1)
     negative = a.data.clamp(max=0)
     term = negative * windows[2]
     if lift is not None:

@@ -1,5 +1,7 @@
 """Rungs 2, 3 and 4: exactness, dominance up to enumeration, and rows that agree with each other."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -77,7 +79,7 @@ def test_dominance_up_to_enumeration(family: str) -> None:
         ball = region(graph, seed, 0.25, batch=1).to(torch.float64)
         spec = random_spec(graph, seed, batch=1, rows=2).to(torch.float64)
         chain = [bound_rows(graph, ball, spec, method) for method in METHODS]
-        for weaker, stronger in zip(chain, chain[1:], strict=False):
+        for weaker, stronger in itertools.pairwise(chain):
             assert (weaker <= stronger + NOISE).all()
         facts = forward_facts(Problem(graph.to(torch.float64), ball, Level.FLOAT, 2**26), tighten=True)
         lower = [f.interval.lower[0].flatten().numpy() for f in facts]
