@@ -93,7 +93,9 @@ def _initialised(generator: torch.Generator) -> nn.Sequential:
         for layer in module:
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
-                layer.weight.mul_(0.5)  # small intervals at first, so that bounds of deep layers say something
+                layer.weight.mul_(
+                    0.5
+                )  # small intervals at first, so that bounds of deep layers say something
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return module
 
@@ -112,7 +114,9 @@ def write(module: nn.Sequential, test: Split, folder: Path) -> None:
 def main() -> None:
     """Train by the default recipe and replace the assets."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=ASSETS, help="folder of the assets (default: the package)")
+    parser.add_argument(
+        "--out", type=Path, default=ASSETS, help="folder of the assets (default: the package)"
+    )
     folder: Path = parser.parse_args().out
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)  # sums in one order

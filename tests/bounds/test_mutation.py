@@ -13,7 +13,6 @@ import bounds.propagate.rows as rows
 from bounds.interval import Interval
 from bounds.ops.conv import Conv
 from bounds.ops.linear import Linear
-from bounds.ops.relu import LeakyReLU
 from bounds.relaxation import Lines
 
 from . import test_ladder as ladder

@@ -1,0 +1,52 @@
+"""The README's blocks run as they stand, on the demo's network and images under the README's file names."""
+
+import importlib.resources
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from certify.cli import main
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    assets = importlib.resources.files("certify.demo") / "assets"
+    for name, source in {"net.onnx": "digits_cnn.onnx", "samples.npz": "digits.npz"}.items():
+        with importlib.resources.as_file(assets / source) as path:
+            shutil.copy(path, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_own_onnx_file_with_own_samples(folder: Path) -> None:
+    (config,) = blocks("toml")
+    (folder / "job.toml").write_text(config)
+    command = next(line for line in README.splitlines() if line.startswith("certify run"))
+    assert main(shlex.split(command)[1:]) == 0
+    for name in ("report.html", "summary.json", "curve.csv", "curve.svg", "curve.png"):
+        assert (folder / "my-run" / name).stat().st_size > 0
+
+
+@pytest.mark.parametrize("index", range(len(blocks("python"))))
+def test_python_blocks(folder: Path, index: int) -> None:
+    exec(compile(blocks("python")[index], "README.md", "exec"), {})
+
+
+def test_verify_answers_on_its_first_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inputs = "".join(
+        f"(declare-const X_{i} Real)(assert (>= X_{i} 0.5))(assert (<= X_{i} 0.5))" for i in range(64)
+    )
+    outputs = "".join(f"(declare-const Y_{i} Real)" for i in range(10))
+    (folder / "property.vnnlib").write_text(inputs + outputs + "(assert (>= Y_0 1000.0))")
+    command = next(line for line in README.splitlines() if line.startswith("certify verify"))
+    assert main(shlex.split(command)[1:]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "unsat"
