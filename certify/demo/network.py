@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -59,7 +58,7 @@ def to_onnx(module: nn.Sequential) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def _operator(layer: nn.Module) -> tuple[str, dict[str, int | Sequence[int]]]:
+def _operator(layer: nn.Module) -> tuple[str, dict[str, Any]]:
     """ONNX's operator and attributes for a layer."""
     match layer:
         case nn.Conv2d():

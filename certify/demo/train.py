@@ -79,7 +79,7 @@ def train(data: Split, recipe: Recipe, each: Callable[[int, float], None]) -> nn
             natural = cross_entropy(module(x), y) + cross_entropy(module(noisy), y)
             loss = loss + (1 - recipe.kappa) / 2 * natural
             optimiser.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimiser.step()
             schedule.step()
             each(step, float(loss.detach()))
