@@ -51,16 +51,6 @@ class Interval:
         """The intervals of some samples, which may repeat."""
         return Interval(self.lower[samples], self.upper[samples])
 
-    def meet(self, other: Interval) -> Interval:
-        """The intersection: the better of two bounds of the same value, element by element.
-
-        Two sound bounds always intersect. Where rounding in plain floats has made them miss each other,
-        the two ends are swapped rather than handing an empty interval on.
-        """
-        lower = torch.maximum(self.lower, other.lower)
-        upper = torch.minimum(self.upper, other.upper)
-        return Interval(torch.minimum(lower, upper), torch.maximum(lower, upper))
-
     def widened(self, cushion: Tensor) -> Interval:
         """The interval with ``cushion >= 0`` added on both sides, rounded outward.
 

@@ -208,7 +208,7 @@ class Ball(InputSet):
     def argmax(self, a: Tensor) -> Tensor:
         """Exact without ``clip``; with it, a point of the set that is exact for inf and close for 2 and 1."""
         if self.is_box:
-            return Box(self._box.lower, self._box.upper).argmax(a)
+            return self.project(Box(self._box.lower, self._box.upper).argmax(a))
         rows = a.flatten(1)
         if self.norm == 2:
             scale = rows.norm(dim=1, keepdim=True).clamp_min(torch.finfo(a.dtype).tiny)
