@@ -98,7 +98,7 @@ def _ascend(
     moving = {i: ranges[i].inside(slope.detach()) for i, slope in start.items()}
     for slope in moving.values():
         slope.requires_grad_()
-    optimiser = torch.optim.Adam(moving.values(), lr=_RATE, eps=_NOISE)
+    optimiser = torch.optim.Adam(moving.values(), lr=_RATE, eps=_NOISE, fused=True)
     best, value = {i: slope.detach().clone() for i, slope in moving.items()}, bound(moving)
     best_value = value.detach()
     for _ in range(steps):
