@@ -30,7 +30,7 @@ class _Method:
 METHODS: Mapping[str, _Method] = {
     "ibp": _Method(tighten=False, backward=False),
     "crown-ibp": _Method(tighten=False, backward=True),
-    "crown": _Method(tighten=True, backward=True, steps=2),
+    "crown": _Method(tighten=True, backward=True, steps=1),
     "alpha-crown": _Method(tighten=True, backward=True, steps=20),
 }
 
@@ -64,7 +64,7 @@ def bound(
     """Bounds of the outputs, or of the rows of ``spec``, over every input in ``region``.
 
     method: ``"ibp"`` (interval bound propagation; Gowal et al. 2018), ``"crown-ibp"`` (Zhang et al. 2020),
-        ``"crown"`` (Zhang et al. 2018; DeepPoly, Singh et al. 2019) with two gradient steps on the slopes
+        ``"crown"`` (Zhang et al. 2018; DeepPoly, Singh et al. 2019) with one gradient step on the slopes
         of the result's own rows, ``"alpha-crown"`` (Xu et al. 2021) with twenty.
     dtype: float32 or float64 to compute in; by default that of the region.
     level: ``"float"`` (not a proof), ``"real"`` or ``"deployed"``. By default float64 gives ``real``, with
