@@ -9,8 +9,9 @@ from math import prod
 import torch
 from torch import Tensor
 
-from bounds.errors import InvalidInput
+from bounds.errors import InvalidInput, Unsupported
 from bounds.graph import Graph
+from bounds.kinds import Composite
 from bounds.propagate.crown import forward_facts, spec_lower_bounds
 from bounds.propagate.problem import Problem
 from bounds.rounding import Arithmetic, Level, check_dot_products
@@ -98,8 +99,9 @@ def _bound(
     memory: int,
 ) -> Bounds:
     region = region.to(dtype)
-    problem = Problem(graph.to(dtype, region.box().lower.device), region, level, memory)
-    facts = forward_facts(problem, method.tighten)
+    graph = _bindable(graph, level).to(dtype, region.box().lower.device)
+    problem = Problem(graph, region, level, memory)
+    facts = forward_facts(problem, method.tighten, relaxed=method.backward)
     rows = _identity(graph, dtype) if spec is None else spec.to(dtype)
     rows = rows.on(region.box().lower.device)
     lower = spec_lower_bounds(problem, facts, rows, method.backward, method.steps)
@@ -110,6 +112,17 @@ def _bound(
         shape = (len(region), *graph.output_shape)
         return Bounds(lower.view(shape), upper.view(shape), level)
     return Bounds(lower, upper, level)
+
+
+def _bindable(graph: Graph, level: Level) -> Graph:
+    """The graph without composite operators; they must mean what they compute at level ``deployed``."""
+    for node in graph.nodes:
+        if level is Level.DEPLOYED and isinstance(node.op, Composite) and not node.op.faithful:
+            raise Unsupported(
+                f"operator {node.op.name} of node {node.name!r} has no account of its float32 execution; "
+                "ask for level 'real'"
+            )
+    return graph.expanded()
 
 
 def _identity(graph: Graph, dtype: torch.dtype) -> Spec:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bounds.errors import BoundsError, InvalidGraph, InvalidInput
-from bounds.kinds import Input, Operator, Tensors
+from bounds.kinds import Composite, Input, Operator, Tensors
 from bounds.linear import Shape
 
 
@@ -91,6 +91,13 @@ class Graph:
             here = builder.apply(op, (here,), params, name)
         return _graft(builder, self, here)
 
+    def expanded(self) -> Graph:
+        """The same function with every composite operator taken apart; itself if there is none."""
+        graph = self
+        while any(isinstance(node.op, Composite) for node in graph.nodes):
+            graph = _taken_apart(graph)
+        return graph
+
     def digest(self) -> str:
         """SHA-256 over structure and exact parameter values, in hex; names do not count."""
         h = hashlib.sha256()
@@ -153,6 +160,20 @@ def _graft(builder: Builder, graph: Graph, root: Ref) -> Graph:
     refs = [root]
     for node in graph.nodes[1:]:
         refs.append(builder.apply(node.op, [refs[i] for i in node.inputs], node.params, node.name))
+    return builder.build(refs[graph.output])
+
+
+def _taken_apart(graph: Graph) -> Graph:
+    builder = Builder(graph.input_shape)
+    refs = [builder.input]
+    for node in graph.nodes[1:]:
+        ins = [refs[i] for i in node.inputs]
+        if isinstance(node.op, Composite):
+            refs.append(node.op.parts(builder, ins, node.params, node.name))
+        else:
+            refs.append(builder.apply(node.op, ins, node.params, node.name))
+        if refs[-1].shape != node.shape:
+            raise InvalidGraph(f"the parts of {node.op.name} at {node.name!r} give shape {refs[-1].shape}")
     return builder.build(refs[graph.output])
 
 

@@ -51,15 +51,16 @@ class Interval:
         """The intervals of some samples, which may repeat."""
         return Interval(self.lower[samples], self.upper[samples])
 
-    def widened(self, cushion: Tensor) -> Interval:
-        """The interval with ``cushion >= 0`` added on both sides, rounded outward.
-
-        Fails closed: where anything is NaN, the bound is infinite.
-        """
-        lower, upper = down(self.lower - cushion), up(self.upper + cushion)
+    def closed(self) -> Interval:
+        """The interval with infinite ends where they are not numbers: fails closed."""
         return Interval(
-            torch.where(lower.isnan(), -torch.inf, lower), torch.where(upper.isnan(), torch.inf, upper)
+            torch.nan_to_num(self.lower, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf),
+            torch.nan_to_num(self.upper, nan=torch.inf, posinf=torch.inf, neginf=-torch.inf),
         )
+
+    def widened(self, cushion: Tensor) -> Interval:
+        """The interval with ``cushion >= 0`` added on both sides, rounded outward; fails closed."""
+        return Interval(down(self.lower - cushion), up(self.upper + cushion)).closed()
 
     def outward(self, dtype: torch.dtype) -> Interval:
         """The interval in ``dtype``, each end rounded away from the middle where it does not fit."""

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -19,7 +19,12 @@ from torch import Tensor
 from bounds.interval import Interval
 from bounds.linear import Patch, Shape, Unit
 
+if TYPE_CHECKING:
+    from bounds.graph import Builder, Ref
+
 Tensors = tuple[Tensor, ...]
+
+_BISECTIONS = 30
 
 
 @dataclass(frozen=True)
@@ -118,54 +123,123 @@ class Affine(Operator):
 
 @dataclass(frozen=True)
 class Pointwise(Operator):
-    """A nondecreasing scalar function on every element, split at ``breaks`` into convex, concave or linear
-    pieces; these facts are all that the relaxation needs (see ``bounds.relaxation``).
+    """A scalar function on every element.
+
+    Two lines around it on an interval are all that linear relaxation needs. Their slopes are advice; the
+    intercepts are proved (see ``bounds.relaxation``). ``bounds.piecewise`` gives image, touch and intercept
+    to every function that splits into convex, concave and linear pieces.
     """
+
+    @property
+    def ulps(self) -> int:
+        """Error of ``function`` in any dtype: so many units of the last place, plus ``floor``."""
+        return 0
+
+    @property
+    def floor(self) -> int:
+        """Error of ``function`` in any dtype in units of the last place of 1, plus ``ulps``."""
+        return 0
+
+    @abstractmethod
+    def function(self, z: Tensor) -> Tensor:
+        """f(z)."""
+
+    @abstractmethod
+    def image(self, x: Interval, rounded: bool) -> Interval:
+        """An interval that f maps ``x`` into; with ``rounded`` sound in exact arithmetic.
+
+        Infinite where f is not defined on all of ``x``.
+        """
+
+    @abstractmethod
+    def touch(self, x: Interval, slope: Tensor, side: int) -> Tensor:
+        """About where in ``x`` the gap ``side * (f(z) - slope z)`` is smallest."""
+
+    @abstractmethod
+    def intercept(self, x: Interval, slope: Tensor, side: int, rounded: bool) -> Tensor:
+        """The best intercept of a line of a given slope: below f for ``side`` = +1, above it for -1.
+
+        With ``rounded`` it is proved; infinite on its side where f is not defined on all of ``x``.
+        """
+
+    @abstractmethod
+    def undecided(self, x: Interval) -> Tensor:
+        """Where a tighter interval would give a tighter relaxation."""
+
+    def bind(self, params: Tensors) -> Pointwise:
+        """The function with the node's parameters, for the few that have some."""
+        return self
 
     @property
     def pivot(self) -> tuple[float, float] | None:
         """Between which slopes every lower line through the origin lies below f; None if there are none."""
         return None
 
-    @property
-    def ulps(self) -> int:
-        """Error of ``function`` in units of the last place, in any dtype."""
-        return 0
+    def error(self, f: Tensor, u: float) -> Tensor:
+        """A bound of ``|computed f(z) - f(z)|`` at unit roundoff ``u``; f: the computed values."""
+        return 2 * u * (self.ulps * f.abs() + self.floor)
 
-    @property
-    @abstractmethod
-    def breaks(self) -> tuple[float, ...]:
-        """Where one piece ends and the next begins, ascending."""
-
-    @property
-    @abstractmethod
-    def curvature(self) -> tuple[int, ...]:
-        """Per piece: +1 convex, -1 concave, 0 linear; one more than ``breaks``."""
-
-    @abstractmethod
-    def function(self, z: Tensor) -> Tensor:
-        """f(z)."""
-
-    def derivative(self, z: Tensor) -> Tensor:
-        """f'(z) on curved pieces, to within 16 u; never called for piecewise linear functions."""
-        raise NotImplementedError
-
-    def tangent_at(self, slope: Tensor, piece: int) -> Tensor:
-        """A point of a curved piece whose derivative is about ``slope``; it need not be exact."""
-        raise NotImplementedError
-
-    @abstractmethod
     def slopes(self, x: Interval) -> tuple[Tensor, Tensor]:
-        """Slopes of a lower and an upper line over the interval; any value is sound, a good one is tight."""
+        """Slopes of a lower and an upper line over the interval; any value is sound, a good one is tight.
 
-    def undecided(self, x: Interval) -> Tensor:
-        """Where a tighter interval would give a tighter relaxation."""
-        inside = torch.zeros_like(x.lower, dtype=torch.bool)
-        for point in self.breaks:
-            inside |= (x.lower < point) & (x.upper > point)
-        if any(self.curvature):
-            inside |= x.lower < x.upper
-        return inside
+        By default those of least area between line and function. That area is decided by the line's height
+        at the middle of the interval, so the best line supports the convex envelope there: bisection on the
+        slope until the touching point jumps across the middle.
+        """
+        y = self.image(x, rounded=False)
+        at_lower, at_upper = self.function(x.lower), self.function(x.upper)
+        lower = self._steepest(x, at_lower - y.lower, at_upper - y.lower, +1)
+        return lower, -self._steepest(x, y.upper - at_lower, y.upper - at_upper, -1)
+
+    def _steepest(self, x: Interval, left: Tensor, right: Tensor, side: int) -> Tensor:
+        """The slope at the middle of the convex envelope of ``side * f``, which is ``left`` and ``right``
+        above its least value at the ends."""
+        middle, half = x.centre, (x.upper - x.lower) / 2
+        low, high = -left / half, right / half
+        for _ in range(_BISECTIONS):
+            slope = (low + high) / 2
+            beyond = self.touch(x, side * slope, side) > middle
+            low, high = torch.where(beyond, low, slope), torch.where(beyond, slope, high)
+        return torch.nan_to_num((low + high) / 2, nan=0.0, posinf=0.0, neginf=0.0)
 
     def value(self, xs: Tensors, params: Tensors) -> Tensor:
-        return self.function(xs[0])
+        return self.bind(params).function(xs[0])
+
+
+@dataclass(frozen=True)
+class Bilinear(Operator):
+    """A sum of products of elements of two inputs."""
+
+    @abstractmethod
+    def product(self, a: Tensor, b: Tensor) -> Tensor:
+        """The operator, linear in each of its inputs; any batch axes that broadcast against each other."""
+
+    @abstractmethod
+    def adjoint(self, rows: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """Coefficients over each input when the other one is held at ``b`` or ``a``.
+
+        rows: (samples, per_sample, *out); a, b: (samples, 1, *in). Returns (samples, per_sample, *in) twice.
+        """
+
+    @abstractmethod
+    def terms(self, ins: Sequence[Shape], out: Shape) -> int:
+        """How many roundings can meet in one number, forward or backward."""
+
+    def interval(self, a: Interval, b: Interval) -> Interval | None:
+        """An interval tighter than that from centres and radii, where there is one; not rounded."""
+        return None
+
+    def value(self, xs: Tensors, params: Tensors) -> Tensor:
+        return self.product(xs[0], xs[1])
+
+
+@dataclass(frozen=True)
+class Composite(Operator):
+    """An operator that is bounded as a combination of others; its value is computed directly."""
+
+    # Whether every float execution of the operator itself is among the executions of its parts.
+    faithful: ClassVar[bool] = False
+
+    @abstractmethod
+    def parts(self, builder: Builder, xs: Sequence[Ref], params: Tensors, name: str) -> Ref:
+        """The same function, equal in exact arithmetic, out of simpler operators."""

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from bounds.interval import Interval
-from bounds.kinds import Pointwise
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
+from bounds.piecewise import Piecewise
 
 
 @dataclass(frozen=True)
-class LeakyReLU(Pointwise):
+class LeakyReLU(Piecewise):
     """``z`` where z > 0, ``negative_slope * z`` elsewhere; 0 <= negative_slope <= 1."""
 
     negative_slope: float = 0.0
@@ -49,7 +49,7 @@ class LeakyReLU(Pointwise):
 
 
 @dataclass(frozen=True)
-class Clip(Pointwise):
+class Clip(Piecewise):
     """``min(max(z, low), high)``; one of the two may be infinite, low < high."""
 
     low: float

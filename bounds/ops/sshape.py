@@ -8,15 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bounds.interval import Interval
-from bounds.kinds import Pointwise
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
-
-_BISECTIONS = 24
+from bounds.piecewise import Piecewise
 
 
 @dataclass(frozen=True)
-class SShape(Pointwise):
+class SShape(Piecewise):
     """An odd-symmetric step around zero: f(-z) + f(z) is constant."""
 
     @property
@@ -38,27 +35,6 @@ class SShape(Pointwise):
     def tangent_at(self, slope: Tensor, piece: int) -> Tensor:
         point = self._derivative_inverse(slope)
         return -point if piece == 0 else point
-
-    def slopes(self, x: Interval) -> tuple[Tensor, Tensor]:
-        mirrored = Interval(-x.upper, -x.lower)
-        return self._upper_slope(mirrored), self._upper_slope(x)
-
-    def _upper_slope(self, x: Interval) -> Tensor:
-        """The chord where it lies above f; else the tangent from the lower end, or at the middle if l >= 0.
-
-        f'(u) >= chord says that f reaches u from below the chord. Zhang et al. (2018), section 3.2.
-        """
-        low, high = self.function(x.lower), self.function(x.upper)
-        middle = self.derivative((x.lower + x.upper) / 2)
-        wide = x.upper > x.lower
-        chord = torch.where(wide, (high - low) / torch.where(wide, x.upper - x.lower, 1.0), middle)
-        left, right = torch.zeros_like(x.upper), x.upper.clamp(min=0)
-        for _ in range(_BISECTIONS):
-            point = (left + right) / 2
-            steep = self.derivative(point) * (point - x.lower) > self.function(point) - low
-            left, right = torch.where(steep, point, left), torch.where(steep, right, point)
-        tangent = torch.where(x.lower >= 0, middle, self.derivative(left))
-        return torch.where(self.derivative(x.upper) >= chord, chord, tangent)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from bounds.kinds import Pointwise
 from bounds.propagate.facts import Facts
 from bounds.propagate.problem import Problem
 from bounds.propagate.rows import Forms, Layout, lower_bounds
-from bounds.relaxation import intercept
 
 _RATE = 0.3
 # Adam divides each gradient by its own size. Relative to the row's largest, gradients below this are mostly
@@ -138,6 +137,7 @@ def _proved(graph: Graph, facts: list[Facts], slopes: Slopes) -> list[Facts]:
     for index, slope in slopes.items():
         node, around = graph.nodes[index], result[index].lines
         if around is not None and isinstance(node.op, Pointwise):
-            lower = intercept(node.op, facts[node.inputs[0]].interval, slope, +1, rounded=True)
+            op = node.op.bind(node.params)
+            lower = op.intercept(facts[node.inputs[0]].interval, slope, +1, rounded=True)
             result[index] = replace(result[index], lines=replace(around, lower_intercept=lower))
     return result

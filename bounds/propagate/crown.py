@@ -15,21 +15,24 @@ import torch
 from torch import Tensor
 
 from bounds.interval import Interval
-from bounds.kinds import Affine, Operator, Pointwise
+from bounds.kinds import Affine, Bilinear, Operator, Pointwise
 from bounds.linear import Unit
 from bounds.propagate import alpha
 from bounds.propagate.facts import Facts, node_facts
 from bounds.propagate.problem import Problem
-from bounds.propagate.rows import Layout, lower_bounds
+from bounds.propagate.rows import EVERY, Layout, lower_bounds
 from bounds.spec import Spec
 
 
-def forward_facts(problem: Problem, tighten: bool) -> list[Facts]:
-    """Facts of every node, in order; with ``tighten`` undecided neurons get rows of their own."""
+def forward_facts(problem: Problem, tighten: bool, relaxed: bool = True) -> list[Facts]:
+    """Facts of every node, in order; with ``tighten`` undecided neurons get rows of their own.
+
+    Without ``relaxed`` only intervals are found.
+    """
     graph, region = problem.graph, problem.region
     facts = [Facts(region.box(), tight=True, box=region.is_box)]
     for index, node in enumerate(graph.nodes[1:], start=1):
-        here = node_facts(graph, node, tuple(facts[i] for i in node.inputs), problem.level)
+        here = node_facts(graph, node, tuple(facts[i] for i in node.inputs), problem.level, relaxed)
         facts.append(here)
         if tighten and not here.tight:
             facts[index] = replace(here, interval=_tightened(problem, facts, index))
@@ -55,7 +58,7 @@ def spec_lower_bounds(problem: Problem, facts: list[Facts], spec: Spec, backward
         forms = problem.forms(Layout(samples, per_sample), offset[samples].flatten())
         routes: list[tuple[type[Operator], ...]] = [(Affine,)]
         if backward:
-            routes.append((Affine, Pointwise))
+            routes.append(EVERY)
         found = [lower_bounds(graph, facts, problem.region, graph.output, rows, forms, r) for r in routes]
         if steps:
             found.append(alpha.improved(problem, facts, rows, forms.layout.rows, forms.constant, steps))
@@ -67,9 +70,11 @@ def _undecided(problem: Problem, index: int, x: Interval) -> Tensor:
     """Which of a node's elements enter a nonlinear neuron that a tighter interval would help."""
     result = torch.zeros_like(x.lower, dtype=torch.bool)
     for user in problem.graph.users[index]:
-        op = problem.graph.nodes[user].op
-        if isinstance(op, Pointwise):
-            result |= op.undecided(x)
+        node = problem.graph.nodes[user]
+        if isinstance(node.op, Pointwise):
+            result |= node.op.bind(node.params).undecided(x)
+        elif isinstance(node.op, Bilinear):
+            result |= x.lower < x.upper
     return result
 
 

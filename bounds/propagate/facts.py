@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -10,25 +11,47 @@ from torch import Tensor
 from bounds.errors import Unsupported
 from bounds.graph import Graph, Node
 from bounds.interval import Interval
-from bounds.kinds import Affine, Pointwise
-from bounds.relaxation import Lines, image, lines
-from bounds.rounding import FLOAT, U32, U64, Level, gamma
+from bounds.kinds import Affine, Bilinear, Pointwise
+from bounds.linear import Shape
+from bounds.relaxation import Lines, lines
+from bounds.rounding import U32, U64, Level, gamma
 
 _TINY = 2.0**-1000  # covers every underflow of one step
+
+
+@dataclass(frozen=True, eq=False)
+class Planes:
+    """Two parallel planes around a sum of products per sample.
+
+    ``x y`` lies within ``spread`` of ``right x + left y - shift``, where left and right are the middles of x
+    and y: the rest is a product of two deviations from them (McCormick 1976 at the middle of the box, where
+    all of its planes leave the same area).
+    """
+
+    left: Tensor
+    right: Tensor
+    shift: Tensor
+    spread: Tensor
+
+    def of(self, samples: Tensor) -> Planes:
+        """The planes of some samples, which may repeat."""
+        return Planes(self.left[samples], self.right[samples], self.shift[samples], self.spread[samples])
 
 
 @dataclass(frozen=True, eq=False)
 class Facts:
     """One node's bounds per sample.
 
-    interval: of the node's values. lines: around a pointwise function. cushion: per output element, how much
-    rounding can change a linear form with coefficient one here - of our own backward step, plus at level
-    ``deployed`` that of the execution which is spoken of; None where nothing is lost or nothing is claimed.
+    interval: of the node's values. lines: around a pointwise function; planes: around a sum of products; both
+    None where only intervals are propagated. cushion: per output element, how much rounding can change a
+    linear form with coefficient one here - of our own backward step, plus at level ``deployed`` that of the
+    execution which is spoken of; None where nothing is lost or nothing is claimed.
     tight: whether the interval of each element is exact. box: whether the values fill that box.
     """
 
     interval: Interval
     lines: Lines | None = None
+    planes: Planes | None = None
     cushion: Tensor | None = None
     tight: bool = False
     box: bool = False
@@ -38,39 +61,46 @@ class Facts:
         return Facts(
             self.interval[samples],
             None if self.lines is None else self.lines.of(samples),
+            None if self.planes is None else self.planes.of(samples),
             None if self.cushion is None else self.cushion[samples],
             self.tight,
             self.box,
         )
 
 
-def node_facts(graph: Graph, node: Node, ins: tuple[Facts, ...], level: Level) -> Facts:
-    """Interval analysis of one node from its inputs' facts."""
+def node_facts(graph: Graph, node: Node, ins: tuple[Facts, ...], level: Level, relaxed: bool) -> Facts:
+    """Interval analysis of one node from its inputs' facts; with ``relaxed`` also lines and planes.
+
+    An interval is infinite where it is not a number.
+    """
     if isinstance(node.op, Pointwise):
-        return _pointwise(node.op, ins[0], level)
+        return _pointwise(node.op.bind(node.params), ins[0].interval, level, relaxed)
+    shapes = tuple(graph.nodes[i].shape for i in node.inputs)
     if isinstance(node.op, Affine):
-        shapes = tuple(graph.nodes[i].shape for i in node.inputs)
         return _affine(node, node.op, shapes, ins, level)
+    if isinstance(node.op, Bilinear):
+        return _bilinear(node.op, shapes, node.shape, ins[0].interval, ins[1].interval, level, relaxed)
     raise Unsupported(f"operator {node.op.name} of node {node.name!r} has no interval analysis")
 
 
-def _pointwise(op: Pointwise, x: Facts, level: Level) -> Facts:
+def _pointwise(op: Pointwise, x: Interval, level: Level, relaxed: bool) -> Facts:
     rounded = level is not Level.FLOAT
-    interval = image(op, x.interval, rounded)
-    around = lines(op, x.interval, rounded)
+    interval = op.image(x, rounded).closed()
+    error = None
+    if level is Level.DEPLOYED and (op.ulps or op.floor):
+        error = op.error(interval.magnitude, U32) + 2.0**-149
+        interval = interval.widened(error)
+    if not relaxed:
+        return Facts(interval)
+    around = lines(op, x, rounded)
     if not rounded:
         return Facts(interval, around)
-    magnitude = around.slope_magnitude * x.interval.magnitude + around.intercept_magnitude
+    magnitude = around.slope_magnitude * x.magnitude + around.intercept_magnitude
     cushion = gamma(magnitude[0].numel() + 8, U64) * magnitude + _TINY
-    if level is Level.DEPLOYED and op.ulps:
-        error = 2 * op.ulps * U32 * interval.magnitude + 2.0**-149
-        interval, cushion = interval.widened(error), cushion + error
-    return Facts(interval, around, cushion)
+    return Facts(interval, around, cushion=cushion if error is None else cushion + error)
 
 
-def _affine(
-    node: Node, op: Affine, shapes: tuple[tuple[int, ...], ...], ins: tuple[Facts, ...], level: Level
-) -> Facts:
+def _affine(node: Node, op: Affine, shapes: tuple[Shape, ...], ins: tuple[Facts, ...], level: Level) -> Facts:
     tight = len(ins) == 1 and ins[0].box
     box = tight and (op.elementwise or op.exact)
     if op.exact:
@@ -78,14 +108,14 @@ def _affine(
         high = op.value(tuple(f.interval.upper for f in ins), node.params)
         interval = Interval(torch.minimum(low, high), torch.maximum(low, high))
         return Facts(interval, tight=tight or (len(ins) == 1 and ins[0].tight), box=box)
-    rounded = level.arithmetic is not FLOAT
+    rounded = level is not Level.FLOAT
     centres = tuple(f.interval.centre for f in ins)
     radii = tuple(f.interval.radius(c, rounded) for f, c in zip(ins, centres, strict=True))
     weights = op.weights(node.params)
     centre, radius = op.value(centres, node.params), op.absolute(radii, weights)
     interval = Interval(centre - radius, centre + radius)
     if not rounded:
-        return Facts(interval, tight=tight, box=box)
+        return Facts(interval.closed(), tight=tight, box=box)
     magnitude = op.absolute(tuple(c.abs() + r for c, r in zip(centres, radii, strict=True)), weights)
     offset = op.offset_magnitude(node.params)
     magnitude = magnitude if offset is None else magnitude + offset
@@ -94,3 +124,26 @@ def _affine(
         n = op.fan_in(shapes, node.shape, node.params) + 2
         cushion = cushion + (gamma(n, U32) * magnitude + n * 2.0**-149)
     return Facts(interval.widened(cushion), cushion=cushion, tight=tight, box=box)
+
+
+def _bilinear(
+    op: Bilinear, shapes: tuple[Shape, ...], out: Shape, a: Interval, b: Interval, level: Level, relaxed: bool
+) -> Facts:
+    rounded = level is not Level.FLOAT
+    left, right = a.centre, b.centre
+    x, y = a.radius(left, rounded), b.radius(right, rounded)
+    shift, spread = op.product(left, right), op.product(x, y)
+    interval = op.interval(a, b)
+    if interval is None:
+        radius = op.product(left.abs(), y) + op.product(x, right.abs()) + spread
+        interval = Interval(shift - radius, shift + radius)
+    planes = Planes(left, right, shift, spread) if relaxed else None
+    if not rounded:
+        return Facts(interval.closed(), planes=planes)
+    magnitude = op.product(left.abs() + x, right.abs() + y)
+    terms = op.terms(shapes, out)
+    # Every sum here and in the backward step is at most four times the product of magnitudes.
+    cushion = 4 * gamma(terms + prod(out) + 8, U64) * magnitude + _TINY
+    if level is Level.DEPLOYED:
+        cushion = cushion + (gamma(terms + 2, U32) * magnitude + (terms + 2) * 2.0**-149)
+    return Facts(interval.widened(cushion), planes=planes, cushion=cushion)

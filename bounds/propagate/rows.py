@@ -17,7 +17,7 @@ from torch import Tensor
 from bounds.errors import Unsupported
 from bounds.graph import Graph, Node
 from bounds.interval import Interval
-from bounds.kinds import Affine, Operator, Pointwise
+from bounds.kinds import Affine, Bilinear, Operator, Pointwise
 from bounds.linear import Coefficients, Patch, Shape, Unit, dense, total
 from bounds.propagate.facts import Facts
 from bounds.relaxation import Lines
@@ -25,6 +25,7 @@ from bounds.rounding import U64, down, gamma, up
 from bounds.sets import InputSet
 
 _INFLATE = 1.0 + 2.0**-20  # covers the rounding of the sums that make up the slack
+EVERY: tuple[type[Operator], ...] = (Affine, Pointwise, Bilinear)
 _FULL = 0.6  # share of the image from which on a window is no longer worth its bookkeeping
 
 
@@ -91,7 +92,7 @@ def lower_bounds(
     start: int,
     a: Coefficients,
     forms: Forms,
-    through: tuple[type[Operator], ...] = (Affine, Pointwise),
+    through: tuple[type[Operator], ...] = EVERY,
 ) -> Tensor:
     """Lower bounds over the region of ``a . node(start) + constant``; (rows,).
 
@@ -159,6 +160,8 @@ def _travel(
         elif isinstance(node.op, Affine):
             shapes = [graph.nodes[i].shape for i in node.inputs]
             pulled, forms = _through_affine(node.op, node, shapes, facts[index], here, forms)
+        elif isinstance(node.op, Bilinear):
+            pulled, forms = _through_bilinear(node.op, facts[index], here, forms)
         for source, part in zip(node.inputs, pulled, strict=True):
             if source not in pending:
                 pending[source] = _settle(part)
@@ -217,6 +220,23 @@ def _through_pointwise(facts: Facts, a: Coefficients, forms: Forms) -> tuple[tup
     steeper = layout.of(around.upper_slope - around.lower_slope)
     slopes = torch.addcmul(rows * layout.of(around.lower_slope), negative, steeper)
     return (slopes.view_as(whole),), forms.plus(term.flatten())
+
+
+def _through_bilinear(
+    op: Bilinear, facts: Facts, a: Coefficients, forms: Forms
+) -> tuple[tuple[Coefficients, ...], Forms]:
+    """``a . (x y)`` from below: both planes are parallel, so only the constant depends on the sign of a."""
+    if facts.planes is None:
+        raise Unsupported("a product without planes")
+    planes, layout = facts.planes, forms.layout
+    if facts.cushion is not None:
+        forms = forms.minus(layout.dot(a, facts.cushion, absolute=True))
+    forms = forms.plus(-layout.dot(a, planes.shift))
+    forms = forms.plus(-layout.dot(a, planes.spread, absolute=True))
+    whole = dense(a)
+    rows = whole.view(len(layout.samples), layout.per_sample, *whole.shape[1:])
+    held = (x[layout.samples][:, None] for x in (planes.left, planes.right))
+    return tuple(part.flatten(0, 1) for part in op.adjoint(rows, *held)), forms
 
 
 def _patch_lines(around: Lines, a: Patch, forms: Forms) -> tuple[tuple[Coefficients], Forms]:

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bounds import kinds
 from bounds.interval import Interval
 from bounds.kinds import Pointwise
-from bounds.relaxation import image, intercept, lines
+from bounds.piecewise import Piecewise
+from bounds.relaxation import lines
 
 from .cases_pointwise import CASES, Exact, leaky
 
@@ -80,7 +80,7 @@ def test_any_slope_whatsoever_gets_a_sound_intercept(op: Pointwise, exact: Exact
     slope = torch.randn(100, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     points = grid(x, op.breaks)
     for side in (+1, -1):
-        assert violations(exact, slope, intercept(op, x, slope, side, rounded=True), points, side) == 0
+        assert violations(exact, slope, op.intercept(x, slope, side, rounded=True), points, side) == 0
 
 
 @pytest.mark.parametrize(("op", "exact"), CASES, ids=IDS)
@@ -102,7 +102,7 @@ def test_lines_touch_the_function(op: Pointwise, exact: Exact) -> None:
 @pytest.mark.parametrize(("op", "exact"), CASES, ids=IDS)
 def test_image_encloses_the_range(op: Pointwise, exact: Exact) -> None:
     x = intervals(5, 150)
-    y = image(op, x, rounded=True)
+    y = op.image(x, rounded=True)
     with mpmath.workdps(60):
         for low, high, row in zip(
             y.lower.tolist(), y.upper.tolist(), grid(x, op.breaks).tolist(), strict=True
@@ -130,12 +130,12 @@ def test_hypothesis_finds_no_unsound_line(
     x = Interval(torch.tensor([low], dtype=torch.float64), torch.tensor([low + width], dtype=torch.float64))
     for side, a in ((+1, lines(op, x, True).lower_slope), (-1, lines(op, x, True).upper_slope)):
         for advice in (a, torch.tensor([slope], dtype=torch.float64)):
-            c = intercept(op, x, advice, side, rounded=True)
+            c = op.intercept(x, advice, side, rounded=True)
             assert violations(exact, advice, c, grid(x, op.breaks), side) == 0
 
 
 @dataclass(frozen=True)
-class Lost(kinds.Pointwise):
+class Lost(Piecewise):
     """A ReLU whose fact about its kink is missing: the check above must see it."""
 
     @property

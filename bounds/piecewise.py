@@ -1,0 +1,144 @@
+"""Functions that split into pieces, each monotone and convex, concave or linear.
+
+For any slope ``a`` whatsoever, ``f(z) >= a z + c`` on [l, u] with ``c = min (f(z) - a z)``. On a linear or
+concave piece that minimum is at an end. On a convex piece the tangent of ``f(z) - a z`` at any point ``t``
+lies below it, so that its own minimum over the piece is a valid (and at f'(t) = a an exact) value. Nothing
+about ``a`` or ``t`` has to be trusted; only ``c`` is computed with care. The upper line is the lower line
+of ``-f``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from bounds.interval import Interval
+from bounds.kinds import Pointwise
+from bounds.rounding import U64, down, up
+
+
+@dataclass(frozen=True)
+class Piecewise(Pointwise):
+    """Continuous where it is defined; states its pieces, its derivative and where that has a given value."""
+
+    # Where a break is no float number: error of the claims about the pieces beside it, in units of
+    # (1 + |slope|) times the unit roundoff.
+    loose: ClassVar[int] = 0
+
+    @property
+    @abstractmethod
+    def breaks(self) -> tuple[float, ...]:
+        """Where one piece ends and the next begins, ascending; local extrema are among them."""
+
+    @property
+    @abstractmethod
+    def curvature(self) -> tuple[int, ...]:
+        """Per piece: +1 convex, -1 concave, 0 linear; one more than ``breaks``."""
+
+    @property
+    def monotone(self) -> bool:
+        """Whether f as a whole rises or falls, so that no break is an extremum."""
+        return True
+
+    def derivative(self, z: Tensor) -> Tensor:
+        """f'(z) on curved pieces, to within 16 u (1 + |f'|); never called for piecewise linear functions."""
+        raise NotImplementedError
+
+    def tangent_at(self, slope: Tensor, piece: int) -> Tensor:
+        """A point of a curved piece whose derivative is about ``slope``; it need not be exact."""
+        raise NotImplementedError
+
+    def outside(self, x: Interval) -> Tensor | None:
+        """Where f is not defined on the whole interval; None for functions defined everywhere."""
+        return None
+
+    def image(self, x: Interval, rounded: bool) -> Interval:
+        ends = [self.function(x.lower), self.function(x.upper)]
+        lower, upper = torch.minimum(*ends), torch.maximum(*ends)
+        for point in () if self.monotone else self.breaks:
+            value = self.function(torch.full_like(x.lower, point))
+            inside = (x.lower < point) & (point < x.upper)
+            lower = torch.where(inside, torch.minimum(lower, value), lower)
+            upper = torch.where(inside, torch.maximum(upper, value), upper)
+        if rounded and (self.ulps or self.floor or self.loose):
+            lower = down(lower - self.error(lower, U64) - self.loose * U64)
+            upper = up(upper + self.error(upper, U64) + self.loose * U64)
+        nowhere = self.outside(x)
+        if nowhere is not None:
+            lower, upper = lower.masked_fill(nowhere, -math.inf), upper.masked_fill(nowhere, math.inf)
+        return Interval(lower, upper)
+
+    def touch(self, x: Interval, slope: Tensor, side: int) -> Tensor:
+        best, where = torch.full_like(slope, math.inf), x.centre
+        for piece, low, high, _ in self._pieces(x):
+            points = [low, high]
+            if self.curvature[piece] * side > 0:
+                points = [self._tangent_point(slope, piece, low, high)]
+            for z in points:
+                gap = (self.function(z) - slope * z) * side
+                better = gap < best
+                best, where = torch.where(better, gap, best), torch.where(better, z, where)
+        return where
+
+    def intercept(self, x: Interval, slope: Tensor, side: int, rounded: bool) -> Tensor:
+        best = torch.full_like(slope, math.inf)
+        for piece, low, high, meets in self._pieces(x):
+            if self.curvature[piece] * side > 0:
+                value = self._tangent_minimum(slope, piece, side, low, high, rounded)
+            else:
+                value = torch.minimum(*(self._gap(slope, z, side, rounded) for z in (low, high)))
+            best = torch.minimum(best, torch.where(meets, value, math.inf))
+        if rounded and self.loose:
+            best = down(best - self.loose * U64 * (1 + slope.abs()))
+        nowhere = self.outside(x)
+        if nowhere is not None:
+            best = best.masked_fill(nowhere, -math.inf)
+        return best * side
+
+    def undecided(self, x: Interval) -> Tensor:
+        if any(self.curvature):
+            return x.lower < x.upper
+        inside = torch.zeros_like(x.lower, dtype=torch.bool)
+        for point in self.breaks:
+            inside |= (x.lower < point) & (x.upper > point)
+        return inside
+
+    def _pieces(self, x: Interval) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+        """Each piece with its share of the interval, and where the two meet."""
+        ends = (-math.inf, *self.breaks, math.inf)
+        for piece, (start, end) in enumerate(itertools.pairwise(ends)):
+            meets = (x.lower <= end) & (x.upper >= start)
+            yield piece, x.lower.clamp(start, end), x.upper.clamp(start, end), meets
+
+    def _tangent_point(self, slope: Tensor, piece: int, low: Tensor, high: Tensor) -> Tensor:
+        t = self.tangent_at(slope, piece)
+        return torch.minimum(torch.maximum(torch.where(t.isnan(), low, t), low), high)
+
+    def _gap(self, slope: Tensor, z: Tensor, side: int, rounded: bool) -> Tensor:
+        """``side * (f(z) - slope z)``, rounded down where asked."""
+        f, line = self.function(z), slope * z
+        gap = (f - line) * side
+        if rounded:
+            gap = down(gap - self.error(f, U64) - 4 * U64 * (f.abs() + line.abs()))
+        return gap
+
+    def _tangent_minimum(
+        self, slope: Tensor, piece: int, side: int, low: Tensor, high: Tensor, rounded: bool
+    ) -> Tensor:
+        """A lower bound of ``side * (f(z) - slope z)`` over a piece where that is convex."""
+        t = self._tangent_point(slope, piece, low, high)
+        slant = self.derivative(t)
+        derivative = (slant - slope) * side
+        error = 32 * U64 * (1 + slope.abs() + slant.abs()) if rounded else 0.0
+        at_low = (derivative + error) * (low - t)
+        at_high = (derivative - error) * (high - t)
+        drop = torch.minimum(at_low, at_high).clamp(max=0)
+        value = self._gap(slope, t, side, rounded)
+        return down(value + down(drop * (1 + 2.0**-40))) if rounded else value + drop
