@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -12,28 +11,13 @@ from torch import Tensor
 from bounds.errors import InvalidInput, Unsupported
 from bounds.graph import Graph
 from bounds.kinds import Composite
-from bounds.propagate.crown import forward_facts, spec_lower_bounds
+from bounds.propagate.cascade import METHODS, cascade, lower_bounds
 from bounds.propagate.problem import Problem
 from bounds.rounding import Arithmetic, Level, check_dot_products
 from bounds.sets import InputSet
 from bounds.spec import Spec
 
-
-@dataclass(frozen=True)
-class _Method:
-    """Whether undecided neurons get rows of their own, whether the result does, and steps on its slopes."""
-
-    tighten: bool
-    backward: bool
-    steps: int = 0
-
-
-METHODS: Mapping[str, _Method] = {
-    "ibp": _Method(tighten=False, backward=False),
-    "crown-ibp": _Method(tighten=False, backward=True),
-    "crown": _Method(tighten=True, backward=True, steps=1),
-    "alpha-crown": _Method(tighten=True, backward=True, steps=20),
-}
+__all__ = ["METHODS", "Bounds", "bound"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,17 +67,17 @@ def bound(
     level, dtype = _resolve(region, dtype, level)
     _check_shapes(graph, region, spec)
     if level is Level.FLOAT:
-        return _bound(graph, region, spec, METHODS[method], dtype, level, memory)
+        return _bound(graph, region, spec, method, dtype, level, memory)
     check_dot_products(region.box().lower.device.type)
     with torch.no_grad():
-        return _bound(graph, region, spec, METHODS[method], dtype, level, memory)
+        return _bound(graph, region, spec, method, dtype, level, memory)
 
 
 def _bound(
     graph: Graph,
     region: InputSet,
     spec: Spec | None,
-    method: _Method,
+    method: str,
     dtype: torch.dtype,
     level: Level,
     memory: int,
@@ -101,17 +85,22 @@ def _bound(
     region = region.to(dtype)
     graph = _bindable(graph, level).to(dtype, region.box().lower.device)
     problem = Problem(graph, region, level, memory)
-    facts = forward_facts(problem, method.tighten, relaxed=method.backward)
     rows = _identity(graph, dtype) if spec is None else spec.to(dtype)
     rows = rows.on(region.box().lower.device)
-    lower = spec_lower_bounds(problem, facts, rows, method.backward, method.steps)
+    if method == "cascade":
+        if spec is None:
+            raise InvalidInput("a cascade stops where a specification is proved: give a spec")
+        proved = cascade(problem, rows, METHODS[method])
+        return Bounds(proved, torch.full_like(proved, torch.inf), level)
+    both, count = rows.with_negated(), rows.matrix.shape[1]
     # With a specification the question is the lower side; the upper side gets no steps of its own.
-    steps = method.steps if spec is None else 0
-    upper = -spec_lower_bounds(problem, facts, rows.negated(), method.backward, steps)
+    wanted = torch.ones(len(region), 2 * count, dtype=torch.bool, device=both.matrix.device)
+    wanted[:, count:] = spec is None
+    lower, upper = lower_bounds(problem, both, METHODS[method], wanted).tensor_split([count], dim=1)
     if spec is None:
         shape = (len(region), *graph.output_shape)
-        return Bounds(lower.view(shape), upper.view(shape), level)
-    return Bounds(lower, upper, level)
+        return Bounds(lower.reshape(shape), -upper.reshape(shape), level)
+    return Bounds(lower, -upper, level)
 
 
 def _bindable(graph: Graph, level: Level) -> Graph:

@@ -51,6 +51,11 @@ class Interval:
         """The intervals of some samples, which may repeat."""
         return Interval(self.lower[samples], self.upper[samples])
 
+    def met(self, other: Interval) -> Interval:
+        """The intersection; where rounding noise leaves none, the interval between the two."""
+        lower, upper = torch.maximum(self.lower, other.lower), torch.minimum(self.upper, other.upper)
+        return Interval(torch.minimum(lower, upper), torch.maximum(lower, upper))
+
     def closed(self) -> Interval:
         """The interval with infinite ends where they are not numbers: fails closed."""
         return Interval(

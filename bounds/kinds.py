@@ -175,6 +175,11 @@ class Pointwise(Operator):
         """Between which slopes every lower line through the origin lies below f; None if there are none."""
         return None
 
+    def slope_range(self, x: Interval) -> tuple[Tensor, Tensor]:
+        """The least and the greatest slope that a useful line over the interval may have."""
+        lower, upper = self.slopes(x)
+        return torch.minimum(lower, upper), torch.maximum(lower, upper)
+
     def error(self, f: Tensor, u: float) -> Tensor:
         """A bound of ``|computed f(z) - f(z)|`` at unit roundoff ``u``; f: the computed values."""
         return 2 * u * (self.ulps * f.abs() + self.floor)

@@ -102,6 +102,20 @@ class Piecewise(Pointwise):
             best = best.masked_fill(nowhere, -math.inf)
         return best * side
 
+    def slope_range(self, x: Interval) -> tuple[Tensor, Tensor]:
+        """The derivative's extremes, which on each curved piece it takes at an end."""
+        least, greatest = torch.full_like(x.lower, math.inf), torch.full_like(x.lower, -math.inf)
+        for piece, low, high, _ in self._pieces(x):
+            wide = high > low
+            if self.curvature[piece]:
+                found = [self.derivative(low), self.derivative(high)]
+            else:
+                found = [(self.function(high) - self.function(low)) / torch.where(wide, high - low, 1.0)]
+            for slope in found:
+                least = torch.where(wide, torch.minimum(least, slope), least)
+                greatest = torch.where(wide, torch.maximum(greatest, slope), greatest)
+        return least, greatest
+
     def undecided(self, x: Interval) -> Tensor:
         if any(self.curvature):
             return x.lower < x.upper

@@ -57,9 +57,9 @@ class Spec:
         clause = None if self.clause is None else self.clause.to(device)
         return Spec(self.matrix.to(device), self.offset.to(device), clause)
 
-    def negated(self) -> Spec:
-        """Rows with the opposite sign, each a clause of its own: their lower bounds are upper bounds here."""
-        return Spec(-self.matrix, -self.offset)
+    def with_negated(self) -> Spec:
+        """These rows followed by their negatives, each a clause of its own."""
+        return Spec(torch.cat([self.matrix, -self.matrix], 1), torch.cat([self.offset, -self.offset], 1))
 
     def __getitem__(self, samples: slice | Tensor) -> Spec:
         """The specification of some samples; one shared by all stays as it is."""
@@ -82,6 +82,12 @@ class Spec:
         best = best.to(rows.device).scatter_reduce(1, clause, rows, "amax")
         used = torch.zeros_like(best, dtype=torch.bool).scatter_(1, clause, True)
         return torch.where(used, best, torch.inf)
+
+    def undecided(self, rows: Tensor) -> Tensor:
+        """Which rows belong to a clause that is not proved by these lower bounds: (batch, rows)."""
+        if self.clause is None:
+            return rows <= 0
+        return self.clauses(rows).gather(1, self.clause.expand(len(rows), -1)) <= 0
 
     def worst(self, rows: Tensor) -> Tensor:
         """The value that decides: the smallest over clauses of the largest row in the clause, (batch,).

@@ -34,7 +34,7 @@ NOTES = (
     "Lower bounds of the margins y_label - y_j over recorded boxes. float32 is no proof (level `float`); "
     "float64 accounts for every rounding error (level `real`). The peer always computes in float32, lower "
     "bounds alone, with its default options. Our CROWN takes "
-    f"{METHODS['crown'].steps} gradient steps on the slopes of the margins' own rows, the peer's none.",
+    f"{METHODS['crown'][-1].steps} gradient steps on the slopes of the margins' own rows, the peer's none.",
     "Seconds are medians over `runs` after one warm-up, of the bounding call alone; `ours/peer s` is the "
     "median over rounds in which the two ran in turn, below 1 when ours is faster. MB is the largest "
     "resident size of a process that does this one case, libraries included. A gain is our margin minus "

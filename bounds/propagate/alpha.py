@@ -1,8 +1,9 @@
-"""Better lower slopes for the rows of a specification, by a few gradient steps (alpha-CROWN).
+"""Better slopes for single rows, by a few gradient steps (alpha-CROWN).
 
-Any slope of a lower line is sound, so the slopes may be chosen for each row anew to raise that row's bound
-(Xu et al. 2021, "Fast and complete"). The rows of a specification are few beside those of the intermediate
-neurons: a handful of steps costs little and makes up for what the fixed choice of slopes gives away.
+Any slope of a line is sound, so the slopes may be chosen for each row anew to raise that row's bound
+(Xu et al. 2021, "Fast and complete"). A bound is concave in them wherever lines only touch the function. The
+rows of a specification are few beside those of the intermediate neurons: a handful of steps costs little and
+makes up for what the fixed choice of slopes gives away.
 """
 
 from __future__ import annotations
@@ -15,19 +16,20 @@ import torch
 from torch import Tensor
 
 from bounds.graph import Graph
+from bounds.interval import Interval
 from bounds.kinds import Pointwise
-from bounds.propagate.facts import Facts
+from bounds.propagate.facts import Facts, line_cushion
 from bounds.propagate.problem import Problem
 from bounds.propagate.rows import Forms, Layout, lower_bounds
+from bounds.relaxation import Lines
 
-_RATE = 0.3
+# Adam with short memories: the bound is piecewise linear in the slopes, old gradients are soon wrong ones.
+_RATE, _DECAY, _BETAS = 0.35, 0.93, (0.5, 0.99)
 # Adam divides each gradient by its own size. Relative to the row's largest, gradients below this are mostly
 # rounding noise, which must not become full steps: a row's bound would depend on how its batch was cut.
-_NOISE = 1e-3
+_NOISE = 3e-4
 _TINY = 1e-30
 _MARGIN = 1e-6
-
-Slopes = dict[int, Tensor]
 
 
 def rows_at_once(problem: Problem) -> int:
@@ -42,78 +44,112 @@ def improved(
     """Lower bounds of ``rows . output + offset`` after ``steps`` steps on each row's own slopes; (rows,).
 
     rows: (rows, *output_shape); samples: (rows,) the sample of each; offset: (rows,). Every row is treated
-    as a sample of its own, so that its slopes are its own.
+    as a sample of its own, so that its slopes are its own. Minus infinity where there is nothing to choose.
     """
     graph = problem.graph.map_params(Tensor.detach)
     own = [fact.of(samples) for fact in facts]
     region = problem.region[samples]
     layout = Layout(torch.arange(len(rows), device=rows.device), 1)
-
-    def bound(slopes: Slopes) -> Tensor:
-        relined = _turned(own, slopes)
-        return lower_bounds(graph, relined, region, graph.output, rows, Forms(layout, offset, slack=None))
-
-    ranges = _ranges(graph, own)
-    if not ranges:
+    turns = _turns(graph, own)
+    if not turns:
         return torch.full_like(offset, -torch.inf)
-    start = {i: around.lower_slope for i in ranges if (around := own[i].lines) is not None}
+
+    def bound(slopes: list[Tensor]) -> Tensor:
+        around = _turned(own, turns, slopes)
+        return lower_bounds(graph, around, region, graph.output, rows, Forms(layout, offset, slack=None))
+
     with torch.enable_grad():
-        slopes, value = _ascend(bound, start, ranges, steps)
+        slopes, value = _ascend(bound, turns, steps)
     if not problem.rounded:
         return value
-    proved = _proved(graph, own, slopes)
+    proved = _turned(own, turns, slopes, rounded=True)
     return lower_bounds(graph, proved, region, graph.output, rows, problem.forms(layout, offset))
 
 
 @dataclass(frozen=True, eq=False)
-class _Range:
-    """Which neurons of a node may turn their lower line around the origin, and between which slopes."""
+class _Turn:
+    """One side of one node's lines, whose slopes may be turned where ``free``, between ``low`` and ``high``.
 
+    pivot: whether all of these lines go through the origin, so that their intercept stays what it is.
+    """
+
+    index: int
+    side: int
+    op: Pointwise
+    x: Interval
+    start: Tensor
     free: Tensor
-    low: float
-    high: float
+    low: Tensor
+    high: Tensor
+    pivot: bool
 
     def inside(self, slope: Tensor) -> Tensor:
         """Free slopes strictly within the range: at its ends the bound has more than one derivative."""
         margin = _MARGIN * (self.high - self.low)
         return torch.where(self.free, slope.clamp(self.low + margin, self.high - margin), slope)
 
+    def applied(self, around: Lines, slope: Tensor, rounded: bool) -> Lines:
+        """The lines with this side turned; the intercept's derivative is minus the touching point's place."""
+        if self.pivot and not rounded:
+            return replace(around, lower_slope=slope)
+        fixed = slope.detach()
+        intercept = self.op.intercept(self.x, fixed, self.side, rounded)
+        if not rounded:
+            intercept = intercept - (slope - fixed) * self.op.touch(self.x, fixed, self.side)
+        if self.side > 0:
+            return replace(around, lower_slope=slope, lower_intercept=intercept)
+        return replace(around, upper_slope=slope, upper_intercept=intercept)
 
-def _ranges(graph: Graph, facts: list[Facts]) -> dict[int, _Range]:
-    """Per node with undecided neurons whose operator pivots."""
-    ranges: dict[int, _Range] = {}
+
+def _turns(graph: Graph, facts: list[Facts]) -> list[_Turn]:
+    """Every side of every nonlinear node that leaves a choice of slope."""
+    turns: list[_Turn] = []
     for index, node in enumerate(graph.nodes):
-        if isinstance(node.op, Pointwise) and node.op.pivot is not None:
-            undecided = node.op.undecided(facts[node.inputs[0]].interval)
-            if bool(undecided.any()):
-                ranges[index] = _Range(undecided, *node.op.pivot)
-    return ranges
+        around = facts[index].lines
+        if around is None or not isinstance(node.op, Pointwise):
+            continue
+        op, x = node.op.bind(node.params), facts[node.inputs[0]].interval
+        undecided = op.undecided(x)
+        if not bool(undecided.any()):
+            continue
+        if op.pivot is not None:
+            low, high = (torch.full((), end).to(around.lower_slope) for end in op.pivot)
+            turns.append(_Turn(index, +1, op, x, around.lower_slope, undecided, low, high, pivot=True))
+            continue
+        low, high = op.slope_range(x)
+        free = undecided & (low < high) & low.isfinite() & high.isfinite()
+        for side, start in ((+1, around.lower_slope), (-1, around.upper_slope)):
+            turns.append(_Turn(index, side, op, x, start, free, low, high, pivot=False))
+    return turns
 
 
 def _ascend(
-    bound: Callable[[Slopes], Tensor], start: Slopes, ranges: dict[int, _Range], steps: int
-) -> tuple[Slopes, Tensor]:
-    """Adam on all rows at once; returns each row's best bound and the slopes that gave it."""
-    moving = {i: ranges[i].inside(slope.detach()) for i, slope in start.items()}
-    for slope in moving.values():
-        slope.requires_grad_()
-    optimiser = torch.optim.Adam(moving.values(), lr=_RATE, eps=_NOISE, fused=True)
-    best, value = {i: slope.detach().clone() for i, slope in moving.items()}, bound(moving)
+    bound: Callable[[list[Tensor]], Tensor], turns: list[_Turn], steps: int
+) -> tuple[list[Tensor], Tensor]:
+    """Adam on all rows at once; returns the slopes of each row's best bound, and that bound."""
+    moving = [turn.inside(turn.start.detach()).requires_grad_() for turn in turns]
+    scale = [(turn.high - turn.low).nan_to_num(0, 0, 0) for turn in turns]
+    optimiser = torch.optim.Adam(moving, lr=_RATE, betas=_BETAS, eps=_NOISE, fused=True)
+    best, value = [slope.detach().clone() for slope in moving], bound(moving)
     best_value = value.detach()
-    for _ in range(steps):
-        gradients = torch.autograd.grad(-value.sum(), list(moving.values()))
-        gradients = tuple(g * ranges[i].free for i, g in zip(moving, gradients, strict=True))
+    for step in range(steps):
+        optimiser.param_groups[0]["lr"] = _RATE * _DECAY**step
+        found = torch.autograd.grad(-value.sum(), moving)
+        gradients = [g * s * turn.free for g, s, turn in zip(found, scale, turns, strict=True)]
         largest = torch.stack([g.abs().flatten(1).amax(1) for g in gradients]).amax(0).clamp_min(_TINY)
-        for slope, gradient in zip(moving.values(), gradients, strict=True):
+        before = [slope.detach().clone() for slope in moving]
+        for slope, gradient in zip(moving, gradients, strict=True):
             slope.grad = gradient / _column(largest, gradient)
         optimiser.step()
-        for i, slope in moving.items():
-            slope.data.copy_(ranges[i].inside(slope.data))
+        for slope, old, size, turn in zip(moving, before, scale, turns, strict=True):
+            slope.data.copy_(turn.inside(old + (slope.data - old) * size))
         value = bound(moving)
         better = value.detach() > best_value
         best_value = torch.where(better, value.detach(), best_value)
-        for i, slope in moving.items():
-            best[i] = torch.where(_column(better, slope), slope.detach(), best[i])
+        best = [
+            torch.where(_column(better, kept), slope.detach(), kept)
+            for kept, slope in zip(best, moving, strict=True)
+        ]
     return best, best_value
 
 
@@ -121,23 +157,18 @@ def _column(per_row: Tensor, like: Tensor) -> Tensor:
     return per_row.view(-1, *[1] * (like.dim() - 1))
 
 
-def _turned(facts: list[Facts], slopes: Slopes) -> list[Facts]:
-    """The facts with lower lines turned around the origin, where their intercept stays what it is."""
+def _turned(
+    facts: list[Facts], turns: list[_Turn], slopes: list[Tensor], rounded: bool = False
+) -> list[Facts]:
+    """The facts with other slopes; with ``rounded`` the intercepts are proved for them."""
     result = list(facts)
-    for index, slope in slopes.items():
-        around = facts[index].lines
-        if around is not None:
-            result[index] = replace(facts[index], lines=replace(around, lower_slope=slope))
-    return result
-
-
-def _proved(graph: Graph, facts: list[Facts], slopes: Slopes) -> list[Facts]:
-    """The facts with other lower lines, their intercepts computed anew with an account of rounding."""
-    result = _turned(facts, slopes)
-    for index, slope in slopes.items():
-        node, around = graph.nodes[index], result[index].lines
-        if around is not None and isinstance(node.op, Pointwise):
-            op = node.op.bind(node.params)
-            lower = op.intercept(facts[node.inputs[0]].interval, slope, +1, rounded=True)
-            result[index] = replace(result[index], lines=replace(around, lower_intercept=lower))
+    for turn, slope in zip(turns, slopes, strict=True):
+        fact = result[turn.index]
+        if fact.lines is None:
+            continue
+        around = turn.applied(fact.lines, slope, rounded)
+        cushion = fact.cushion
+        if rounded and cushion is not None:
+            cushion = cushion + line_cushion(around, turn.x)
+        result[turn.index] = replace(fact, lines=around, cushion=cushion)
     return result

@@ -24,46 +24,66 @@ from bounds.propagate.rows import EVERY, Layout, lower_bounds
 from bounds.spec import Spec
 
 
-def forward_facts(problem: Problem, tighten: bool, relaxed: bool = True) -> list[Facts]:
-    """Facts of every node, in order; with ``tighten`` undecided neurons get rows of their own.
+def forward_facts(
+    problem: Problem, tighten: bool, relaxed: bool = True, steps: int = 0, known: list[Facts] | None = None
+) -> list[Facts]:
+    """Facts of every node, in order.
 
-    Without ``relaxed`` only intervals are found.
+    relaxed: whether lines are found, too, not only intervals. tighten: whether undecided neurons get rows of
+    their own; steps: gradient steps on the slopes of each of these. known: facts of the same problem to be
+    at least as tight as; rows that they had are not computed again without steps.
     """
     graph, region = problem.graph, problem.region
+    plain = known is None or steps == 0
     facts = [Facts(region.box(), tight=True, box=region.is_box)]
     for index, node in enumerate(graph.nodes[1:], start=1):
         here = node_facts(graph, node, tuple(facts[i] for i in node.inputs), problem.level, relaxed)
+        if known is not None:
+            here = replace(here, interval=here.interval.met(known[index].interval))
         facts.append(here)
         if tighten and not here.tight:
-            facts[index] = replace(here, interval=_tightened(problem, facts, index))
+            facts[index] = replace(here, interval=_tightened(problem, facts, index, plain, steps))
     return facts
 
 
-def spec_lower_bounds(problem: Problem, facts: list[Facts], spec: Spec, backward: bool, steps: int) -> Tensor:
+def spec_lower_bounds(problem: Problem, facts: list[Facts], spec: Spec, backward: bool) -> Tensor:
     """Lower bounds of the rows of ``spec`` (batch, rows).
 
     Always by interval analysis with the specification folded into the last affine layers; with ``backward``
-    also by rows that travel all the way to the input, each improving its slopes by ``steps`` gradient steps.
-    Keeps the best.
+    also by rows that travel all the way to the input. Keeps the better.
     """
     graph, batch = problem.graph, len(problem.region)
     matrix, offset = spec.matrix.expand(batch, -1, -1), spec.offset.expand(batch, -1)
     per_sample = matrix.shape[1]
-    fits = alpha.rows_at_once(problem) if steps else problem.rows_at_once(graph.output)
-    size = max(1, fits // per_sample)
+    size = max(1, problem.rows_at_once(graph.output) // per_sample)
     parts = []
     for first in range(0, batch, size):
         samples = torch.arange(first, min(batch, first + size), device=matrix.device)
         rows = matrix[samples].reshape(-1, *graph.output_shape)
         forms = problem.forms(Layout(samples, per_sample), offset[samples].flatten())
-        routes: list[tuple[type[Operator], ...]] = [(Affine,)]
-        if backward:
-            routes.append(EVERY)
+        routes: list[tuple[type[Operator], ...]] = [(Affine,), EVERY] if backward else [(Affine,)]
         found = [lower_bounds(graph, facts, problem.region, graph.output, rows, forms, r) for r in routes]
-        if steps:
-            found.append(alpha.improved(problem, facts, rows, forms.layout.rows, forms.constant, steps))
         parts.append(torch.stack(found).amax(0).view(len(samples), per_sample))
     return torch.cat(parts)
+
+
+def climbed(
+    problem: Problem, facts: list[Facts], spec: Spec, steps: int, lower: Tensor, wanted: Tensor
+) -> Tensor:
+    """The lower bounds of ``spec`` met with those after ``steps`` gradient steps on the wanted rows' slopes.
+
+    lower: bounds so far, wanted: a mask, both (batch, rows).
+    """
+    batch = len(problem.region)
+    matrix, offset = spec.matrix.expand(batch, -1, -1), spec.offset.expand(batch, -1)
+    samples, rows = wanted.nonzero(as_tuple=True)
+    best = lower.clone()
+    at_once = alpha.rows_at_once(problem)
+    for s, r in zip(torch.split(samples, at_once), torch.split(rows, at_once), strict=True):
+        forms = matrix[s, r].view(-1, *problem.graph.output_shape)
+        found = alpha.improved(problem, facts, forms, s, offset[s, r], steps)
+        best[s, r] = torch.maximum(best[s, r], found)
+    return best
 
 
 def _undecided(problem: Problem, index: int, x: Interval) -> Tensor:
@@ -78,32 +98,43 @@ def _undecided(problem: Problem, index: int, x: Interval) -> Tensor:
     return result
 
 
-def _tightened(problem: Problem, facts: list[Facts], index: int) -> Interval:
+def _tightened(problem: Problem, facts: list[Facts], index: int, plain: bool, steps: int) -> Interval:
     """The node's interval, intersected with CROWN bounds of the elements that are undecided.
 
-    The end nearer to zero first: where that alone decides a neuron, the other end needs no row.
+    plain: with the facts' own lines first. The end nearer to zero first: where that alone decides a neuron,
+    the other end needs no row.
     """
     x = facts[index].interval
     undecided = _undecided(problem, index, x)
-    positive = x.lower + x.upper > 0
-    for first in (positive, ~positive):
-        wanted = torch.stack([undecided & first, undecided & ~first], dim=1)
-        if bool(wanted.any()):
-            x = _with_rows(problem, facts, index, x, wanted)
-            undecided = undecided & _undecided(problem, index, x)
+    for passes in ([0] if plain else []) + ([steps] if steps else []):
+        positive = x.lower + x.upper > 0
+        for first in (positive, ~positive):
+            wanted = torch.stack([undecided & first, undecided & ~first], dim=1)
+            if bool(wanted.any()):
+                x = _with_rows(problem, facts, index, x, wanted, passes)
+                undecided = undecided & _undecided(problem, index, x)
     return x
 
 
-def _with_rows(problem: Problem, facts: list[Facts], index: int, x: Interval, wanted: Tensor) -> Interval:
+def _with_rows(
+    problem: Problem, facts: list[Facts], index: int, x: Interval, wanted: Tensor, steps: int
+) -> Interval:
     """The interval met with backward bounds of the wanted ends; wanted: (batch, 2, *shape), lower first."""
     shape, batch = problem.graph.nodes[index].shape, len(x.lower)
+    until = problem.until(index)
+    at_once = alpha.rows_at_once(until) if steps else problem.rows_at_once(index)
     known = torch.stack([x.lower, -x.upper], dim=1).view(batch, -1)
     width = known.shape[1] // 2
-    for samples, ends, valid in _chunks(wanted.view(batch, -1), problem.rows_at_once(index)):
+    for samples, ends, valid in _chunks(wanted.view(batch, -1), at_once):
         sign = torch.where(ends < width, 1.0, -1.0).to(known).flatten()
         unit = Unit((ends % width).flatten(), sign, shape)
-        forms = problem.forms(Layout(samples, ends.shape[1]), torch.zeros_like(sign))
-        found = lower_bounds(problem.graph, facts, problem.region, index, unit, forms).view(ends.shape)
+        layout, zero = Layout(samples, ends.shape[1]), torch.zeros_like(sign)
+        if steps:
+            found = alpha.improved(until, facts[: index + 1], unit.dense(), layout.rows, zero, steps)
+        else:
+            forms = problem.forms(layout, zero)
+            found = lower_bounds(problem.graph, facts, problem.region, index, unit, forms)
+        found = found.view(ends.shape)
         rows, columns = samples[:, None].expand_as(ends)[valid], ends[valid]
         known[rows, columns] = torch.maximum(known[rows, columns], found[valid])
     lower, upper = known.view(batch, 2, *shape).unbind(1)

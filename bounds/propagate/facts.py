@@ -95,9 +95,14 @@ def _pointwise(op: Pointwise, x: Interval, level: Level, relaxed: bool) -> Facts
     around = lines(op, x, rounded)
     if not rounded:
         return Facts(interval, around)
-    magnitude = around.slope_magnitude * x.magnitude + around.intercept_magnitude
-    cushion = gamma(magnitude[0].numel() + 8, U64) * magnitude + _TINY
+    cushion = line_cushion(around, x)
     return Facts(interval, around, cushion=cushion if error is None else cushion + error)
+
+
+def line_cushion(around: Lines, x: Interval) -> Tensor:
+    """How much rounding can change the step through these lines, per element, for a coefficient of one."""
+    magnitude = around.slope_magnitude * x.magnitude + around.intercept_magnitude
+    return gamma(magnitude[0].numel() + 8, U64) * magnitude + _TINY
 
 
 def _affine(node: Node, op: Affine, shapes: tuple[Shape, ...], ins: tuple[Facts, ...], level: Level) -> Facts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,6 +26,14 @@ class Problem:
     def rounded(self) -> bool:
         """Whether rounding is accounted for."""
         return self.level is not Level.FLOAT
+
+    def until(self, index: int) -> Problem:
+        """The same question about an earlier node."""
+        return replace(self, graph=Graph(self.graph.nodes[: index + 1], index))
+
+    def __getitem__(self, samples: Tensor) -> Problem:
+        """The same question for some samples."""
+        return replace(self, region=self.region[samples])
 
     def forms(self, layout: Layout, constant: Tensor) -> Forms:
         """Rows that have not moved yet."""

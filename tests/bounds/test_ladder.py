@@ -7,14 +7,16 @@ import pytest
 import torch
 
 import bounds
+from bounds.propagate.cascade import JOINT
 from bounds.propagate.crown import forward_facts
+from bounds.propagate.facts import Facts
 from bounds.propagate.problem import Problem
 from bounds.rounding import Level
 
 from ..oracles.programs import minimum
 from ..strategies import FAMILIES, Net, mlp, random_spec, region, resnet
 
-METHODS = ["ibp", "crown-ibp", "crown", "alpha-crown"]
+METHODS = ["ibp", "crown-ibp", "crown", "alpha-crown", "alpha-crown-joint"]
 NOISE = 1e-7
 
 
@@ -81,16 +83,25 @@ def test_dominance_up_to_enumeration(family: str) -> None:
         chain = [bound_rows(graph, ball, spec, method) for method in METHODS]
         for weaker, stronger in itertools.pairwise(chain):
             assert (weaker <= stronger + NOISE).all()
-        facts = forward_facts(Problem(graph.to(torch.float64), ball, Level.FLOAT, 2**26), tighten=True)
-        lower = [f.interval.lower[0].flatten().numpy() for f in facts]
-        upper = [f.interval.upper[0].flatten().numpy() for f in facts]
-        for j in range(2):
-            row = spec.matrix[0, j].numpy()
-            offset = float(spec.offset[0, j])
-            lp = minimum(graph, lower, upper, row, exact=False) + offset
-            assert float(chain[-1][0, j]) <= lp + 1e-6
-            if sum(int(((low < 0) & (up > 0)).sum()) for low, up in zip(lower, upper, strict=True)) < 60:
-                assert lp <= minimum(graph, lower, upper, row, exact=True) + offset + 1e-6
+        problem = Problem(graph.to(torch.float64), ball, Level.FLOAT, 2**26)
+        plain = forward_facts(problem, tighten=True)
+        joint = forward_facts(problem, tighten=True, steps=JOINT.joint, known=plain)
+        for found, facts in ((chain[-2], plain), (chain[-1], joint)):
+            compare_with_programs(graph, facts, spec, found)
+
+
+def compare_with_programs(
+    graph: bounds.Graph, facts: list[Facts], spec: bounds.Spec, rows: torch.Tensor
+) -> None:
+    lower = [f.interval.lower[0].flatten().numpy() for f in facts]
+    upper = [f.interval.upper[0].flatten().numpy() for f in facts]
+    unstable = sum(int(((low < 0) & (up > 0)).sum()) for low, up in zip(lower, upper, strict=True))
+    for j in range(2):
+        row, offset = spec.matrix[0, j].numpy(), float(spec.offset[0, j])
+        lp = minimum(graph, lower, upper, row, exact=False) + offset
+        assert float(rows[0, j]) <= lp + 1e-6
+        if unstable < 60:
+            assert lp <= minimum(graph, lower, upper, row, exact=True) + offset + 1e-6
 
 
 def test_intermediate_bounds_lie_outside_their_exact_range() -> None:
@@ -142,3 +153,17 @@ def test_levels_order(family: str) -> None:
         assert (found[0].lower <= found[1].lower).all() and (found[1].lower <= found[2].lower).all()
         assert (found[2].lower - found[1].lower).max() < 1e-10
         assert (found[2].lower - found[0].lower).max() < 1e-2
+
+
+def test_a_cascade_proves_what_its_last_method_proves() -> None:
+    """And stops early: a sample that the first method proves keeps that method's bounds."""
+    graph = FAMILIES["cnn"](19)
+    ball = region(graph, 19, .12, batch=12).to(torch.float64)
+    spec = bounds.margins(graph(ball.center.float()).argmax(1), 3)
+    last = bounds.bound(graph, ball, spec, "alpha-crown-joint")
+    first = bounds.bound(graph, ball, spec, "ibp")
+    found = bounds.bound(graph, ball, spec, "cascade")
+    proved = [spec.worst(b.lower) > 0 for b in (first, found, last)]
+    assert bool((proved[1] == proved[2]).all()) and bool((proved[0] <= proved[1]).all())
+    assert 0 < int(proved[0].sum()) < int(proved[1].sum()) < len(ball)
+    torch.testing.assert_close(found.lower[proved[0]], first.lower[proved[0]])

@@ -63,7 +63,13 @@ def test_overflow_never_gives_a_finite_wrong_bound() -> None:
     net = Net((2,), 1)
     graph = net.linear(3).relu().linear(3).relu().linear(2).build().map_params(lambda p: p.double() * 1e200)
     for method in bounds.METHODS:
-        b = bounds.bound(graph, bounds.Ball(torch.rand(2, 2), 0.1), method=method, level="real")
+        b = bounds.bound(
+            graph,
+            bounds.Ball(torch.rand(2, 2), 0.1),
+            bounds.margins(torch.tensor([0, 1]), 2),
+            method,
+            level="real",
+        )
         assert not b.lower.isnan().any() and not b.upper.isnan().any()
         assert (b.lower == -torch.inf).all() and (b.upper == torch.inf).all()
 
