@@ -5,9 +5,13 @@ from fractions import Fraction
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linprog
 from torch import Tensor
 
 import bounds
+from tests.strategies import Net
 
 ALL = torch.arange(3)
 
@@ -15,7 +19,7 @@ ALL = torch.arange(3)
 class InputSetConformance:
     """Inherit, give ``make(dtype)`` with a batch of three, and all of these hold."""
 
-    exact_argmax = True
+    convex = True
 
     def make(self, dtype: torch.dtype) -> bounds.InputSet:
         raise NotImplementedError
@@ -41,9 +45,62 @@ class InputSetConformance:
             assert region.contains(best).all()
             value = (a * best).flatten(1).sum(1)
             support = region.support(a[:, None], ALL)[:, 0]
-            assert (support >= value - 1e-4).all()
-            if self.exact_argmax:
-                torch.testing.assert_close(support, value, rtol=1e-5, atol=1e-4)
+            exact = 1e-12 if dtype is torch.float64 else 1e-5
+            torch.testing.assert_close(support, value, rtol=exact, atol=exact * 10)
+
+    def test_project_finds_a_nearest_point(self) -> None:
+        """A point p of a convex set is nearest to z where (z - p) . q over the set is largest at q = p."""
+        region = self.make(torch.float64)
+        for seed, scale in enumerate([0.1, 1.0, 10.0] * 5):
+            z = self.noise(region, seed, scale)
+            p = region.project(z)
+            if self.convex:
+                normal = z - p
+                largest = region.support(normal[:, None], ALL)[:, 0]
+                assert (largest <= (normal * p).flatten(1).sum(1) + 1e-9 * (1 + scale)).all()
+            for other in range(20):
+                q = region.project(p + self.noise(region, 1000 + other, scale / 10))
+                assert ((z - p).flatten(1).norm(dim=1) <= (z - q).flatten(1).norm(dim=1) + 1e-12).all()
+
+    def test_the_gradient_of_the_support_is_its_maximiser(self) -> None:
+        region = self.make(torch.float64)
+        a = self.noise(region, 3).requires_grad_()
+        (gradient,) = torch.autograd.grad(region.support(a[:, None], ALL).sum(), a)
+        torch.testing.assert_close(gradient, region.argmax(a.detach()), rtol=1e-6, atol=1e-6)
+
+    def test_support_is_rounded_up_and_hardly_so(self) -> None:
+        region = self.make(torch.float64)
+        for seed in range(5):
+            a = self.noise(region, seed)[:, None] * 10.0 ** (5 * seed - 10)
+            plain, rounded = region.support(a, ALL), region.support(a, ALL, rounded=True)
+            assert (rounded > plain).all()
+            torch.testing.assert_close(rounded, plain, rtol=1e-11, atol=1e-11 * float(a.abs().sum()))
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_bounds_of_a_network_hold_and_gain_from_the_set(self, dtype: torch.dtype) -> None:
+        region = self.make(dtype)
+        net = Net(region.shape, seed=1).flatten().linear(6).relu().linear(5).relu().linear(4).build()
+        found = bounds.bound(net, region, method="crown")
+        box = bounds.bound(net, bounds.Box(region.box().lower, region.box().upper), method="crown")
+        widths = [(each.upper - each.lower).mean() for each in (found, box)]
+        assert widths[0] < widths[1] * (1 + 1e-6)
+        exact = net.to(torch.float64, region.box().lower.device)
+        slack = 0 if dtype is torch.float64 else 1e-4
+        for seed in range(30):
+            push = self.noise(region, seed, 10.0)
+            for z in (region.argmax(push), region.project(region.box().centre + push / 100)):
+                y = exact(z.double())
+                assert (y >= found.lower - slack).all()
+                assert (y <= found.upper + slack).all()
+
+    def test_rows_and_samples_are_kept_apart(self) -> None:
+        region = self.make(torch.float64)
+        a = torch.stack([self.noise(region, seed) for seed in range(7)], dim=1)
+        order = torch.tensor([2, 0, 2, 1])
+        support = region.support(a[order], order)
+        for row in range(7):
+            one = region.support(a[:, row : row + 1], ALL)[:, 0]
+            torch.testing.assert_close(support[:, row], one[order], rtol=1e-12, atol=1e-12)
 
     def test_support_bounds_every_point_exactly(self) -> None:
         region = self.make(torch.float64)
@@ -116,7 +173,7 @@ class TestBall2(BallConformance):
 
 
 class TestBall2Clipped(BallConformance):
-    norm, clip, exact_argmax = 2, (0.0, 1.0), False
+    norm, clip = 2, (0.0, 1.0)
 
 
 class TestBall1(BallConformance):
@@ -124,7 +181,99 @@ class TestBall1(BallConformance):
 
 
 class TestBall1Clipped(BallConformance):
-    norm, clip, exact_argmax = 1, (0.0, 1.0), False
+    norm, clip = 1, (0.0, 1.0)
+
+
+class TestBall2MostlyRange(BallConformance):
+    """So large that the range cuts nearly every side, and ends before the ball."""
+
+    norm, clip, eps = 2, (0.0, 1.0), 0.9
+    test_points_just_outside_are_refused = None
+
+
+class TestBall1MostlyRange(TestBall2MostlyRange):
+    norm, eps = 1, 1.9
+
+
+def _clipped(seed: int, d: int, norm: float, eps: float) -> tuple[bounds.Ball, Tensor]:
+    """Centres with many coordinates at the ends of the range; rows with entries that vanish or tie."""
+    g = torch.Generator().manual_seed(seed)
+    centre = torch.rand(3, d, generator=g, dtype=torch.float64) * 1.6 - 0.3
+    a = torch.randn(3, 4, d, generator=g, dtype=torch.float64)
+    a = torch.where(torch.rand(a.shape, generator=g) < 0.2, 0, a)
+    a = torch.where(torch.rand(a.shape, generator=g) < 0.2, a.sign(), a)
+    return bounds.Ball(centre.clamp(0, 1), eps, norm, (0.0, 1.0)), a
+
+
+def _largest(a: Tensor, low: Tensor, high: Tensor, eps: float, norm: float) -> float:
+    """max a . s over ``low <= s <= high, |s| <= eps``: by the LP for 1, by bisection on the scale for 2."""
+    d = len(a)
+    if norm == 1:  # s = p - q with p, q >= 0
+        found = linprog(
+            torch.cat([-a, a]).numpy(),
+            A_ub=torch.ones(1, 2 * d).numpy(),
+            b_ub=[eps],
+            bounds=[(0, float(h)) for h in high] + [(0, -float(x)) for x in low],
+        )
+        return -float(found.fun)
+    short, long = 0.0, 1e12
+    for _ in range(200):
+        middle = (short + long) / 2
+        fits = bool((middle * a).clamp(low, high).norm() <= eps)
+        short, long = (middle, long) if fits else (short, middle)
+    return float((short * a).clamp(low, high) @ a)
+
+
+@pytest.mark.parametrize("norm", [1, 2])
+@given(seed=st.integers(0, 10**6), d=st.integers(1, 40), eps=st.floats(1e-3, 8.0))
+@settings(max_examples=25, deadline=None)
+def test_support_of_a_clipped_ball_is_exact(norm: float, seed: int, d: int, eps: float) -> None:
+    ball, a = _clipped(seed, d, norm, eps)
+    for rounded in (False, True):
+        support = ball.support(a, ALL, rounded)
+        for i in range(3):
+            c = ball.center[i]
+            for row, found in zip(a[i], support[i].tolist(), strict=True):
+                largest = float(row @ c) + _largest(row, -c, 1 - c, eps, norm)
+                assert found == pytest.approx(largest, rel=1e-10, abs=1e-10)
+
+
+@pytest.mark.parametrize("norm", [1, 2])
+def test_the_intersection_is_tighter_than_ball_and_box(norm: float) -> None:
+    ball, a = _clipped(1, 30, norm, 1.0)
+    over_ball = bounds.Ball(ball.center, ball.eps, norm).support(a, ALL)
+    over_box = ball.box().support(a, ALL, rounded=False)
+    gap = torch.minimum(over_ball, over_box) - ball.support(a, ALL)
+    assert (gap >= -1e-12).all()
+    assert (gap > 1e-3).sum() >= 8
+
+
+@pytest.mark.parametrize("norm", [1, 2])
+@pytest.mark.parametrize("scale", [1e-310, 1e-200, 1e-90, 1e90, 1e200])
+def test_extreme_rows_are_bounded(norm: float, scale: float) -> None:
+    ball, a = _clipped(2, 12, norm, 0.7)
+    a = a * scale
+    support = ball.support(a, ALL, rounded=True)
+    assert support.isfinite().all()
+    for row in range(4):
+        z = ball.argmax(a[:, row])
+        for i in range(3):
+            pairs = zip(a[i, row].tolist(), z[i].tolist(), strict=True)
+            assert Fraction(float(support[i, row])) >= sum(Fraction(p) * Fraction(q) for p, q in pairs)
+
+
+def test_membership_in_a_cube_is_exact_though_the_difference_rounds() -> None:
+    """0.7 - 0.1 rounds to the float nearest 0.6, but lies above it in exact arithmetic or not."""
+    g = torch.Generator().manual_seed(0)
+    centre = torch.rand(500, 1, generator=g, dtype=torch.float64)
+    for eps in (0.1, 0.3, 1e-3):
+        ball = bounds.Ball(centre, eps)
+        for z in (centre + eps, centre - eps, torch.nextafter(centre + eps, centre * 0 + 9)):
+            exact = [
+                abs(Fraction(p) - Fraction(c)) <= Fraction(eps)
+                for p, c in zip(z.flatten().tolist(), centre.flatten().tolist(), strict=True)
+            ]
+            assert ball.contains(z).tolist() == exact
 
 
 def test_the_float32_box_of_a_ball_covers_the_stated_radius() -> None:

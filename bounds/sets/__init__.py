@@ -1,0 +1,11 @@
+"""Input regions. A region is known by its support function; certifiers and attacks share these values.
+
+``support(a) = max a.z`` is all that a linear bound needs; ``argmax``, ``project`` and ``contains`` are all
+that an attack needs; ``box`` is all that interval analysis needs. Regions are batched on axis 0.
+"""
+
+from bounds.sets.ball import Ball
+from bounds.sets.base import InputSet
+from bounds.sets.box import Box
+
+__all__ = ["Ball", "Box", "InputSet"]
