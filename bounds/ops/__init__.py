@@ -1,6 +1,25 @@
 """All operators, one file per family. Importing this package fills the registries of both front ends."""
 
-from bounds.ops import conv, elementwise, linear, norm, pool, relu, shape, slicing, sshape
+from bounds.ops import (
+    conv,
+    conv_transpose,
+    creation,
+    einsum,
+    elementwise,
+    gather,
+    indexing,
+    linear,
+    norm,
+    padding,
+    pool,
+    relu,
+    resize,
+    scan,
+    select,
+    shape,
+    slicing,
+    sshape,
+)
 from bounds.ops.registry import ONNX, TORCH, Call
 
 __all__ = [
@@ -8,11 +27,20 @@ __all__ = [
     "TORCH",
     "Call",
     "conv",
+    "conv_transpose",
+    "creation",
+    "einsum",
     "elementwise",
+    "gather",
+    "indexing",
     "linear",
     "norm",
+    "padding",
     "pool",
     "relu",
+    "resize",
+    "scan",
+    "select",
     "shape",
     "slicing",
     "sshape",

@@ -1,4 +1,4 @@
-"""Convolutions in one and two dimensions with stride, padding, dilation and groups."""
+"""Convolutions in one to three dimensions with stride, padding, dilation and groups."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ from bounds.ops.registry import Call, Value, from_onnx, from_torch
 from bounds.ops.slicing import Pad
 from bounds.ops.windows import image, onnx_padding, per_axis
 
-_FORWARD: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d}
-_TRANSPOSED: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d}
+_FORWARD: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_TRANSPOSED: dict[int, Callable[..., Tensor]] = {
+    1: F.conv_transpose1d,
+    2: F.conv_transpose2d,
+    3: F.conv_transpose3d,
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Conv(Affine):
 
     def terms(self, ins: Sequence[Shape], out: Shape, params: Tensors) -> int:
         weight = params[0]
-        return weight[0].numel() + out[0] * prod(weight.shape[2:]) + prod(out) + 4
+        return weight[0].numel() + out[0] // self.groups * prod(weight.shape[2:]) + prod(out) + 4
 
     def fan_in(self, ins: Sequence[Shape], out: Shape, params: Tensors) -> int:
         return params[0][0].numel() + 1
@@ -106,6 +110,8 @@ class Conv(Affine):
     def adjoint_patch(
         self, patch: Patch, weights: Tensors, ins: Sequence[Shape], out: Shape
     ) -> tuple[Patch, ...] | None:
+        if len(self.stride) != 2:
+            return None
         if self._phased:
             data = _transposed(patch.data, weights[0], self.stride[0])
         else:
@@ -134,7 +140,7 @@ def _transposed(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     return y[:, :, : (x.shape[2] - 1) * stride + height, : (x.shape[3] - 1) * stride + width]
 
 
-@from_torch("aten::conv1d", "aten::conv2d")
+@from_torch("aten::conv1d", "aten::conv2d", "aten::conv3d")
 def _conv(call: Call) -> Value:
     weight, bias = call.constant("weight"), call.optional("bias")
     axes = weight.dim() - 2

@@ -13,6 +13,7 @@ from torch import Tensor
 from bounds.graph import Ref
 from bounds.kinds import Affine, Tensors
 from bounds.linear import Patch, Shape, Unit
+from bounds.ops.gather import common_shape, expanded
 from bounds.ops.registry import Call, Value, as_parameter, from_onnx, from_torch
 
 
@@ -87,8 +88,8 @@ class Scale(Affine):
         self, patch: Patch, weights: Tensors, ins: Sequence[Shape], out: Shape
     ) -> tuple[Patch, ...] | None:
         weight = weights[0]
-        if weight.dim() == 3 and weight.shape[1:] != (1, 1):
-            return None
+        if weight.numel() > 1 and (weight.dim() < 3 or weight.shape[1:] != (1, 1)):
+            weight = windows(patch, weight)
         return (Patch(self.linear((patch.data,), (weight,)), patch.top, patch.left, patch.shape),)
 
 
@@ -154,89 +155,120 @@ class Add(Affine):
         return (patch, patch)
 
 
-def _operands(call: Call) -> tuple[object, object]:
+def windows(patch: Patch, image: Tensor) -> Tensor:
+    """A tensor that broadcasts to the image, cut out as the windows are; one beyond the edge."""
+    whole = image.expand(1, *patch.shape)
+    first = torch.zeros_like(patch.top)
+    inside = patch.gather(torch.ones_like(whole[:, :1]), first)
+    return torch.where(inside > 0, patch.gather(whole, first), 1.0)
+
+
+def operands(call: Call) -> tuple[object, object]:
     """The two operands; ONNX numbers them, torch calls them self and other."""
     return (call.get("0"), call.get("1")) if "0" in call.args else (call.get("self"), call.get("other"))
 
 
-def _constant(call: Call, value: object, shape: Shape) -> Tensor:
-    """A number or tensor operand as a parameter that broadcasts to ``shape``."""
+def meeting(call: Call, x: Ref, value: object) -> tuple[Ref, Tensor]:
+    """A graph value and a number or constant tensor, both ready to broadcast to the shape of the former."""
     if isinstance(value, int | float):
         value = torch.tensor(float(value), dtype=call.dtype)
     if not isinstance(value, Tensor):
         raise call.unsupported("an operand is neither a graph value nor a constant")
-    return as_parameter(call, value if value.is_floating_point() else value.to(call.dtype), shape)
+    full = call.full_shape(x)
+    if call.batched and value.dim() == len(full) and value.shape[0] != 1:
+        raise call.unsupported(f"a constant of shape {tuple(value.shape)} holds a batch axis larger than one")
+    x = expanded(call, x, common_shape(call, full, value.shape))
+    value = value if value.is_floating_point() else value.to(call.dtype)
+    return x, as_parameter(call, value, x.shape)
 
 
-def _same_shape(call: Call, a: Ref, b: Ref) -> None:
-    if a.shape != b.shape:
-        raise call.unsupported(f"two branches of different shapes {a.shape} and {b.shape}")
+def scaled(call: Call, x: Ref, factor: float) -> Ref:
+    """``factor * x``, the factor rounded to the model's dtype."""
+    if factor == 1:
+        return x
+    if factor == -1:
+        return call.apply(Negate(), x)
+    return call.apply(Scale(), x, params=(torch.tensor(factor, dtype=call.dtype),))
 
 
-def _sum(call: Call, a: object, b: object) -> Value:
+def _folded(call: Call, c: object, factor: float) -> object:
+    """``factor * c`` of a constant in float64, where the product of two float32 is exact."""
+    if factor == 1:
+        return c
+    wide = torch.tensor(factor, dtype=call.dtype).double()
+    if isinstance(c, int | float):
+        c = torch.tensor(float(c), dtype=call.dtype)
+    return c.double() * wide if isinstance(c, Tensor) else c
+
+
+def summed(call: Call, a: object, b: object, factor: float = 1.0) -> Ref:
+    """``a + factor * b`` of graph values and constants that may broadcast against each other."""
     if isinstance(a, Ref) and isinstance(b, Ref):
-        _same_shape(call, a, b)
-        return call.apply(Add(), a, b)
-    x, c = (a, b) if isinstance(a, Ref) else (b, a)
-    if not isinstance(x, Ref):
+        shape = common_shape(call, call.full_shape(a), call.full_shape(b))
+        b = scaled(call, b, factor)
+        return call.apply(Add(), expanded(call, a, shape), expanded(call, b, shape))
+    if isinstance(b, Ref):
+        b, a = meeting(call, scaled(call, b, factor), a)
+        return call.apply(Shift(), b, params=(a,))
+    if not isinstance(a, Ref):
         raise call.unsupported("no operand depends on the input")
-    return call.apply(Shift(), x, params=(_constant(call, c, x.shape),))
+    a, b = meeting(call, a, _folded(call, b, factor))
+    return call.apply(Shift(), a, params=(b,))
 
 
 @from_torch("aten::add")
 @from_onnx("Add")
 def _add(call: Call) -> Value:
-    if call.number("alpha", 1) != 1:
-        raise call.unsupported("alpha other than 1")
-    return _sum(call, *_operands(call))
+    return summed(call, *operands(call), call.number("alpha", 1))
 
 
-@from_torch("aten::sub")
+@from_torch("aten::sub", "aten::subtract")
 @from_onnx("Sub")
 def _sub(call: Call) -> Value:
-    return _difference(call, *_operands(call))
+    return difference(call, *operands(call), call.number("alpha", 1))
 
 
 @from_torch("aten::rsub")
 def _rsub(call: Call) -> Value:
-    return _difference(call, call.get("other"), call.get("self"))
+    return difference(call, call.get("other"), call.get("self"), call.number("alpha", 1))
 
 
-def _difference(call: Call, a: object, b: object) -> Value:
-    if call.number("alpha", 1) != 1:
-        raise call.unsupported("alpha other than 1")
+def difference(call: Call, a: object, b: object, factor: float = 1.0) -> Ref:
+    """``a - factor * b`` of graph values and constants that may broadcast against each other."""
     if isinstance(b, Ref):
-        return _sum(call, a, call.apply(Negate(), b))
+        return summed(call, a, call.apply(Negate(), scaled(call, b, factor)))
     if not isinstance(a, Ref):
         raise call.unsupported("no operand depends on the input")
-    return call.apply(Subtract(), a, params=(_constant(call, b, a.shape),))
+    a, b = meeting(call, a, _folded(call, b, factor))
+    return call.apply(Subtract(), a, params=(b,))
 
 
-@from_torch("aten::mul")
+@from_torch("aten::mul", "aten::multiply")
 @from_onnx("Mul")
 def _mul(call: Call) -> Value:
-    a, b = _operands(call)
+    a, b = operands(call)
     x, c = (a, b) if isinstance(a, Ref) else (b, a)
     if not isinstance(x, Ref) or isinstance(c, Ref):
         raise call.unsupported("a product of two graph values")
-    return call.apply(Scale(), x, params=(_constant(call, c, x.shape),))
+    x, c = meeting(call, x, c)
+    return call.apply(Scale(), x, params=(c,))
 
 
-@from_torch("aten::div")
+@from_torch("aten::div", "aten::divide", "aten::true_divide")
 @from_onnx("Div")
 def _div(call: Call) -> Value:
-    x, c = _operands(call)
+    x, c = operands(call)
     if not isinstance(x, Ref) or isinstance(c, Ref):
         raise call.unsupported("a division by a graph value")
     if call.get("rounding_mode") is not None:
         raise call.unsupported("a rounding mode")
-    divisor = _constant(call, c, x.shape)
+    x, divisor = meeting(call, x, c)
     if bool((divisor == 0).any()):
         raise call.unsupported("a division by zero")
     return call.apply(Divide(), x, params=(divisor,))
 
 
-@from_torch("aten::neg")
+@from_torch("aten::neg", "aten::negative")
 @from_onnx("Neg")
 def _neg(call: Call) -> Value:
     return call.apply(Negate(), call.ref("0" if "0" in call.args else "self"))

@@ -72,7 +72,19 @@ class BatchNorm(Affine):
 
 
 @from_torch("aten::_native_batch_norm_legit_no_training")
-def _batch_norm(call: Call) -> tuple[Value, ...]:
+def _legit_batch_norm(call: Call) -> tuple[Value, ...]:
+    return (_running(call),)
+
+
+@from_torch("aten::instance_norm")
+def _instance_norm(call: Call) -> Value:
+    if bool(call.get("use_input_stats")):
+        raise call.unsupported("statistics of the input itself")
+    return _running(call)
+
+
+def _running(call: Call) -> Value:
+    """The torch forms by the running statistics."""
     mean, var = call.constant("running_mean"), call.constant("running_var")
     weight, bias = call.optional("weight"), call.optional("bias")
     params = (
@@ -81,7 +93,7 @@ def _batch_norm(call: Call) -> tuple[Value, ...]:
         mean,
         var,
     )
-    return (_normalised(call, "input", params, call.number("eps")),)
+    return _normalised(call, "input", params, call.number("eps"))
 
 
 @from_onnx("BatchNormalization")

@@ -1,4 +1,4 @@
-"""Averages and sums: pooling in one and two dimensions, means and sums over axes."""
+"""Averages and sums: pooling in one to three dimensions, means and sums over axes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ from torch import Tensor
 from bounds.graph import Ref
 from bounds.kinds import Affine, Tensors
 from bounds.linear import Patch, Shape
+from bounds.ops.conv import Conv
 from bounds.ops.elementwise import Divide
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
 from bounds.ops.shape import reshaped
-from bounds.ops.slicing import Pad
+from bounds.ops.slicing import padded, pairs
 from bounds.ops.windows import image, onnx_padding, per_axis
 
-_POOL: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d}
-_ADAPTIVE: dict[int, Callable[..., Tensor]] = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d}
+_POOL: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+_ADAPTIVE: dict[int, Callable[..., Tensor]] = {
+    1: F.adaptive_avg_pool1d,
+    2: F.adaptive_avg_pool2d,
+    3: F.adaptive_avg_pool3d,
+}
 
 
 @dataclass(frozen=True)
@@ -137,12 +142,10 @@ def _reduce(call: Call) -> Value:
     return _reduced(call, x, axes or every, keep, call.operator == "ReduceMean")
 
 
-@from_torch("aten::avg_pool1d", "aten::avg_pool2d")
+@from_torch("aten::avg_pool1d", "aten::avg_pool2d", "aten::avg_pool3d")
 def _avg_pool(call: Call) -> Value:
-    axes = 1 if call.operator == "aten::avg_pool1d" else 2
+    axes = int(call.operator[-2])
     x = image(call, "self", axes)
-    if call.get("divisor_override") is not None:
-        raise call.unsupported("a divisor of its own")
     kernel = per_axis(call.integers("kernel_size"), axes)
     op = AvgPool(
         kernel,
@@ -151,12 +154,36 @@ def _avg_pool(call: Call) -> Value:
         bool(call.get("ceil_mode", False)),
         bool(call.get("count_include_pad", True)),
     )
-    return call.apply(op, x)
+    if call.get("divisor_override") is None:
+        return call.apply(op, x)
+    sizes = (call.out or ())[-axes:]
+    after = _after(x.shape[1:], op.kernel, op.stride, op.padding, sizes)
+    sums = _window_sums(call, x, op.kernel, op.stride, (1,) * axes, op.padding, after)
+    return call.apply(
+        Divide(), sums, params=(torch.tensor(call.number("divisor_override"), dtype=call.dtype),)
+    )
 
 
-@from_torch("aten::adaptive_avg_pool1d", "aten::adaptive_avg_pool2d")
+def _window_sums(
+    call: Call, x: Ref, kernel: Shape, stride: Shape, dilation: Shape, before: Shape, after: Shape
+) -> Ref:
+    """The sum over every window, after padding with zeros (negative: cropping)."""
+    axes, channels = len(kernel), x.shape[0]
+    x = padded(call, x, {i + 2: (before[i], after[i]) for i in range(axes)}, 0.0)
+    op = Conv(stride, (0,) * axes, dilation, channels)
+    return call.apply(op, x, params=(torch.ones(channels, 1, *kernel, dtype=call.dtype),))
+
+
+def _after(sizes: Shape, reach: Shape, stride: Shape, before: Shape, out: Shape) -> Shape:
+    """The padding at the end with which the last of so many windows just fits."""
+    return tuple(
+        (n - 1) * s + k - b - size for n, s, k, b, size in zip(out, stride, reach, before, sizes, strict=True)
+    )
+
+
+@from_torch("aten::adaptive_avg_pool1d", "aten::adaptive_avg_pool2d", "aten::adaptive_avg_pool3d")
 def _adaptive(call: Call) -> Value:
-    axes = 1 if call.operator == "aten::adaptive_avg_pool1d" else 2
+    axes = int(call.operator[-2])
     x, size = image(call, "self", axes), call.integers("output_size")
     if any(whole % part for whole, part in zip(x.shape[1:], size, strict=True)):
         return call.apply(AdaptiveAvgPool(size), x)
@@ -178,15 +205,27 @@ def _onnx_avg_pool(call: Call) -> Value:
     if axes not in _POOL:
         raise call.unsupported(f"pooling over {axes} axes")
     x = image(call, "0", axes)
-    if set(call.integers("dilations", (1,))) != {1}:
-        raise call.unsupported("a dilation")
-    stride = call.integers("strides", (1,) * axes)
-    before, after = onnx_padding(call, x, kernel, stride, (1,) * axes)
+    stride, dilation = call.integers("strides", (1,) * axes), call.integers("dilations", (1,) * axes)
+    before, after = onnx_padding(call, x, kernel, stride, dilation)
     ceil, count = bool(call.integer("ceil_mode", 0)), bool(call.integer("count_include_pad", 0))
-    if before != after and not count:
-        raise call.unsupported(f"uneven padding {before} and {after} left out of the average")
-    if ceil and (before != after or any(before)):
-        raise call.unsupported("ceil_mode together with padding")
-    if before != after:
-        x, before = call.apply(Pad(before, after), x), (0,) * axes
-    return call.apply(AvgPool(kernel, stride, before, ceil, count), x)
+    plain = before == after and all(2 * b <= k for b, k in zip(before, kernel, strict=True))
+    if plain and set(dilation) == {1} and not (ceil and any(before)):
+        return call.apply(AvgPool(kernel, stride, before, ceil, count), x)
+    reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
+    last = tuple(map(max, after, _overhang(x.shape[1:], reach, stride, before, after))) if ceil else after
+    sums = _window_sums(call, x, kernel, stride, dilation, before, last)
+    beyond = tuple(b - a for b, a in zip(last, after, strict=True))
+    inside = torch.ones([1, 1, *x.shape[1:]], dtype=call.dtype)
+    inside = F.pad(inside, pairs(before, after), value=float(count))
+    inside = F.pad(inside, pairs((0,) * axes, beyond))
+    op, ones = Conv(stride, (0,) * axes, dilation), torch.ones(1, 1, *kernel, dtype=call.dtype)
+    return call.apply(Divide(), sums, params=(op.linear((inside,), (ones,))[0],))
+
+
+def _overhang(sizes: Shape, reach: Shape, stride: Shape, before: Shape, after: Shape) -> Shape:
+    """The padding at the end that a last window needs which begins inside, but hangs over."""
+    out = []
+    for n, k, s, b, a in zip(sizes, reach, stride, before, after, strict=True):
+        windows = -(-(b + n + a - k) // s) + 1
+        out.append(windows - 1 if (windows - 1) * s >= n + b else windows)
+    return _after(sizes, reach, stride, before, tuple(out))

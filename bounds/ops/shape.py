@@ -72,9 +72,13 @@ def transposed(call: Call, x: Ref, perm: Sequence[int]) -> Ref:
 
 @from_torch("aten::view", "aten::_unsafe_view", "aten::unsqueeze", "aten::squeeze")
 def _reshape(call: Call) -> Value:
-    if call.out is None:
+    if call.out is not None:
+        return reshaped(call, call.ref("self"), call.out)
+    sizes = call.get("size")  # behind a mask, the tracer knows the sizes only by name
+    if not isinstance(sizes, list) or not all(isinstance(n, int | Tensor) for n in sizes):
         raise call.unsupported("its shape is not known")
-    return reshaped(call, call.ref("self"), call.out)
+    x = call.ref("self")
+    return reshaped(call, x, _completed(call, [int(n) for n in sizes], call.full_shape(x)))
 
 
 @from_torch("aten::permute")
@@ -98,7 +102,7 @@ def _onnx_transpose(call: Call) -> Value:
     return transposed(call, x, call.integers("perm", tuple(reversed(range(rank)))))
 
 
-@from_torch("aten::clone", "aten::detach", "aten::_to_copy")
+@from_torch("aten::clone", "aten::detach", "aten::_to_copy", "aten::alias", "aten::type_as")
 def _same(call: Call) -> Value:
     return call.ref("self")
 
@@ -133,12 +137,17 @@ def _onnx_reshape(call: Call) -> Value:
     wanted = list(call.integers("1" if "1" in call.args else "shape"))
     if not call.integer("allowzero", 0):
         wanted = [full[i] if size == 0 and i < len(full) else size for i, size in enumerate(wanted)]
+    return reshaped(call, x, _completed(call, wanted, full))
+
+
+def _completed(call: Call, wanted: list[int], full: Shape) -> list[int]:
+    """A shape for the elements of another one, with -1 worked out."""
     if -1 in wanted:
         known = prod(size for size in wanted if size != -1)
         wanted[wanted.index(-1)] = prod(full) // max(known, 1)
     if prod(wanted) != prod(full):
         raise call.unsupported(f"shape {tuple(wanted)} does not hold the elements of {full}")
-    return reshaped(call, x, wanted)
+    return wanted
 
 
 @from_onnx("Flatten")

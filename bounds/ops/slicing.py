@@ -15,6 +15,7 @@ from bounds.graph import Ref
 from bounds.kinds import Affine, Tensors
 from bounds.linear import Patch, Shape, Unit
 from bounds.ops.elementwise import Shift
+from bounds.ops.gather import Gather
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
 from bounds.ops.shape import ravel, reshaped, unit_at, unravel
 
@@ -70,6 +71,9 @@ class Slice(Affine):
 
     def adjoint(self, rows: Tensor, weights: Tensors, ins: Sequence[Shape]) -> Tensors:
         zeros = rows.new_zeros(len(rows), *ins[0])
+        if isinstance(self.index, range) and self.index.step > 0:
+            zeros[(slice(None),) * (self.axis + 1) + (_as_slice(self.index),)] = rows
+            return (zeros,)
         return (zeros.index_copy(self.axis + 1, self._positions(rows.device), rows),)
 
     def adjoint_unit(
@@ -82,15 +86,24 @@ class Slice(Affine):
     def adjoint_patch(
         self, patch: Patch, weights: Tensors, ins: Sequence[Shape], out: Shape
     ) -> tuple[Patch, ...] | None:
-        """The window moves, or gains channels of zeros."""
+        """The window moves, or gains channels of zeros, or lines of zeros between its own."""
         if self.axis == 0:
             (data,) = Slice(0, self.index).adjoint(patch.data, (), [(ins[0][0], *patch.data.shape[2:])])
             return (Patch(data, patch.top, patch.left, ins[0]),)
-        if not isinstance(self.index, range) or self.index.step != 1:
+        if not isinstance(self.index, range):
             return None
-        start = self.index.start
-        top, left = (start, 0) if self.axis == 1 else (0, start)
-        return (Patch(patch.data, patch.top + top, patch.left + left, ins[0]),)
+        axis, start, step = self.axis + 1, self.index.start, self.index.step
+        begin, size = (patch.top, patch.left)[self.axis - 1], patch.data.shape[axis]
+        data = patch.data if step > 0 else patch.data.flip(axis)
+        first = start + step * (begin if step > 0 else begin + size - 1)
+        if abs(step) > 1:
+            sizes = list(data.shape)
+            sizes[axis] = abs(step) * (size - 1) + 1
+            spread = data.new_zeros(sizes)
+            spread[(slice(None),) * axis + (slice(None, None, abs(step)),)] = data
+            data = spread
+        top, left = (first, patch.left) if self.axis == 1 else (patch.top, first)
+        return (Patch(data, top, left, ins[0]),)
 
 
 @dataclass(frozen=True)
@@ -102,10 +115,10 @@ class Pad(Affine):
     after: tuple[int, ...]
 
     def linear(self, xs: Tensors, weights: Tensors) -> Tensor:
-        return F.pad(xs[0], _pairs(self.before, self.after))
+        return F.pad(xs[0], pairs(self.before, self.after))
 
     def adjoint(self, rows: Tensor, weights: Tensors, ins: Sequence[Shape]) -> Tensors:
-        return (F.pad(rows, [-p for p in _pairs(self.before, self.after)]),)
+        return (F.pad(rows, [-p for p in pairs(self.before, self.after)]),)
 
     def adjoint_unit(
         self, unit: Unit, weights: Tensors, ins: Sequence[Shape], out: Shape
@@ -127,12 +140,12 @@ def _as_slice(index: range) -> slice:
     return slice(index.start, index.stop, index.step)
 
 
-def _pairs(before: Sequence[int], after: Sequence[int]) -> list[int]:
+def pairs(before: Sequence[int], after: Sequence[int]) -> list[int]:
     """Padding in the order of ``torch.nn.functional.pad``: last axis first, before and after."""
     return [p for pair in zip(reversed(before), reversed(after), strict=True) for p in pair]
 
 
-def joined(call: Call, parts: Sequence[Value], axis: int) -> Value:
+def joined(call: Call, parts: Sequence[Value], axis: int) -> Ref:
     """Graph values and constants side by side. The constants become an offset over zeros."""
     first = next(part for part in parts if isinstance(part, Ref))
     axis = call.axis(axis, first)
@@ -159,13 +172,17 @@ def joined(call: Call, parts: Sequence[Value], axis: int) -> Value:
 
 
 def sliced(call: Call, x: Ref, axis: int, index: slice | Sequence[int]) -> Ref:
-    """Positions of one axis, counted from its end where negative; the whole axis is left alone."""
+    """Positions of one axis, counted from its end where negative, possibly repeated; the whole axis is
+    left alone.
+    """
     size = call.full_shape(x)[axis]
     index = range(size)[index] if isinstance(index, slice) else _positions(call, index, size)
     if index == range(size):
         return x
     if len(index) == 0:
         raise call.unsupported("it selects nothing")
+    if len(set(index)) < len(index):
+        return call.apply(Gather(call.axis(axis, x), tuple(index)), x)
     return call.apply(Slice(call.axis(axis, x), index), x)
 
 
@@ -174,10 +191,10 @@ def _positions(call: Call, index: Sequence[int], size: int) -> range | tuple[int
     if not all(-size <= i < size for i in index):
         raise call.unsupported(f"positions {list(index)} of an axis of size {size}")
     places = tuple(i % size for i in index)
-    if len(set(places)) < len(places):
-        raise call.unsupported("it selects a position more than once")
     step = places[1] - places[0] if len(places) > 1 else 1
-    as_range = range(places[0], places[0] + step * len(places), step) if places else range(0)
+    if not places or step == 0:
+        return places
+    as_range = range(places[0], places[0] + step * len(places), step)
     return as_range if tuple(as_range) == places else places
 
 
@@ -222,9 +239,14 @@ def padded(call: Call, x: Ref, pads: Mapping[int, tuple[int, int]], value: float
     return call.apply(Shift(), y, params=(outside * value,))
 
 
-@from_torch("aten::cat")
+@from_torch("aten::cat", "aten::concat", "aten::concatenate")
 def _cat(call: Call) -> Value:
     return joined(call, _list(call, call.get("tensors")), call.integer("dim", 0))
+
+
+@from_torch("aten::hstack", "aten::column_stack")
+def _hstack(call: Call) -> Value:
+    return joined(call, _list(call, call.get("tensors")), 1)
 
 
 @from_torch("aten::stack")
@@ -269,16 +291,6 @@ def _unbind(call: Call) -> tuple[Value, ...]:
     return tuple(selected(call, x, axis, i) for i in range(call.full_shape(x)[axis]))
 
 
-@from_torch("aten::pad", "aten::constant_pad_nd")
-def _pad(call: Call) -> Value:
-    if call.get("mode", "constant") != "constant":
-        raise call.unsupported(f"padding mode {call.get('mode')!r}", "pad with a constant")
-    x, widths = call.ref("self"), call.integers("pad")
-    rank = len(call.full_shape(x))
-    pads = {rank - 1 - i: (widths[2 * i], widths[2 * i + 1]) for i in range(len(widths) // 2)}
-    return padded(call, x, pads, call.number("value", 0.0))
-
-
 @from_onnx("Concat")
 def _concat(call: Call) -> Value:
     parts = [value for key, value in call.args.items() if key.isdigit()]
@@ -313,16 +325,6 @@ def _onnx_split(call: Call) -> tuple[Value, ...]:
     size = call.full_shape(x)[axis]
     even = tuple(equal_parts(size, -(-size // call.outputs)))
     return parted(call, x, axis, call.integers("1" if "1" in call.args else "split", even))
-
-
-@from_onnx("Pad")
-def _onnx_pad(call: Call) -> Value:
-    if call.get("mode", "constant") != "constant":
-        raise call.unsupported(f"padding mode {call.get('mode')!r}", "pad with a constant")
-    x, widths = call.ref("0"), call.integers("1" if "1" in call.args else "pads")
-    axes = call.integers("3", tuple(range(len(widths) // 2)))
-    pads = {axis: (widths[i], widths[i + len(axes)]) for i, axis in enumerate(axes)}
-    return padded(call, x, pads, call.number("2" if "2" in call.args else "value", 0.0))
 
 
 def _dim(call: Call) -> int:

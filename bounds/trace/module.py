@@ -206,6 +206,9 @@ class _Walk:
             parts, index = self._value(node.args[0]), node.args[1]
             return parts[index] if isinstance(parts, tuple | list) and isinstance(index, int) else None
         if not isinstance(target, torch._ops.OpOverload):
+            numbers = [self._value(value) for value in node.args]
+            if callable(target) and all(isinstance(n, int | float | Tensor) for n in numbers):
+                return target(*numbers)
             raise Unsupported(f"operator {target} at {self._where(node)}; rewrite that part of the model")
         if not target._schema.returns:  # an assertion that the tracer left behind
             return None
@@ -221,13 +224,14 @@ class _Walk:
             target._schema.name,
             self._where(node),
             args,
-            out=tuple(out.shape) if isinstance(out, Tensor) else None,
+            out=_known(out),
             name=_path(node)[0] or node.name,
             dtype=self.dtype,
         )
-        if isinstance(out, Tensor) and out.dtype != self.dtype:
+        result = TORCH.run(call)
+        if isinstance(out, Tensor) and out.dtype != self.dtype and isinstance(result, Ref):
             raise call.unsupported(f"its result is {out.dtype} in a model of {self.dtype}", "keep one dtype")
-        return TORCH.run(call)
+        return result
 
     def _arguments(self, node: fx.Node, target: torch._ops.OpOverload) -> dict[str, object]:
         """All arguments by the name that the operator's schema gives them, defaults filled in."""
@@ -265,6 +269,13 @@ class _Walk:
         path, kind = _path(node)
         inside = f"module '{path}' ({kind}) of {self.module}" if path else self.module
         return f"node '{node.name}' in {inside}"
+
+
+def _known(out: object) -> tuple[int, ...] | None:
+    """The shape that the tracer found, if it is made of numbers."""
+    if not isinstance(out, Tensor) or not all(isinstance(size, int) for size in out.shape):
+        return None
+    return tuple(out.shape)
 
 
 def _flat(values: object) -> Iterator[object]:

@@ -93,7 +93,7 @@ class _Reader:
         entry = self._single([v for v in graph.input if v.name not in self.values], "input")
         exit_ = self._single(list(graph.output), "output")
         dtype = self._dtype(entry)
-        shape, batched = self._sample_shape(entry, input_shape)
+        shape, batched = self._sample_shape(entry, exit_, input_shape)
         builder = Builder(shape)
         self.values[entry.name] = builder.input
         for node in graph.node:
@@ -124,8 +124,13 @@ class _Reader:
             raise Unsupported(f"the input {entry.name!r} of {self.file} is neither float32 nor float64")
         return dtype
 
-    def _sample_shape(self, entry: ValueInfoProto, input_shape: Sequence[int] | None) -> tuple[Shape, bool]:
-        """The shape of one sample, and whether the file's values have a batch axis in front of it."""
+    def _sample_shape(
+        self, entry: ValueInfoProto, exit_: ValueInfoProto, input_shape: Sequence[int] | None
+    ) -> tuple[Shape, bool]:
+        """The shape of one sample, and whether the file's values have a batch axis in front of it.
+
+        A fixed first axis that the output does not share is no batch, but part of the sample.
+        """
         dims = [d.dim_value for d in entry.type.tensor_type.shape.dim]  # 0 where dynamic
         where = f"the input {entry.name!r} of {self.file}"
         if not entry.type.tensor_type.HasField("shape"):
@@ -134,7 +139,8 @@ class _Reader:
             dims = [0] * (len(input_shape) + 1)
         if not dims:
             raise Unsupported(f"{where} has no axes")
-        batched = len(dims) > 1
+        results = [d.dim_value for d in exit_.type.tensor_type.shape.dim]
+        batched = len(dims) > 1 and not (dims[0] > 1 and results and results[0] not in (0, dims[0]))
         if batched and dims[0] > 1:
             raise Unsupported(f"{where} has a fixed batch of {dims[0]}; export it with a batch of one")
         known = dims[1:] if batched else dims

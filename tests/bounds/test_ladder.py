@@ -158,7 +158,7 @@ def test_levels_order(family: str) -> None:
 def test_a_cascade_proves_what_its_last_method_proves() -> None:
     """And stops early: a sample that the first method proves keeps that method's bounds."""
     graph = FAMILIES["cnn"](19)
-    ball = region(graph, 19, .12, batch=12).to(torch.float64)
+    ball = region(graph, 19, 0.12, batch=12).to(torch.float64)
     spec = bounds.margins(graph(ball.center.float()).argmax(1), 3)
     last = bounds.bound(graph, ball, spec, "alpha-crown-joint")
     first = bounds.bound(graph, ball, spec, "ibp")

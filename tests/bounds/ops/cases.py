@@ -8,10 +8,15 @@ from torch import Tensor
 from bounds.kinds import Affine
 from bounds.linear import Shape
 from bounds.ops.conv import Conv
+from bounds.ops.conv_transpose import ConvTranspose
+from bounds.ops.einsum import Einsum
 from bounds.ops.elementwise import Add, Divide, Negate, Scale, Shift, Subtract
-from bounds.ops.linear import Linear
+from bounds.ops.gather import Expand, Gather, Pick, Take
+from bounds.ops.linear import Along, Linear, MatMul
 from bounds.ops.norm import BatchNorm
 from bounds.ops.pool import AdaptiveAvgPool, AvgPool, Sum
+from bounds.ops.scan import CumSum
+from bounds.ops.select import Keep, Select
 from bounds.ops.shape import Reshape, Transpose
 from bounds.ops.slicing import Concat, Pad, Slice
 
@@ -39,6 +44,17 @@ def _linear() -> list[Case]:
         Case(Linear(), ((5,),), (_draw(3, 5), _draw(3))),
         Case(Linear(), ((5,),), (_draw(3, 5),)),
         Case(Linear(), ((2, 4, 5),), (_draw(3, 5), _draw(3)), unit=False),
+        Case(MatMul(left=False), ((4, 5),), (_draw(5, 3),), unit=False),
+        Case(MatMul(left=True), ((2, 4, 5),), (_draw(2, 3, 4),), unit=False),
+        Case(MatMul(left=False), ((2, 1, 4, 5),), (_draw(3, 5, 2),), unit=False),
+        Case(MatMul(left=True), ((1, 4, 5),), (_draw(6, 3, 4),), unit=False),
+        Case(Along(0), ((4, 5),), (_draw(3, 4),), unit=False),
+        Case(Along(1), ((2, 4, 5),), (_draw(6, 4),), unit=False),
+        Case(Along(1), ((2, 4, 5),), (_draw(6, 4).clamp(min=0.5) - 0.5,), unit=False),
+        Case(Einsum("bij,jk->bik", 0), ((4, 5),), (_draw(5, 3),), unit=False),
+        Case(Einsum("kj,bij,i->bk", 1), ((4, 5),), (_draw(3, 5), _draw(4)), unit=False),
+        Case(Einsum("bij->bj", 0), ((4, 5),), unit=False),
+        Case(Einsum("bij,kl->bijkl", 0), ((2, 3),), (_draw(3, 2),), unit=False),
     ]
 
 
@@ -58,6 +74,33 @@ def _conv() -> list[Case]:
         *(Case(op, (shape,), (w, _draw(len(w))), patch=True) for op, shape, w in two),
         *(Case(op, (shape,), (w, _draw(len(w))), unit=False) for op, shape, w in one),
         Case(two[1][0], (two[1][1],), (two[1][2],), patch=True),
+        Case(
+            Conv((1, 2, 1), (0, 1, 1), (1, 1, 2), groups=2),
+            ((2, 3, 4, 4),),
+            (_draw(4, 1, 2, 3, 2), _draw(4)),
+            unit=False,
+        ),
+    ]
+
+
+def _conv_transpose() -> list[Case]:
+    two = [
+        (ConvTranspose((1, 1), (0, 0), (0, 0), (1, 1)), (2, 3, 4), _draw(2, 3, 3, 2)),
+        (ConvTranspose((2, 3), (1, 0), (1, 2), (1, 1)), (2, 3, 2), _draw(2, 3, 3, 4)),
+        (ConvTranspose((2, 2), (2, 1), (0, 1), (1, 2), groups=2), (4, 3, 3), _draw(4, 1, 4, 2)),
+        (ConvTranspose((3, 2), (0, 0), (0, 0), (1, 1)), (2, 3, 3), _draw(2, 2, 2, 1)),
+        (ConvTranspose((1, 1), (1, 1), (1, 1), (2, 2)), (1, 3, 4), _draw(1, 2, 2, 2)),
+    ]
+    return [
+        *(Case(op, (shape,), (w, _draw(w.shape[1] * op.groups)), patch=True) for op, shape, w in two),
+        Case(two[0][0], (two[0][1],), (two[0][2],), patch=True),
+        Case(ConvTranspose((2,), (1,), (1,), (1,)), ((2, 4),), (_draw(2, 3, 3), _draw(3)), unit=False),
+        Case(
+            ConvTranspose((2, 1, 1), (0, 1, 0), (1, 0, 0), (1, 1, 2), groups=2),
+            ((2, 2, 3, 2),),
+            (_draw(2, 1, 2, 3, 2),),
+            unit=False,
+        ),
     ]
 
 
@@ -70,7 +113,8 @@ def _elementwise() -> list[Case]:
         Case(Shift(), (vector,), (torch.tensor(0.7),)),
         Case(Subtract(), (image,), (_draw(*channel),), patch=True),
         Case(Scale(), (image,), (_draw(*channel),), patch=True),
-        Case(Scale(), (image,), (_draw(*image),)),
+        Case(Scale(), (image,), (_draw(*image),), patch=True),
+        Case(Divide(), (image,), (_draw(1, 4).sign() * 3,), patch=True),
         Case(Scale(), (vector,), (torch.tensor(-0.7),)),
         Case(Scale(), (image,), (torch.tensor(1.3),), patch=True),
         Case(Divide(), (image,), (positive,), patch=True),
@@ -93,6 +137,7 @@ def _norm() -> list[Case]:
         Case(BatchNorm(1e-5, 2), ((3, 4, 2),), params(3, 0.0), patch=True),
         Case(BatchNorm(1e-3, 1), ((3, 4),), params(3, 50.0)),
         Case(BatchNorm(1e-5, 0), ((6,),), params(6, -1000.0)),
+        Case(BatchNorm(1e-5, 3), ((2, 3, 2, 2),), params(2, 0.0)),
     ]
 
 
@@ -108,6 +153,10 @@ def _pool() -> list[Case]:
         Case(AdaptiveAvgPool((3, 4)), (image,), unit=False),
         Case(AdaptiveAvgPool((7, 2)), (image,), unit=False),
         Case(AdaptiveAvgPool((3,)), (line,), unit=False),
+        Case(AvgPool((2, 1, 3), (1, 1, 2), (0, 0, 1)), ((2, 3, 2, 4),), unit=False),
+        Case(AdaptiveAvgPool((2, 1, 3)), ((2, 3, 2, 4),), unit=False),
+        Case(CumSum(0), (line,), unit=False),
+        Case(CumSum(1), (image,), unit=False),
         Case(Sum((1, 2)), (image,), unit=False),
         Case(Sum((0,)), (image,), unit=False),
         Case(Sum((1,)), (line,), unit=False),
@@ -130,9 +179,12 @@ def _moves() -> list[Case]:
         Case(Slice(0, range(1, 3)), (image,), patch=True),
         Case(Slice(1, range(1, 4)), (image,), patch=True),
         Case(Slice(2, range(2, 5)), (image,), patch=True),
-        Case(Slice(2, range(0, 5, 2)), (image,)),
-        Case(Slice(1, range(3, -1, -1)), (image,)),
+        Case(Slice(2, range(0, 5, 2)), (image,), patch=True),
+        Case(Slice(1, range(1, 4, 2)), (image,), patch=True),
+        Case(Slice(1, range(3, -1, -1)), (image,), patch=True),
+        Case(Slice(2, range(4, -1, -3)), (image,), patch=True),
         Case(Slice(0, (2, 0)), (image,), patch=True),
+        Case(Slice(2, (2, 0, 3)), (image,)),
         Case(Slice(0, range(1, 3)), ((6,),)),
         Case(Pad((1, 2), (0, 3)), (image,), patch=True),
         Case(Pad((2,), (1,)), (image,), patch=True),
@@ -141,6 +193,30 @@ def _moves() -> list[Case]:
     ]
 
 
+def _copies() -> list[Case]:
+    image, vector = (3, 4, 5), (6,)
+    mask = (_draw(*image) > 0).float()
+    return [
+        Case(Gather(0, (2, 0, 2, 2)), (image,), patch=True),
+        Case(Gather(1, (0, 0, 1, 1, 2, 2, 3, 3)), (image,), patch=True),
+        Case(Gather(2, (2, 1, 0, 1, 2, 3, 4, 3)), (image,), patch=True),
+        Case(Gather(1, (3, 0, 1, 2, 3, 0)), (image,), patch=True),
+        Case(Gather(0, (5, 5, 0)), (vector,)),
+        Case(Take((2, 4), (0, 5, -1, 0, 3, 3, -1, 0)), (vector,)),
+        Case(Pick((3, 2), (4, -1, -1, 0, 30, 2)), (image,)),
+        Case(Expand((3, 4, 5)), ((3, 1, 1),), patch=True),
+        Case(Expand((3, 4, 5)), ((1, 4, 1),), patch=True),
+        Case(Expand((3, 4, 5)), ((1, 4, 5),), patch=True),
+        Case(Expand((2, 6)), ((1, 6),)),
+        Case(Keep(), (image,), (mask,), patch=True),
+        Case(Keep(), (image,), (mask[:1],), patch=True),
+        Case(Keep(), (vector,), (torch.tensor([1.0, 0, 0, 1, 1, 0]),)),
+        Case(Select(), (image, image), (mask,), patch=True),
+        Case(Select(), (vector, vector), (torch.tensor([1.0, 0, 0, 1, 1, 0]),)),
+    ]
+
+
 def cases() -> list[Case]:
     """All of them."""
-    return [*_linear(), *_conv(), *_elementwise(), *_norm(), *_pool(), *_moves()]
+    parts = (_linear, _conv, _conv_transpose, _elementwise, _norm, _pool, _moves, _copies)
+    return [case for part in parts for case in part()]

@@ -227,8 +227,9 @@ def test_missing_file(tmp_path: Path) -> None:
         ([("Cast", ["x"], {"to": 7}), ("Cast", ["n0"], {"to": 1})], "Cast at node 'n0'.*another type"),
         ([("RandomNormalLike", ["x"], {})], "RandomNormalLike"),
         ([("RandomNormal", [], {"shape": [1, 4]}), ("Add", ["x", "n0"], {})], "RandomNormal .* is random"),
-        ([("Gemm", ["x", "w"], {"alpha": 2.0})], "alpha or beta"),
-        ([("Gather", ["x", "i"], {"axis": 1})], "more than once"),
+        ([("Gemm", ["w", "x"], {"transB": 1})], "a constant on the left moves the batch axis"),
+        ([("Gather", ["x", "i"], {"axis": 0})], "batch axis|positions"),
+        ([("Pad", ["x", "p"], {"mode": "wrong"})], "padding mode 'wrong'"),
         ([("Neg", ["w"], {})], "does not depend on its input"),
         ([("Add", ["x", "big"], {})], "batch axis larger than one"),
         (
@@ -250,6 +251,7 @@ def test_what_cannot_be_read_is_named(
         "w": np.ones((4, 4), dtype=np.float32),
         "i": np.array([1, 1]),
         "j": np.array([1]),
+        "p": np.array([0, 1, 0, 1]),
         "k": np.ones((1, 1, 2), dtype=np.float32),
         "big": np.ones((3, 4), dtype=np.float32),
     }
