@@ -48,7 +48,8 @@ def bound(
 ) -> Bounds:
     """Bounds of the outputs, or of the rows of ``spec``, over every input in ``region``.
 
-    method: ``"ibp"`` (interval bound propagation; Gowal et al. 2018), ``"crown-ibp"`` (Zhang et al. 2020),
+    method: ``"ibp"`` (interval bound propagation; Gowal et al. 2018), ``"forward"`` (zonotopes; DeepZ, Singh
+        et al. 2018, met with interval analysis), ``"crown-ibp"`` (Zhang et al. 2020),
         ``"crown"`` (Zhang et al. 2018; DeepPoly, Singh et al. 2019) with one gradient step on the slopes
         of the result's own rows, ``"alpha-crown"`` (Xu et al. 2021) with twenty.
     dtype: float32 or float64 to compute in; by default that of the region.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bounds.propagate import forward
 from bounds.propagate.crown import climbed, forward_facts, spec_lower_bounds
 from bounds.propagate.facts import Facts
 from bounds.propagate.problem import Problem
@@ -20,14 +21,17 @@ class Method:
 
     relaxed: whether rows travel through lines, not only intervals. tighten: whether undecided neurons get
     rows of their own. joint: gradient steps on the slopes of these; steps: on those of the result's rows.
+    zonotopes: whether nodes are bounded by zonotopes instead, from the input on, without rows.
     """
 
     relaxed: bool = True
     tighten: bool = False
     joint: int = 0
     steps: int = 0
+    zonotopes: bool = False
 
 
+FORWARD = Method(relaxed=False, zonotopes=True)
 IBP = Method(relaxed=False)
 CROWN_IBP = Method()
 CROWN = Method(tighten=True, steps=1)
@@ -35,6 +39,7 @@ ALPHA = Method(tighten=True, steps=20)
 JOINT = Method(tighten=True, steps=20, joint=10)
 METHODS: Mapping[str, tuple[Method, ...]] = {
     "ibp": (IBP,),
+    "forward": (FORWARD,),
     "crown-ibp": (CROWN_IBP,),
     "crown": (CROWN,),
     "alpha-crown": (ALPHA,),
@@ -81,6 +86,9 @@ def _apply(
 
     known: facts of the same problem to be at least as tight as. wanted: which rows get gradient steps.
     """
+    if method.zonotopes:
+        found, facts = forward.lower_bounds(problem, spec)
+        return torch.maximum(lower, found), facts
     facts = forward_facts(problem, method.tighten, method.relaxed, method.joint, known)
     lower = torch.maximum(lower, spec_lower_bounds(problem, facts, spec, method.relaxed))
     if method.steps:

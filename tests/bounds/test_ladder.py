@@ -31,7 +31,7 @@ def samples(ball: bounds.Ball, count: int, seed: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("norm", [1, 2, torch.inf])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["forward", *METHODS])
 def test_no_sample_escapes(family: str, norm: float, method: str) -> None:
     for seed in range(3):
         graph = FAMILIES[family](seed)
@@ -42,7 +42,7 @@ def test_no_sample_escapes(family: str, norm: float, method: str) -> None:
             assert (rows >= b.lower).all() and (rows <= b.upper).all()
 
 
-@pytest.mark.parametrize("method", ["crown-ibp", "crown"])
+@pytest.mark.parametrize("method", ["forward", "crown-ibp", "crown"])
 @pytest.mark.parametrize("norm", [1, 2, torch.inf])
 def test_exact_on_an_affine_network(method: str, norm: float) -> None:
     net = Net((2, 4, 4), 5)
@@ -57,12 +57,13 @@ def test_exact_on_an_affine_network(method: str, norm: float) -> None:
     torch.testing.assert_close(b.upper[0], centre + reach, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("method", ["forward", "crown"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_exact_where_every_neuron_is_stable(family: str) -> None:
-    """A tiny region: no neuron changes its sign, so the network is affine there and CROWN is exact."""
+def test_exact_where_every_neuron_is_stable(family: str, method: str) -> None:
+    """A tiny region: no neuron changes its sign, so the network is affine there and linear bounds exact."""
     graph = FAMILIES[family](7)
     ball = region(graph, 7, 1e-7).to(torch.float64)
-    b = bounds.bound(graph, ball, method="crown", level="float")
+    b = bounds.bound(graph, ball, method=method, level="float")
     for i in range(len(ball)):
         jacobian = torch.func.jacrev(lambda x: graph(x[None])[0])(ball.center[i]).flatten(1)
         reach = 1e-7 * jacobian.abs().sum(1)
@@ -75,7 +76,10 @@ def bound_rows(graph: bounds.Graph, ball: bounds.Ball, spec: bounds.Spec, method
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_dominance_up_to_enumeration(family: str) -> None:
-    """IBP <= CROWN-IBP <= CROWN <= alpha-CROWN <= LP <= MILP, with the LP on the same intervals."""
+    """IBP <= CROWN-IBP <= CROWN <= alpha-CROWN <= LP <= MILP, with the LP on the same intervals.
+
+    IBP <= zonotopes <= MILP, too; between zonotopes and CROWN there is no order.
+    """
     for seed in range(3):
         graph = FAMILIES[family](seed)
         ball = region(graph, seed, 0.25, batch=1).to(torch.float64)
@@ -83,6 +87,8 @@ def test_dominance_up_to_enumeration(family: str) -> None:
         chain = [bound_rows(graph, ball, spec, method) for method in METHODS]
         for weaker, stronger in itertools.pairwise(chain):
             assert (weaker <= stronger + NOISE).all()
+        zonotopes = bound_rows(graph, ball, spec, "forward")
+        assert (chain[0] <= zonotopes + NOISE).all()
         problem = Problem(graph.to(torch.float64), ball, Level.FLOAT, 2**26)
         plain = forward_facts(problem, tighten=True)
         joint = forward_facts(problem, tighten=True, steps=JOINT.joint, known=plain)
@@ -131,13 +137,14 @@ def test_chunks_do_not_change_the_bounds() -> None:
         torch.testing.assert_close(parts.lower, whole.lower, rtol=1e-9, atol=1e-9)
 
 
-def test_a_sample_does_not_depend_on_its_company() -> None:
+@pytest.mark.parametrize("method", ["forward", "crown"])
+def test_a_sample_does_not_depend_on_its_company(method: str) -> None:
     for family in FAMILIES.values():
         graph = family(13)
         ball, spec = region(graph, 13, 0.3, batch=6).to(torch.float64), random_spec(graph, 13, batch=6)
-        together = bounds.bound(graph, ball, spec, "crown").lower
+        together = bounds.bound(graph, ball, spec, method).lower
         for i in range(6):
-            alone = bounds.bound(graph, ball[i : i + 1], spec[slice(i, i + 1)], "crown").lower
+            alone = bounds.bound(graph, ball[i : i + 1], spec[slice(i, i + 1)], method).lower
             torch.testing.assert_close(alone[0], together[i], rtol=1e-9, atol=1e-9)
 
 
@@ -146,7 +153,7 @@ def test_levels_order(family: str) -> None:
     """deployed <= real <= float, each by a small cushion only."""
     graph = FAMILIES[family](17)
     ball = region(graph, 17, 0.1).to(torch.float64)
-    for method in METHODS[:3]:
+    for method in ["forward", *METHODS[:3]]:
         found = [
             bounds.bound(graph, ball, method=method, level=level) for level in ("deployed", "real", "float")
         ]

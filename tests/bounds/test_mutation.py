@@ -26,7 +26,7 @@ def ladder_checks() -> None:
     for norm in (1, torch.inf):
         ladder.test_exact_on_an_affine_network("crown", norm)
     for family in ("mlp", "cnn", "resnet"):
-        ladder.test_exact_where_every_neuron_is_stable(family)
+        ladder.test_exact_where_every_neuron_is_stable(family, "crown")
         ladder.test_dominance_up_to_enumeration(family)
     ladder.test_intermediate_bounds_lie_outside_their_exact_range()
     two_nets.test_false_in_exact_arithmetic_though_float_executions_agree("crown")

@@ -26,7 +26,7 @@ def margin(graph: bounds.Graph, sign: float, offset: float, method: str, level: 
     return float(bounds.bound(graph, REGION, spec, method, torch.float64, level).lower)
 
 
-@pytest.mark.parametrize("method", ["ibp", "crown-ibp", "crown"])
+@pytest.mark.parametrize("method", ["ibp", "forward", "crown-ibp", "crown"])
 def test_true_in_exact_arithmetic_but_false_in_float32_execution(method: str) -> None:
     graph = two_shifts(2.0**25)
     executed = graph(torch.tensor([[0.35]], dtype=torch.float32))
@@ -36,7 +36,7 @@ def test_true_in_exact_arithmetic_but_false_in_float32_execution(method: str) ->
     assert margin(graph, 1.0, -0.25, method, "deployed") <= 0
 
 
-@pytest.mark.parametrize("method", ["ibp", "crown-ibp", "crown"])
+@pytest.mark.parametrize("method", ["ibp", "forward", "crown-ibp", "crown"])
 def test_false_in_exact_arithmetic_though_float_executions_agree(method: str) -> None:
     graph = two_shifts(2.0**54)
     for dtype in (torch.float32, torch.float64):
