@@ -26,9 +26,11 @@ def main(argv: list[str]) -> int:
         nets=tuple(given.nets),
         methods=tuple(given.methods),
         batches=tuple(given.batch),
+        dtypes=tuple(given.dtypes),
         threads=given.threads,
         memory_gb=given.memory,
-        repeats=Repeats(least=given.repeats, seconds=given.seconds, limit=given.limit),
+        repeats=Repeats(least=given.repeats, seconds=given.seconds),
+        limit=given.limit,
         peer_python=given.peer_python,
     )
     suite = SUITES[given.suite]
@@ -39,7 +41,9 @@ def main(argv: list[str]) -> int:
             rows.append(row)
             print(describe(row), file=sys.stderr, flush=True)
             # After every row, so that a run cut short leaves what it measured.
-            Table(suite.title, (source, *suite.notes), suite.shown, rows).write(given.out, given.suite)
+            notes = (source, *suite.notes)
+            table = Table(suite.title, notes, suite.shown, rows, suite.groups, suite.summary)
+            table.write(given.out, given.suite)
     except BadRequest as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
@@ -52,12 +56,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("suite", choices=sorted(SUITES))
     parser.add_argument("--nets", nargs="+", default=[], metavar="NET", help="default: every recorded one")
     parser.add_argument("--methods", nargs="+", default=[], metavar="METHOD", help="default: all")
-    parser.add_argument("--batch", nargs="+", type=int, default=[1, 32], metavar="N", help="default: 1 32")
+    parser.add_argument("--batch", nargs="+", type=int, default=[], metavar="N", help="default: the suite's")
+    parser.add_argument("--dtypes", nargs="+", default=["float32"], choices=["float32", "float64"])
     parser.add_argument("--threads", type=int, default=2, help="of each program; default: 2")
     parser.add_argument("--memory", type=float, default=12, metavar="GB", help="of each program; default: 12")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs at least; default: 3")
     parser.add_argument("--seconds", type=float, default=20, help="for more runs of a case; default: 20")
-    parser.add_argument("--limit", type=float, default=600, help="seconds of one run; default: 600")
+    parser.add_argument("--limit", type=float, help="seconds of one run; default: the suite's")
     parser.add_argument("--peer-python", metavar="PATH", help="a Python that imports the peer: runs it live")
     parser.add_argument("--data", metavar="DIR", help="default: the environment's CERTIFY_TEST_DATA")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "tables", metavar="DIR")

@@ -16,9 +16,10 @@ class BadRequest(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """Empty ``nets`` or ``methods`` mean all that the suite has.
+    """Empty ``nets``, ``methods`` or ``batches`` mean those that the suite has by itself.
 
     data: the folder of recorded networks and figures. threads, memory_gb: of each program.
+    repeats: how often a case is run. limit: seconds of one run, None for the suite's own.
     peer_python: a Python that can import the peer.
     """
 
@@ -26,9 +27,11 @@ class Options:
     nets: tuple[str, ...]
     methods: tuple[str, ...]
     batches: tuple[int, ...]
+    dtypes: tuple[str, ...]
     threads: int
     memory_gb: float
     repeats: Repeats
+    limit: float | None
     peer_python: str | None
 
     def pick(self, known: tuple[str, ...], asked: tuple[str, ...], what: str) -> tuple[str, ...]:
@@ -38,11 +41,20 @@ class Options:
             raise BadRequest(f"there is no {what} {unknown[0]!r}; there are {', '.join(known)}")
         return asked or known
 
+    def recorded_nets(self) -> tuple[Path, ...]:
+        """The recorded networks asked for; ``BadRequest`` where there are none."""
+        folder = self.data / "bounds"
+        known = tuple(sorted(path.stem for path in folder.glob("*.onnx")))
+        if not known:
+            raise BadRequest(f"{folder} has no networks; point --data at the folder that holds bounds/")
+        return tuple(folder / f"{net}.onnx" for net in self.pick(known, self.nets, "network"))
+
 
 @dataclass(frozen=True)
 class Suite:
     """A table to be: what its columns mean, which of them the page shows, and its rows as they are measured.
 
+    groups: columns whose values head a part of the page each, with ``summary`` of its rows at the end.
     rows: raises ``BadRequest`` for options it cannot follow.
     """
 
@@ -50,3 +62,5 @@ class Suite:
     notes: Sequence[str]
     shown: Sequence[str]
     rows: Callable[[Options], Iterator[Row]]
+    groups: Sequence[str] = ()
+    summary: Callable[[Sequence[Row]], str] | None = None

@@ -10,8 +10,10 @@ import torch
 import bounds
 from benchmarks.__main__ import main
 from benchmarks.baselines.worker import Case
-from benchmarks.measure import Program, Repeats, Result, WorkerFailed, in_turn, paired_ratio
-from benchmarks.suites.bounds import _tightness
+from benchmarks.measure import Repeats, Result, in_turn, paired_ratio
+from benchmarks.process import Process, Program, WorkerFailed
+from benchmarks.suites.bounds import SUITE, _tightness
+from benchmarks.table import Table
 
 
 @pytest.fixture
@@ -19,6 +21,7 @@ def table(data_dir, tmp_path, monkeypatch):
     """The CSV rows of one case; this Python stands for a peer's that lacks the peer."""
     monkeypatch.setenv("CERTIFY_TEST_DATA", str(data_dir))
     command = "bounds --nets mnistfc_2 --methods CROWN-IBP --batch 2 --threads 1 --seconds 0 --repeats 2"
+    command += " --dtypes float32 float64"
     assert main([*command.split(), "--peer-python", sys.executable, "--out", str(tmp_path)]) == 0
     page = (tmp_path / "bounds.md").read_text()
     with (tmp_path / "bounds.csv").open(newline="") as file:
@@ -34,34 +37,75 @@ def test_the_table_holds_our_bounds_and_says_what_failed(data_dir, table):
     for row, dtype in zip(rows, (torch.float32, torch.float64), strict=True):
         lower = bounds.bound(graph, region, spec, method="crown-ibp", dtype=dtype).lower
         assert float(row["mean margin"]) == pytest.approx(float(lower.mean()), rel=1e-5)
-        assert row["runs"] == "2" and float(row["seconds"]) > 0 and int(row["MB"]) > 50
+        assert row["runs"] == "2" and float(row["seconds"]) > 0
+        assert 0 < float(row["MB"]) < 200 and row["verified"] == str(int((lower > 0).all(1).sum()))
+        assert (row["looser"], row["tighter"], row["of"]) == ("", "", "")  # CROWN-IBP_b2 is not recorded
         assert "auto_LiRPA" in row["problem"] and row["ours/peer s"] == ""
     assert "Machine: " in page and "`python -m benchmarks bounds --nets mnistfc_2 " in page
-    assert page.count("| mnistfc_2 | 2 | CROWN-IBP |") == 2
+    assert "## CROWN-IBP, batch 2, float32" in page and "## CROWN-IBP, batch 2, float64" in page
+    assert page.count("| mnistfc_2 |") == 2 and page.count("Summary: ") == 2
+
+
+def test_recorded_margins_stand_in_for_a_peer_that_does_not_run(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("CERTIFY_TEST_DATA", str(data_dir))
+    command = "bounds --nets mnistfc_2 --methods CROWN-IBP --batch 1 --threads 1 --seconds 0 --repeats 1"
+    assert main([*command.split(), "--out", str(tmp_path)]) == 0
+    with (tmp_path / "bounds.csv").open(newline="") as file:
+        [row] = csv.DictReader(file)
+    recorded = np.load(data_dir / "bounds" / "mnistfc_2.npz")["CROWN-IBP_b1"]
+    assert float(row["peer mean"]) == pytest.approx(float(recorded.mean()), rel=1e-6)
+    assert (row["looser"], row["of"], row["peer verified"]) == ("0", "9", "1")
 
 
 def test_a_side_that_fails_leaves_the_others(data_dir):
     case = Case(str(data_dir / "bounds" / "mnistfc_2.onnx"), "IBP", 1, "float32", 1, 8)
     missing = Case("missing.onnx", "IBP", 1, "float32", 1, 8)
     ours = Program(sys.executable, "ours")
-    good, bad = in_turn([(ours, case), (ours, missing)], Repeats(least=2, seconds=0))
+    good, bad = in_turn([(ours, case), (ours, missing)], Repeats(least=2, seconds=0), limit=60)
     assert isinstance(good, Result) and len(good.seconds) == 2 and good.margins.shape == (1, 9)
     assert isinstance(bad, WorkerFailed) and "missing" in bad.reason
 
 
-def test_looser_counts_what_is_beyond_noise_and_nan():
-    peer = np.array([[10.0, 0.0, -1.0, 2.0]])
-    ours = np.array([[10.0 - 2e-3, -0.5e-4, np.nan, 3.0]])
-    assert _tightness(ours, peer)["looser"] == 2
-    assert _tightness(ours[:, 3:], peer[:, 3:])["mean gain"] == 1.0
+def test_a_worker_beyond_its_limit_is_killed():
+    with Process(Program(sys.executable, "ours"), threads=1) as process:
+        answer = process.ask("", limit=0.01)
+    assert isinstance(answer, WorkerFailed) and "killed, after 0 s" in answer.reason
+
+
+def test_looser_and_tighter_count_what_is_beyond_noise_and_looser_nan():
+    peer = np.array([[10.0, 0.0, -1.0, 2.0], [-3000.0, 0.0, 0.0, 0.0]])
+    ours = np.array([[10.0 - 2e-4, -0.5e-4, np.nan, 3.0], [-3000.02, -1e-4, 1e-4, 1.0]])
+    logits = np.array([[8.0, -2.0], [-0.5, 5.0]])
+    counts = _tightness(ours, peer, logits)
+    assert (counts["looser"], counts["tighter"], counts["of"]) == (3, 3, 8)
+    assert (counts["peer verified"], _tightness(ours[:, 3:], peer[:, 3:], logits)["mean gain"]) == (0, 1.0)
 
 
 def test_ratio_is_the_median_over_rounds():
-    ours = Result("a", (1.0, 10.0, 3.0), np.zeros((1, 1)), 1)
-    peer = Result("b", (2.0, 10.0, 2.0), np.zeros((1, 1)), 1)
+    ours = Result("a", (1.0, 10.0, 3.0), np.zeros((1, 1)), 1.0)
+    peer = Result("b", (2.0, 10.0, 2.0), np.zeros((1, 1)), 1.0)
     assert paired_ratio(ours, peer) == 1.0
     assert paired_ratio(peer, ours) == 1.0
-    assert paired_ratio(ours, Result("c", (0.5, 5.0, 6.0), np.zeros((1, 1)), 1)) == 2.0
+    assert paired_ratio(ours, Result("c", (0.5, 5.0, 6.0), np.zeros((1, 1)), 1.0)) == 2.0
+
+
+def _row(net: str, **cells: float | str) -> dict[str, object]:
+    rows = {"net": net, "method": "CROWN", "batch": 1, "dtype": "float32", **cells}
+    return {name: rows.get(name) for name in SUITE.shown}
+
+
+def test_the_page_has_a_part_per_group_and_its_summary():
+    rows = [
+        _row("a", **{"ours/peer s": 0.25, "looser": 0, "tighter": 3, "of": 9, "mean gain": 0.1}),
+        _row("b", **{"ours/peer s": 0.5, "looser": 2, "tighter": 0, "of": 9, "mean gain": -0.1}),
+        _row("c", batch=32, problem="too | large"),
+    ]
+    page = Table("T", ("note",), SUITE.shown, rows, SUITE.groups, SUITE.summary).markdown()
+    first, second = page.split("## CROWN, batch 32, float32")
+    assert first.startswith("# T\n\nnote\n\n## CROWN, batch 1, float32\n\n| net | ours/peer s |")
+    assert "time ours/peer at most 0.5 (b); memory at most -" in first
+    assert "tighter in the mean on 1 of 2 nets; 2 of 18 margins looser, 3 tighter" in first
+    assert "| c | too \\| large |" in second and "on 0 of 0 nets" in second
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,6 @@
 from collections.abc import Mapping
 
 from benchmarks.options import Suite
-from benchmarks.suites import bounds
+from benchmarks.suites import bounds, forward
 
-SUITES: Mapping[str, Suite] = {"bounds": bounds.SUITE}
+SUITES: Mapping[str, Suite] = {"bounds": bounds.SUITE, "forward": forward.SUITE}
