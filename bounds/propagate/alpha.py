@@ -136,7 +136,9 @@ def _ascend(
         optimiser.param_groups[0]["lr"] = _RATE * _DECAY**step
         found = torch.autograd.grad(-value.sum(), moving)
         gradients = [g * s * turn.free for g, s, turn in zip(found, scale, turns, strict=True)]
-        largest = torch.stack([g.abs().flatten(1).amax(1) for g in gradients]).amax(0).clamp_min(_TINY)
+        largest = (
+            torch.stack([g.abs().reshape(len(g), -1).amax(1) for g in gradients]).amax(0).clamp_min(_TINY)
+        )
         before = [slope.detach().clone() for slope in moving]
         for slope, gradient in zip(moving, gradients, strict=True):
             slope.grad = gradient / _column(largest, gradient)

@@ -47,7 +47,8 @@ class Layout:
 
     def of(self, x: Tensor) -> Tensor:
         """A per-sample tensor (batch, *shape), or one for all (1, *shape), as (samples, 1, elements)."""
-        return (x if len(x) == 1 else x[self.samples]).flatten(1)[:, None]
+        x = x if len(x) == 1 else x[self.samples]
+        return x.reshape(len(x), 1, -1)
 
     def index(self, x: Tensor) -> Tensor:
         """For each row, where in the batch axis of ``x`` its sample stands."""
@@ -57,7 +58,7 @@ class Layout:
         """``a_r . x_sample`` or ``|a_r| . x_sample`` for every row; x: (batch, *shape); returns (rows,)."""
         if isinstance(a, Unit):
             sign = a.sign.abs() if absolute else a.sign
-            return x.flatten(1)[self.index(x), a.index] * sign
+            return x.reshape(len(x), -1)[self.index(x), a.index] * sign
         if isinstance(a, Patch):
             data = a.data.abs() if absolute else a.data
             return (data * a.gather(x, self.index(x))).flatten(1).sum(1)

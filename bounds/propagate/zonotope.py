@@ -56,7 +56,7 @@ class Zonotope:
         total = self.centre.abs() + self.spread
         if self.linear is None:
             return total
-        return total + (self.linear.abs().flatten(2).mT @ self.inputs[:, :, None]).view_as(total)
+        return total + (_elements(self.linear.abs(), 2).mT @ self.inputs[:, :, None]).view_as(total)
 
     @property
     def underflow(self) -> Tensor:
@@ -70,7 +70,7 @@ class Zonotope:
         scale = self.centre.abs() + self.spread
         if self.linear is not None:
             batch = len(self.centre)
-            rows = self.linear.flatten(2).mT.reshape(batch, -1, *region.shape)
+            rows = _elements(self.linear, 2).mT.reshape(batch, -1, *region.shape)
             samples = torch.arange(batch, device=rows.device)
             above = region.support(rows, samples, rounded).view_as(low)
             below = region.support(-rows, samples, rounded).view_as(low)
@@ -87,8 +87,8 @@ class Zonotope:
         Keeps the ``limit`` largest generators by the sum of their absolute entries; the others go into the
         box (order reduction as in Girard 2005, "Reachability of uncertain linear systems using zonotopes").
         """
-        box = self.box.flatten(1)
-        worth = box > _WORTH * self.spread.flatten(1).amax(1, keepdim=True)
+        box = _elements(self.box, 1)
+        worth = box > _WORTH * _elements(self.spread, 1).amax(1, keepdim=True)
         count = min(int(worth.sum(1).max()), limit)
         radius, element = torch.where(worth, box, 0.0).topk(count, dim=1)
         taken = radius > 0
@@ -106,7 +106,7 @@ class Zonotope:
     def _reduced(self, limit: int) -> Zonotope:
         if self.generators.shape[1] <= limit:
             return self
-        flat = self.generators.flatten(2)
+        flat = _elements(self.generators, 2)
         keep = torch.linalg.vector_norm(flat, ord=1, dim=2).topk(limit, dim=1).indices
         dropped = torch.ones_like(flat[:, :, :1]).scatter(1, keep[:, :, None], 0.0)
         rest = (flat.abs() * dropped).sum(1).view_as(self.box)
@@ -132,11 +132,16 @@ class Zonotope:
         )
 
 
+def _elements(x: Tensor, batch_axes: int) -> Tensor:
+    """All axes after the first ones as one; a sample may also be a single number, without axes."""
+    return x.reshape(*x.shape[:batch_axes], -1)
+
+
 def of_input(region: InputSet, symbolic: bool, rounded: bool) -> Zonotope:
     """The input itself: as one symbol per element if ``symbolic`` (loses what a set is more than its box)."""
     box = region.box()
     batch, n = len(region), box.lower[0].numel()
-    inputs = box.magnitude.flatten(1)
+    inputs = _elements(box.magnitude, 1)
     centre, radius = box.centre, box.radius(box.centre, rounded)
     linear = None
     if not symbolic:
@@ -203,7 +208,7 @@ def _aligned(zs: Sequence[Zonotope]) -> tuple[Tensor, list[Tensor]]:
     symbols = torch.full_like(every[:, :count], _NO_SYMBOL).scatter(1, slots, every)
     found = []
     for z, slot in zip(zs, torch.split(slots, [z.symbols.shape[1] for z in zs], 1), strict=True):
-        flat = z.generators.flatten(2)
+        flat = _elements(z.generators, 2)
         whole = flat.new_zeros(len(flat), count, flat.shape[2])
         whole.scatter_add_(1, slot[:, :, None].expand_as(flat), flat)
         found.append(whole.view(len(flat), count, *z.centre.shape[1:]))
@@ -263,11 +268,11 @@ def rows(z: Zonotope, matrix: Tensor, offset: Tensor, rounded: bool) -> Zonotope
     """``matrix @ z + offset`` for matrix (batch, rows, elements) and offset (batch, rows)."""
 
     absolute = matrix.abs()
-    box = (absolute @ z.box.flatten(1)[:, :, None]).squeeze(2)
+    box = (absolute @ _elements(z.box, 1)[:, :, None]).squeeze(2)
     if rounded:
-        magnitude = (absolute @ z.magnitude.flatten(1)[:, :, None]).squeeze(2) + offset.abs()
+        magnitude = (absolute @ _elements(z.magnitude, 1)[:, :, None]).squeeze(2) + offset.abs()
         underflow = z.underflow.view(-1, 1)
         box = box + (gamma(matrix.shape[2] + 8, U64) * magnitude + underflow)
-    centre = (matrix @ z.centre.flatten(1)[:, :, None]).squeeze(2) + offset
-    linear = None if z.linear is None else z.linear.flatten(2) @ matrix.mT
-    return Zonotope(centre, z.generators.flatten(2) @ matrix.mT, z.symbols, box, linear, z.inputs)
+    centre = (matrix @ _elements(z.centre, 1)[:, :, None]).squeeze(2) + offset
+    linear = None if z.linear is None else _elements(z.linear, 2) @ matrix.mT
+    return Zonotope(centre, _elements(z.generators, 2) @ matrix.mT, z.symbols, box, linear, z.inputs)
