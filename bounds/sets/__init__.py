@@ -7,5 +7,6 @@ that an attack needs; ``box`` is all that interval analysis needs. Regions are b
 from bounds.sets.ball import Ball
 from bounds.sets.base import InputSet
 from bounds.sets.box import Box
+from bounds.sets.parts import L0Ball, Patch
 
-__all__ = ["Ball", "Box", "InputSet"]
+__all__ = ["Ball", "Box", "InputSet", "L0Ball", "Patch"]

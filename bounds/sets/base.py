@@ -12,6 +12,9 @@ from bounds.errors import InvalidInput
 from bounds.interval import Interval
 from bounds.rounding import U64, down, gamma, up
 
+# Stands for infinity in products that must not become NaN.
+ENDLESS = {torch.float32: 2.0**100, torch.float64: 2.0**900}
+
 
 class InputSet(ABC):
     """A bounded set of inputs per sample."""
@@ -96,6 +99,11 @@ def rooms(center: Tensor, clip: tuple[float, float]) -> tuple[Tensor, Tensor]:
     """How far each coordinate may go up and down within the range; rounded up, but 0 stays 0."""
     above, below = clip[1] - center, center - clip[0]
     return torch.where(above > 0, up(above), 0), torch.where(below > 0, up(below), 0)
+
+
+def farthest(a: Tensor, above: Tensor, below: Tensor) -> Tensor:
+    """Per element the step within its room that gains most, upwards where ``a`` > 0; 0 where ``a`` is 0."""
+    return torch.clamp(a * ENDLESS[a.dtype], -below, above)
 
 
 def cushioned(value: Tensor, scale: Tensor, terms: int, rounded: bool, floor: float = 1.0) -> Tensor:

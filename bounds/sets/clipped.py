@@ -11,14 +11,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bounds.sets.base import ENDLESS, farthest
+
 # Elements worked on at once: temporaries stay small beside the rows, and near to the processor.
 _CHUNK = 2**17
 # Each step settles at least one more coordinate of every row; nearly all rows need fewer than ten.
 _STEPS = 60
 # Beyond these a square may over- or underflow: such rows forgo the ball's constraint.
 _LEAST, _MOST = 2.0**-300, 2.0**300
-# Stands for infinity in products that must not become NaN.
-_ENDLESS = {torch.float32: 2.0**100, torch.float64: 2.0**900}
 
 
 def gain(a: Tensor, above: Tensor, below: Tensor, eps: float, norm: float) -> tuple[Tensor, Tensor]:
@@ -31,13 +31,13 @@ def gain(a: Tensor, above: Tensor, below: Tensor, eps: float, norm: float) -> tu
     samples, per_sample, d = a.shape
     rows_at_once = max(1, min(per_sample, _CHUNK // d))
     samples_at_once = max(1, _CHUNK // (d * rows_at_once))
-    bound, endless = _gain1 if norm == 1 else _gain2, _ENDLESS[a.dtype]
+    bound = _gain1 if norm == 1 else _gain2
     columns = []
     for first in range(0, samples, samples_at_once):
         some = slice(first, first + samples_at_once)
-        ends = -below[some, None], above[some, None]
+        ends = above[some, None], below[some, None]
         parts = [
-            torch.stack(bound(rows, torch.clamp(rows.detach() * endless, *ends).abs(), eps))
+            torch.stack(bound(rows, farthest(rows.detach(), *ends).abs(), eps))
             for start in range(0, per_sample, rows_at_once)
             for rows in (a[some, start : start + rows_at_once],)
         ]
@@ -49,7 +49,7 @@ def gain(a: Tensor, above: Tensor, below: Tensor, eps: float, norm: float) -> tu
 def _gain1(a: Tensor, room: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """``price eps + sum room (|a| - price)+``: linear programming duality of the continuous knapsack."""
     size = a.abs()
-    useful = torch.minimum(size, room * _ENDLESS[a.dtype])
+    useful = torch.minimum(size, room * ENDLESS[a.dtype])
     price = _price(useful.flatten(0, 1), room.flatten(0, 1), eps).view(size.shape[:2])
     value = price * eps + torch.linalg.vecdot(room, (size - price[:, :, None]).clamp(min=0))
     return value, value
@@ -67,7 +67,7 @@ def _gain2(a: Tensor, room: Tensor, eps: float) -> tuple[Tensor, Tensor]:
         quick = _rate((size / norm).float().flatten(0, 1), (room / eps).float().flatten(0, 1), 1.0)
         rate = quick.view(norm.shape).to(norm) * (norm / eps)
         rate = torch.where((rate > _LEAST) & (rate < _MOST) & (eps < _MOST), rate, 0)
-        step = torch.minimum(room, size * torch.where(rate > 0, 1 / rate, _ENDLESS[a.dtype]))
+        step = torch.minimum(room, size * torch.where(rate > 0, 1 / rate, ENDLESS[a.dtype]))
     half = rate / 2
     spent = half[:, :, 0] * min(eps, _MOST) ** 2
     value = torch.linalg.vecdot(step, torch.addcmul(size, step, half, value=-1)) + spent
