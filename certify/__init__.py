@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from certify.result import Result, SampleResult
     from certify.run import Run
     from certify.smoothing import Smoothed, Smoothing
-    from certify.threat import L1, L2, Linf
+    from certify.threat import L0, L1, L2, Linf, Patch, Pixels
     from certify.verdict import Verdict
 
 _HOME = {
@@ -41,9 +41,12 @@ _HOME = {
     "Run": "certify.run",
     "Smoothed": "certify.smoothing",
     "Smoothing": "certify.smoothing",
+    "L0": "certify.threat",
     "L1": "certify.threat",
     "L2": "certify.threat",
     "Linf": "certify.threat",
+    "Patch": "certify.threat",
+    "Pixels": "certify.threat",
     "Verdict": "certify.verdict",
 }
 
@@ -51,6 +54,7 @@ __all__ = [
     "CROWN",
     "FGSM",
     "IBP",
+    "L0",
     "L1",
     "L2",
     "PGD",
@@ -59,6 +63,8 @@ __all__ = [
     "Evidence",
     "Linf",
     "Model",
+    "Patch",
+    "Pixels",
     "Query",
     "Result",
     "Run",

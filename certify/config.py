@@ -56,9 +56,9 @@ class DataSection(_Section):
 
 
 class ThreatSection(_Section):
-    """``[threat]``: a norm and one budget or several, in input units."""
+    """``[threat]``: a norm or another kind of change, and one budget or several, in its unit."""
 
-    norm: Literal["linf", "l2", "l1"]
+    norm: Literal["linf", "l2", "l1", "l0", "pixels", "patch"]
     eps: tuple[Budget, ...] = Field(min_length=1)
 
 

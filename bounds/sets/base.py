@@ -33,6 +33,11 @@ class InputSet(ABC):
     def is_box(self) -> bool:
         """Whether the set equals its box, so that interval analysis loses nothing at the input."""
 
+    @property
+    def is_convex(self) -> bool:
+        """Whether the way between two points of the set lies in it."""
+        return True
+
     @abstractmethod
     def box(self) -> Interval:
         """The smallest box around the set; rounded outward, so that it never misses a point."""

@@ -66,6 +66,10 @@ class Parts(InputSet):
     def __len__(self) -> int:
         return len(self.center)
 
+    @property
+    def is_convex(self) -> bool:
+        return self.is_box
+
     def box(self) -> Interval:
         centre, reached = self.center.double(), self._reached()
         lower, upper = (torch.where(reached, end, centre) for end in self.clip)

@@ -31,7 +31,8 @@ class PGD(Attack[Walk]):
     A step goes in the direction of steepest ascent over the region, half the way from its best to its worst
     point for a linear model: the gradient's sign for the norm inf, the gradient for 2, its largest
     coordinates for 1. The k-th step has length ``step_size * (1 - k / steps)`` relative to that half way, so
-    an unclipped ball of radius eps is crossed in steps of at most ``step_size * eps``.
+    an unclipped ball of radius eps is crossed in steps of at most ``step_size * eps``. In a set that is not
+    convex (L0, patches) a step goes that share of the way to the best point for a linear model.
 
     steps: per attempt. restarts: random starts per loss. loss: a name in ``LOSSES``. targets: after the
     untargeted attempts, as many again for each of this number of classes, nearest first, with a loss that
@@ -76,7 +77,9 @@ class PGD(Attack[Walk]):
     def step(self, problem: Problem, state: Walk, look: Look) -> Walk:
         loss = LOSSES[self.loss] if state.target is None else aimed_at(state.target)
         gradient, region = look.gradient(loss), problem.region
-        direction = (region.argmax(gradient) - region.argmax(-gradient)) / 2
+        best = region.argmax(gradient)
+        # Where the set is no convex body there is no middle to start from: go towards the best point itself.
+        direction = (best - region.argmax(-gradient)) / 2 if region.is_convex else best - state.points
         length = self.step_size * (1 - state.steps / self.steps)
         points = region.project(state.points + length * direction)
         return replace(state, points=points, steps=state.steps + 1)

@@ -56,6 +56,16 @@ class Findings:
         return cls(about, [installed()], [verdict_row(eps, each) for each in result.samples])
 
     @property
+    def norm(self) -> str:
+        """The threat's name."""
+        return str(self.about["threat"]["norm"]).capitalize()
+
+    @property
+    def unit(self) -> str:
+        """What eps counts."""
+        return THREATS[self.about["threat"]["norm"]].unit
+
+    @property
     def curve(self) -> Curve:
         """Counts and accuracies at each eps."""
         verdicts: dict[float, list[Verdict]] = defaultdict(list)

@@ -24,11 +24,11 @@ def page(findings: Findings) -> str:
     template = _environment().get_template("report.html")
     return template.render(
         about=findings.about,
-        norm=_norm(findings),
+        norm=findings.norm,
         headlines=[_headline(p) for p in _ends(points)],
         points=points,
         verdicts=list(Verdict),
-        curve_image=_image(svg(curve_figure(findings.curve, _norm(findings)))) if points else "",
+        curve_image=_image(svg(curve_figure(findings.curve, findings.norm, findings.unit))) if points else "",
         radius_curves=radius_curves,
         radius_image=_image(svg(radius_figure(radius_curves))) if radius_curves else "",
         radius_grid=_radius_grid(radius_curves),
@@ -87,10 +87,6 @@ def _image(text: str) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(text.encode()).decode()
 
 
-def _norm(findings: Findings) -> str:
-    return str(findings.about["threat"]["norm"]).capitalize()
-
-
 def _ends(points: Sequence[Point]) -> list[Point]:
     """The first, middle and last point, once each."""
     chosen = sorted({0, len(points) // 2, len(points) - 1}) if points else []
@@ -141,7 +137,7 @@ def _sentence(text: str) -> str:
 def _limits(findings: Findings) -> list[str]:
     """What a reader might take from the numbers and must not."""
     limits = [
-        f"Nothing is said about threats other than {_norm(findings)} balls of the listed eps around these "
+        f"Nothing is said about threats other than {findings.norm} threats of the listed eps around these "
         "samples.",
         "Unknown is not robust, and surviving an attack is not a proof.",
         "Steps before the model, such as decoding or resizing of files, are not part of any statement.",

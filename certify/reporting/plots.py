@@ -29,9 +29,9 @@ _STEPS = ((_BLUE, "-"), (_VERMILLION, "--"), (_GREEN, "-."), (_GREY, ":"))
 _SETTINGS: dict[Any, Any] = {"svg.hashsalt": "certify", "svg.fonttype": "path", "hatch.linewidth": 0.6}
 
 
-def curve_figure(curve: Curve, norm: str) -> Figure:
+def curve_figure(curve: Curve, norm: str, unit: str) -> Figure:
     """Clean, attacked and verified accuracy over eps; what lies between the last two is undecided."""
-    figure, axes = _axes(f"eps ({norm}, input units)")
+    figure, axes = _axes(f"eps ({norm}, {unit})")
     eps = [p.eps for p in curve.points]
     attacked, verified = [p.attacked for p in curve.points], [p.verified for p in curve.points]
     band = ([s.value for s in verified], [s.value for s in attacked])

@@ -151,10 +151,12 @@ def test_the_page_needs_nothing_from_outside():
 def test_pictures_repeat_to_the_byte():
     found = findings()
     for draw in (svg, png):
-        assert draw(curve_figure(found.curve, "Linf")) == draw(curve_figure(found.curve, "Linf"))
+        assert draw(curve_figure(found.curve, "Linf", "input units")) == draw(
+            curve_figure(found.curve, "Linf", "input units")
+        )
         assert draw(radius_figure(found.radius_curves)) == draw(radius_figure(found.radius_curves))
-    assert svg(curve_figure(found.curve, "Linf")) != svg(
-        curve_figure(Findings(ABOUT, [], rows(0.1, 1, 1, 1, 1, 1)).curve, "Linf")
+    assert svg(curve_figure(found.curve, "Linf", "input units")) != svg(
+        curve_figure(Findings(ABOUT, [], rows(0.1, 1, 1, 1, 1, 1)).curve, "Linf", "input units")
     )
 
 

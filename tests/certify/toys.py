@@ -65,7 +65,7 @@ def grid_margins(model: Model, region: bounds.InputSet, labels: Tensor, steps: i
     for i in range(len(region)):
         points = box.lower[i] + unit * (box.upper[i] - box.lower[i])
         sample = torch.full((len(points),), i)
-        points = points[region[sample].contains(points)]
+        points = region[sample].project(points)
         spec = bounds.margins(labels[i].expand(len(points)), model.num_classes).to(points.dtype)
         worst.append(spec.worst(spec.evaluate(model(points))).min())
     return torch.stack(worst)

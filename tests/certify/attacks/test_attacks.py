@@ -18,12 +18,12 @@ from certify.errors import UsageError
 from certify.evidence import Decider
 from certify.query import Query
 from certify.run import Run
-from certify.threat import L1, L2, Linf, Threat
+from certify.threat import L0, L1, L2, Linf, Patch, Pixels, Threat
 from tests.certify.conformance import DeciderConformance
 from tests.certify.toys import mlp, model_of, normal, right_answers, uniform
 
 DUAL = {math.inf: 1, 2: 2, 1: math.inf}
-THREATS = [Linf(0.2), L2(0.3), L1(0.4)]
+THREATS = [Linf(0.2), L2(0.3), L1(0.4), L0(1)]
 
 
 def question(threat: Threat, dtype: torch.dtype = torch.float64, n: int = 12) -> Query:
@@ -113,6 +113,25 @@ def test_attacks_are_exact_in_a_clipped_cube_and_in_a_box_of_mixed_widths() -> N
         worst = torch.where(row > 0, box.lower, box.upper) @ row + 100
         for attack in (FGSM(), PGD(steps=20)):
             torch.testing.assert_close(search(attack, problem).deciding, worst, rtol=1e-12, atol=1e-9)
+
+
+@pytest.mark.parametrize("threat", [L0(4), Pixels(2), Patch(2)], ids=repr)
+def test_attacks_on_a_part_of_an_image_are_exact_on_a_linear_model(threat: Threat) -> None:
+    x, row = uniform(6, 2, 3, 4, seed=3), normal(2, 3, 4, seed=4)
+    region = threat.around(x, (0.0, 1.0))
+    spec = bounds.margins(torch.zeros(6, dtype=torch.long), 2).to(torch.float64)
+
+    def forward(z: Tensor) -> Tensor:
+        return torch.stack([100 + (z * row).flatten(1).sum(1), torch.zeros_like(z[:, 0, 0, 0])], dim=1)
+
+    rows = row.expand(6, 1, 2, 3, 4)
+    worst = 100 - region.support(-rows, torch.arange(6))[:, 0]
+    assert (worst < forward(x)[:, 0] - 0.5).all()
+    for attack in (FGSM(), PGD(steps=60, restarts=3)):
+        found = search(attack, Problem(forward, region, spec, x, tuple(range(6)), "part", Run()))
+        assert region.contains(found.points).all()
+        assert (found.deciding >= worst - 1e-9).all()
+        torch.testing.assert_close(found.deciding, worst, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("norm", [2, 1])
