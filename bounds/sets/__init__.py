@@ -8,5 +8,6 @@ from bounds.sets.ball import Ball
 from bounds.sets.base import InputSet
 from bounds.sets.box import Box
 from bounds.sets.parts import L0Ball, Patch
+from bounds.sets.substitution import Substitution
 
-__all__ = ["Ball", "Box", "InputSet", "L0Ball", "Patch"]
+__all__ = ["Ball", "Box", "InputSet", "L0Ball", "Patch", "Substitution"]
