@@ -12,6 +12,7 @@ from bounds.errors import InvalidInput, Unsupported
 from bounds.graph import Graph
 from bounds.kinds import Composite
 from bounds.propagate.cascade import METHODS, cascade, lower_bounds
+from bounds.propagate.crown import forward_facts
 from bounds.propagate.problem import Problem
 from bounds.rounding import Arithmetic, Level, check_dot_products
 from bounds.sets import InputSet
@@ -83,9 +84,12 @@ def _bound(
     level: Level,
     memory: int,
 ) -> Bounds:
-    region = region.to(dtype)
+    region = region if region.box().lower.dtype is dtype else region.to(dtype)
     graph = _bindable(graph, level).to(dtype, region.box().lower.device)
     problem = Problem(graph, region, level, memory)
+    if method == "ibp" and spec is None:  # the outputs' intervals as they are, without rows of their own
+        found = forward_facts(problem, tighten=False, relaxed=False)[graph.output].interval.closed()
+        return Bounds(found.lower, found.upper, level)
     rows = _identity(graph, dtype) if spec is None else spec.to(dtype)
     rows = rows.on(region.box().lower.device)
     if method == "cascade":

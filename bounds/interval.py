@@ -25,12 +25,13 @@ class Interval:
     @property
     def centre(self) -> Tensor:
         """The midpoint as it comes out in floats; pair it with ``radius``."""
-        return (self.lower + self.upper) / 2
+        return (self.lower + self.upper) * 0.5
 
     def radius(self, centre: Tensor, outward: bool) -> Tensor:
         """A radius around ``centre`` that covers the interval; rounded up if ``outward``."""
-        radius = torch.maximum(self.upper - centre, centre - self.lower)
-        return up(radius) if outward else radius
+        if not outward:
+            return self.upper - centre
+        return up(torch.maximum(self.upper - centre, centre - self.lower))
 
     def support(self, a: Tensor, samples: Tensor, rounded: bool) -> Tensor:
         """``max a . z`` over the interval: a . lower + max(a, 0) . (upper - lower).

@@ -38,6 +38,11 @@ class LeakyReLU(Piecewise):
     def function(self, z: Tensor) -> Tensor:
         return torch.where(z > 0, z, z * self.negative_slope) if self.negative_slope else z.clamp(min=0)
 
+    def image(self, x: Interval, rounded: bool) -> Interval:
+        if self.negative_slope:
+            return super().image(x, rounded)
+        return Interval(self.function(x.lower), self.function(x.upper))
+
     def slopes(self, x: Interval) -> tuple[Tensor, Tensor]:
         """Upper: the chord. Lower: the steeper or the flatter piece, whichever leaves the smaller area."""
         low, high = self.function(x.lower), self.function(x.upper)

@@ -71,13 +71,13 @@ class Facts:
 def node_facts(graph: Graph, node: Node, ins: tuple[Facts, ...], level: Level, relaxed: bool) -> Facts:
     """Interval analysis of one node from its inputs' facts; with ``relaxed`` also lines and planes.
 
-    An interval is infinite where it is not a number.
+    An interval is infinite where it is not a number, unless nothing is built on it but other intervals.
     """
     if isinstance(node.op, Pointwise):
         return _pointwise(node.op.bind(node.params), ins[0].interval, level, relaxed)
     shapes = tuple(graph.nodes[i].shape for i in node.inputs)
     if isinstance(node.op, Affine):
-        return _affine(node, node.op, shapes, ins, level)
+        return _affine(node, node.op, shapes, ins, level, relaxed)
     if isinstance(node.op, Bilinear):
         return _bilinear(node.op, shapes, node.shape, ins[0].interval, ins[1].interval, level, relaxed)
     raise Unsupported(f"operator {node.op.name} of node {node.name!r} has no interval analysis")
@@ -85,7 +85,8 @@ def node_facts(graph: Graph, node: Node, ins: tuple[Facts, ...], level: Level, r
 
 def _pointwise(op: Pointwise, x: Interval, level: Level, relaxed: bool) -> Facts:
     rounded = level is not Level.FLOAT
-    interval = op.image(x, rounded).closed()
+    interval = op.image(x, rounded)
+    interval = interval.closed() if relaxed or rounded else interval
     error = None
     if level is Level.DEPLOYED and (op.ulps or op.floor):
         error = op.error(interval.magnitude, U32) + 2.0**-149
@@ -105,7 +106,9 @@ def line_cushion(around: Lines, x: Interval) -> Tensor:
     return gamma(magnitude[0].numel() + 8, U64) * magnitude + _TINY
 
 
-def _affine(node: Node, op: Affine, shapes: tuple[Shape, ...], ins: tuple[Facts, ...], level: Level) -> Facts:
+def _affine(
+    node: Node, op: Affine, shapes: tuple[Shape, ...], ins: tuple[Facts, ...], level: Level, relaxed: bool
+) -> Facts:
     tight = len(ins) == 1 and ins[0].box
     box = tight and (op.elementwise or op.exact)
     if op.exact:
@@ -120,7 +123,7 @@ def _affine(node: Node, op: Affine, shapes: tuple[Shape, ...], ins: tuple[Facts,
     centre, radius = op.value(centres, node.params), op.absolute(radii, weights)
     interval = Interval(centre - radius, centre + radius)
     if not rounded:
-        return Facts(interval.closed(), tight=tight, box=box)
+        return Facts(interval.closed() if relaxed else interval, tight=tight, box=box)
     magnitude = op.absolute(tuple(c.abs() + r for c, r in zip(centres, radii, strict=True)), weights)
     offset = op.offset_magnitude(node.params)
     magnitude = magnitude if offset is None else magnitude + offset
@@ -144,7 +147,7 @@ def _bilinear(
         interval = Interval(shift - radius, shift + radius)
     planes = Planes(left, right, shift, spread) if relaxed else None
     if not rounded:
-        return Facts(interval.closed(), planes=planes)
+        return Facts(interval.closed() if relaxed else interval, planes=planes)
     magnitude = op.product(left.abs() + x, right.abs() + y)
     terms = op.terms(shapes, out)
     # Every sum here and in the backward step is at most four times the product of magnitudes.
