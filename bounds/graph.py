@@ -140,7 +140,10 @@ class Builder:
         return Ref(len(self._nodes) - 1, shape)
 
     def build(self, output: Ref) -> Graph:
-        """The graph of everything that ``output`` depends on."""
+        """The graph of everything that ``output`` depends on.
+
+        Raises ``InvalidGraph`` where a weight is NaN or Inf.
+        """
         keep = {0}
         stack = [output.index]
         while stack:
@@ -153,7 +156,9 @@ class Builder:
         nodes = tuple(
             replace(self._nodes[i], inputs=tuple(new[j] for j in self._nodes[i].inputs)) for i in order
         )
-        return Graph(nodes, new[output.index])
+        graph = Graph(nodes, new[output.index])
+        _check_weights(graph)
+        return graph
 
 
 def _graft(builder: Builder, graph: Graph, root: Ref) -> Graph:
@@ -210,6 +215,10 @@ def _check(graph: Graph) -> None:
             raise InvalidGraph(f"node {node.name!r} has no inputs; constants belong into params")
         if any(not 0 <= i < index for i in node.inputs):
             raise InvalidGraph(f"node {node.name!r} takes an input that does not come before it")
+
+
+def _check_weights(graph: Graph) -> None:
+    for node in graph.nodes:
         for p in node.params:
             if p.device.type != "meta" and p.is_floating_point() and not p.isfinite().all():
                 raise InvalidGraph(f"node {node.name!r} ({node.op.name}) has weights that are NaN or Inf")

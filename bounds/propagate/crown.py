@@ -121,7 +121,7 @@ def _with_rows(
 ) -> Interval:
     """The interval met with backward bounds of the wanted ends; wanted: (batch, 2, *shape), lower first."""
     shape, batch = problem.graph.nodes[index].shape, len(x.lower)
-    until = problem.until(index)
+    until = problem.until(index) if steps else problem
     at_once = alpha.rows_at_once(until) if steps else problem.rows_at_once(index)
     known = torch.stack([x.lower, -x.upper], dim=1).view(batch, -1)
     width = known.shape[1] // 2

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import bounds
+from bounds.ops.elementwise import Scale
 from bounds.rounding import check_dot_products, gamma
 
 from ..strategies import Net
@@ -106,6 +107,12 @@ def test_bad_questions_get_one_clear_line(change: dict[str, object], message: st
 
 
 def test_weights_that_are_not_finite_are_refused() -> None:
-    graph = Net((2,), 3).linear(3).build()
+    net = Net((2,), 3).linear(3).add(Scale(), torch.tensor(torch.nan))
     with pytest.raises(bounds.InvalidGraph, match="NaN or Inf"):
-        graph.map_params(lambda p: p * torch.nan)
+        net.build()
+
+
+def test_weights_that_become_infinite_give_infinite_bounds() -> None:
+    graph = Net((2,), 3).linear(3).relu().linear(2).build().map_params(lambda p: p * 1e30 * 1e30)
+    b = bounds.bound(graph, bounds.Ball(torch.rand(2, 2), 0.1))
+    assert (b.lower == -torch.inf).all() and (b.upper == torch.inf).all()
