@@ -10,7 +10,8 @@ may have cost to ``box``, by the formulas of ``bounds.rounding``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import prod, replace
 from functools import cached_property
 
 import torch
@@ -134,7 +135,7 @@ class Zonotope:
 
 def _elements(x: Tensor, batch_axes: int) -> Tensor:
     """All axes after the first ones as one; a sample may also be a single number, without axes."""
-    return x.reshape(*x.shape[:batch_axes], -1)
+    return x.reshape(*x.shape[:batch_axes], prod(x.shape[batch_axes:]))
 
 
 def of_input(region: InputSet, symbolic: bool, rounded: bool) -> Zonotope:
