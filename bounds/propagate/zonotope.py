@@ -10,9 +10,9 @@ may have cost to ``box``, by the formulas of ``bounds.rounding``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import prod, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 
 import torch
 from torch import Tensor
