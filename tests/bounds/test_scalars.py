@@ -24,3 +24,12 @@ def test_a_scalar_node_is_bounded(method: str, level: str) -> None:
     slack = 1e-12 if level == "float" else 0.0
     assert (got.lower <= ys.amin(1) + slack).all() and (got.upper >= ys.amax(1) - slack).all()
     assert (got.upper - got.lower)[:, 0].max() < 2 * 1.8 + 1e-3, "the sum is never wider than before the ReLU"
+
+
+@pytest.mark.parametrize("method", sorted(set(bounds.METHODS) - {"cascade"}))
+def test_a_graph_without_any_bounded_function(method: str) -> None:
+    graph = bounds.trace(nn.Flatten(), torch.zeros(1, 2, 3)).to(torch.float64)
+    centre = torch.arange(12, dtype=torch.float64).view(2, 2, 3)
+    got = bounds.bound(graph, bounds.Box(centre - 1, centre + 1), method=method, level="float")
+    torch.testing.assert_close(got.lower, centre.flatten(1) - 1, rtol=0, atol=1e-12)
+    torch.testing.assert_close(got.upper, centre.flatten(1) + 1, rtol=0, atol=1e-12)
