@@ -5,7 +5,7 @@ from bounds.bound import METHODS, Bounds, bound
 from bounds.errors import BoundsError, InvalidFile, InvalidGraph, InvalidInput, Unsupported
 from bounds.graph import Builder, Graph
 from bounds.rounding import FLOAT, ROUNDED, Arithmetic, Level
-from bounds.sets import Ball, Box, InputSet, L0Ball, Patch, Substitution
+from bounds.sets import Ball, Box, InputSet, L0Ball, Patch, Subspace, Substitution
 from bounds.spec import Spec, margins
 from bounds.trace import read_onnx, trace
 from bounds.vnnlib import format_counterexample, read_vnnlib
@@ -29,6 +29,7 @@ __all__ = [
     "Level",
     "Patch",
     "Spec",
+    "Subspace",
     "Substitution",
     "Unsupported",
     "bound",

@@ -8,6 +8,7 @@ from bounds.sets.ball import Ball
 from bounds.sets.base import InputSet
 from bounds.sets.box import Box
 from bounds.sets.parts import L0Ball, Patch
+from bounds.sets.subspace import Subspace
 from bounds.sets.substitution import Substitution
 
-__all__ = ["Ball", "Box", "InputSet", "L0Ball", "Patch", "Substitution"]
+__all__ = ["Ball", "Box", "InputSet", "L0Ball", "Patch", "Subspace", "Substitution"]
