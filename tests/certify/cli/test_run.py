@@ -37,6 +37,19 @@ def verdicts(folder):
         return ledger.verdicts()
 
 
+def test_a_run_may_count_changed_elements(config):
+    project.change(config, '"linf"', '"l0"')
+    project.change(config, str(list(project.EPS)), "[0, 1, 3]")
+    folder = config.parent / "out"
+    assert run(config, folder) == 0
+    rows, x = verdicts(folder), project.samples()["x"]
+    assert {Verdict.FALSIFIED, Verdict.VERIFIED} <= {r.verdict for r in rows}
+    for row in rows:
+        if row.verdict is Verdict.FALSIFIED:
+            assert 0 < (row.witness != x[row.sample]).sum() <= row.eps
+    assert "other than L0 threats" in (folder / "report.html").read_text()
+
+
 def test_a_run_writes_evidence_that_stands_on_its_own(config, capsys):
     folder = config.parent / "out"
     assert run(config, folder) == 0
