@@ -15,8 +15,9 @@ def _filled(call: Call, value: float) -> Value:
     return torch.full(call.out, value, dtype=dtype if isinstance(dtype, torch.dtype) else call.dtype)
 
 
-@from_torch("aten::zeros_like", "aten::new_zeros")
+@from_torch("aten::zeros_like", "aten::new_zeros", "aten::empty_like", "aten::new_empty")
 def _zeros(call: Call) -> Value:
+    """Zeros also where anything would do."""
     return _filled(call, 0.0)
 
 

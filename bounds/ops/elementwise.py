@@ -222,6 +222,49 @@ def _add(call: Call) -> Value:
     return summed(call, *operands(call), call.number("alpha", 1))
 
 
+@from_onnx("Sum", "Mean")
+def _total(call: Call) -> Value:
+    """The sum or mean of any number of graph values and constants."""
+    total, *others = (value for key, value in call.args.items() if key.isdigit())
+    for other in others:
+        both = isinstance(total, Tensor) and isinstance(other, Tensor)
+        total = total + other if both else summed(call, total, other)  # type: ignore[operator]
+    if not isinstance(total, Ref):
+        raise call.unsupported("no operand depends on the input")
+    if call.operator == "Sum" or not others:
+        return total
+    return call.apply(Divide(), total, params=(torch.tensor(len(others) + 1.0, dtype=call.dtype),))
+
+
+@from_torch("aten::addcmul", "aten::addcdiv")
+def _addcmul(call: Call) -> Value:
+    """``self + value * a * b`` or ``self + value * a / b`` where at most one factor depends on the input."""
+    a, b, divide = call.get("tensor1"), call.get("tensor2"), call.operator == "aten::addcdiv"
+    a, b = (b, a) if isinstance(b, Ref) and not divide else (a, b)
+    if isinstance(b, Ref):
+        raise call.unsupported("a product or quotient of graph values")
+    if isinstance(a, Ref):
+        x, c = meeting(call, a, b)
+        if divide and bool((c == 0).any()):
+            raise call.unsupported("a division by zero")
+        product: object = call.apply(Divide() if divide else Scale(), x, params=(c,))
+    elif isinstance(a, Tensor) and isinstance(b, Tensor):
+        # In float64, where the product of two float32 is exact.
+        product = a.double() / b.double() if divide else a.double() * b.double()
+    else:
+        raise call.unsupported("an operand is neither a graph value nor a constant")
+    return summed(call, call.get("self"), product, call.number("value", 1))
+
+
+@from_torch("aten::lerp")
+def _lerp(call: Call) -> Value:
+    """``self + weight * (end - self)`` with a constant weight."""
+    start, end, weight = call.get("self"), call.get("end"), call.get("weight")
+    step = difference(call, end, start)
+    x, factor = meeting(call, step, weight)
+    return summed(call, start, call.apply(Scale(), x, params=(factor,)))
+
+
 @from_torch("aten::sub", "aten::subtract")
 @from_onnx("Sub")
 def _sub(call: Call) -> Value:

@@ -163,9 +163,12 @@ def merged(call: Call, parts: Sequence[Value], f: Callable[..., Tensor]) -> Ref:
 
 @from_torch("aten::copy")
 def _copy(call: Call) -> Value:
-    if call.out is None or not isinstance(call.get("src"), Ref):
-        raise call.unsupported("a constant written into a graph value")
-    return expanded(call, call.ref("src"), call.sample_shape(call.out))
+    src = _value(call, "src")
+    if call.out is None:
+        raise call.unsupported("its shape is not known")
+    if isinstance(src, Tensor):
+        return src.to(call.dtype).expand(call.out)
+    return expanded(call, src, call.sample_shape(call.out))
 
 
 @from_torch("aten::slice_scatter", "aten::select_scatter")
@@ -188,8 +191,33 @@ def _scatter(call: Call) -> Value:
         return merged(call, [base, src], lambda a, b: a.index_copy(axis, index, b))
     if call.get("reduce") is not None:
         raise call.unsupported("a reduction")
-    src = _value(call, "src")
+    value = call.get("value")
+    src = _value(call, "src") if value is None else torch.full(index.shape, call.number("value"))
     return merged(call, [base, src], lambda a, b: a.scatter(axis, index, b))
+
+
+@from_torch("aten::index_put")
+def _index_put(call: Call) -> Value:
+    places = call.get("indices")
+    if not isinstance(places, list) or not all(p is None or isinstance(p, Tensor) for p in places):
+        raise call.unsupported("positions that depend on the input")
+    if call.get("accumulate"):
+        raise call.unsupported("values that are added up")
+    at = tuple(slice(None) if p is None else p for p in places)
+
+    def f(a: Tensor, b: Tensor) -> Tensor:
+        written = a.clone()
+        written[at] = b
+        return written
+
+    return merged(call, [_value(call, "self"), _value(call, "values")], f)
+
+
+@from_torch("aten::as_strided")
+def _as_strided(call: Call) -> Value:
+    size, stride, offset = call.integers("size"), call.integers("stride"), call.get("storage_offset")
+    start = 0 if offset is None else call.integer("storage_offset")
+    return moved(call, call.ref("self"), lambda numbers: numbers.as_strided(size, stride, start))
 
 
 def _value(call: Call, key: str) -> Value:
@@ -225,6 +253,30 @@ def _gather_nd(call: Call) -> Value:
         return torch.stack(rows).reshape(*front, *rows[0].shape)
 
     return moved(call, x, f)
+
+
+@from_onnx("ScatterElements")
+def _scatter_elements(call: Call) -> Value:
+    base, index, src = _value(call, "0"), call.constant("1"), _value(call, "2")
+    axis = call.integer("axis", 0)
+    if call.get("reduction", "none") != "none":
+        raise call.unsupported("a reduction")
+    return merged(call, [base, src], lambda a, b: a.scatter(axis, index % a.shape[axis], b))
+
+
+@from_onnx("ScatterND")
+def _scatter_nd(call: Call) -> Value:
+    """The last axis of the indices names a position in the first axes."""
+    base, index, src = _value(call, "0"), call.constant("1"), _value(call, "2")
+    if call.get("reduction", "none") != "none":
+        raise call.unsupported("a reduction")
+
+    def f(a: Tensor, b: Tensor) -> Tensor:
+        written = a.clone()
+        written[tuple(index.movedim(-1, 0))] = b
+        return written
+
+    return merged(call, [base, src], f)
 
 
 @from_onnx("Compress")

@@ -52,7 +52,7 @@ def _onnx_cumsum(call: Call) -> Value:
     x = sliced(call, x, axis, backward) if reverse else x
     y = _summed_up(call, x, axis)
     if call.integer("exclusive", 0):
-        y = padded(call, y, {axis: (1, -1)}, 0.0)
+        y = sliced(call, padded(call, y, {axis: (1, 0)}, 0.0), axis, slice(None, -1))
     return sliced(call, y, axis, backward) if reverse else y
 
 

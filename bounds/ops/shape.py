@@ -123,6 +123,14 @@ def _cast(call: Call) -> Value:
     return call.ref("0")
 
 
+@from_onnx("CastLike")
+def _cast_like(call: Call) -> Value:
+    like = call.get("1")
+    if isinstance(like, Tensor) and like.dtype != call.dtype:
+        raise call.unsupported(f"a cast of a graph value to another type than {call.dtype}")
+    return call.ref("0")
+
+
 @from_onnx("Shape")
 def _shape(call: Call) -> Value:
     full = call.full_shape(call.ref("0"))

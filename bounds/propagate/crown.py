@@ -123,9 +123,9 @@ def _with_rows(
     shape, batch = problem.graph.nodes[index].shape, len(x.lower)
     until = problem.until(index) if steps else problem
     at_once = alpha.rows_at_once(until) if steps else problem.rows_at_once(index)
-    known = torch.stack([x.lower, -x.upper], dim=1).view(batch, -1)
+    known = torch.stack([x.lower, -x.upper], dim=1).reshape(batch, -1)
     width = known.shape[1] // 2
-    for samples, ends, valid in _chunks(wanted.view(batch, -1), at_once):
+    for samples, ends, valid in _chunks(wanted.reshape(batch, -1), at_once):
         sign = torch.where(ends < width, 1.0, -1.0).to(known).flatten()
         unit = Unit((ends % width).flatten(), sign, shape)
         layout, zero = Layout(samples, ends.shape[1]), torch.zeros_like(sign)

@@ -174,6 +174,17 @@ CASES: dict[str, list[Case]] = {
         Case(LINE, ("x", _ints(3, 0, 1, 6).reshape(1, 2, 2)), {"batch_dims": 1}),
         Case(LINE, ("x", _ints(0, 3, 0, -1).reshape(1, 2, 2))),
     ],
+    "ScatterElements": [
+        Case(LINE, ("x", _ints(0, 3, 5).reshape(1, 1, 3), _draw(1, 1, 3)), {"axis": 2}),
+        Case(VECTOR, ("x", _ints(-1, 0).reshape(1, 2), _draw(1, 2)), {"axis": 1}, opset=18),
+    ],
+    "ScatterND": [
+        Case(LINE, ("x", _ints(0, 1, 0, 3).reshape(1, 2, 2), _draw(1, 2, 7))),
+        Case(LINE, (_draw(1, 5, 7), _ints(0, 1, 0, 4, 0, 0, 0, -2).reshape(1, 4, 2), "x")),
+    ],
+    "Sum": [Case(LINE, ("x", "r", "x")), Case(LINE, (_draw(1, 4, 1), _draw(7), "x")), Case(VECTOR, ("x",))],
+    "Mean": [Case(LINE, ("x", _draw(1, 4, 7), "r"))],
+    "CastLike": [Case(VECTOR, ("x", _draw(1)), opset=19), Case(VECTOR, ("x", "r"), opset=19)],
     "Compress": [Case(LINE, ("x", np.array([True, False, True])), {"axis": 2})],
     "DepthToSpace": [
         Case((1, 8, 2, 3), ("x",), {"blocksize": 2}),

@@ -43,6 +43,13 @@ def _write_column(x: Tensor) -> Tensor:
     return y
 
 
+def _write_points(x: Tensor) -> Tensor:
+    places = [None, torch.tensor([0, 2]), torch.tensor([1, 3])]
+    y = torch.ops.aten.index_put(x, places, x[:, :2, 0])
+    y[:, [1, 3], 2] = 0.5
+    return y
+
+
 def _scale_slice(x: Tensor) -> Tensor:
     y = x.clone()
     y[:, ::2] *= 2
@@ -241,10 +248,28 @@ CASES: dict[str, list[tuple[tuple[int, ...], Function]]] = {
         (VECTOR, lambda x: torch.zeros(len(x), 8).index_copy(1, torch.tensor([0, 2, 3, 4, 5, 7]), x)),
     ],
     "aten::scatter": [
+        (VECTOR, lambda x: x.scatter(1, torch.tensor([[3, 1]]).expand(len(x), -1), 0.5)),
         (VECTOR, lambda x: x.scatter(1, torch.tensor([[3, 1]]).expand(len(x), -1), -x[:, :2])),
     ],
     "aten::cumsum": [(LINE, lambda x: x.cumsum(1)), (IMAGE, lambda x: x.cumsum(-1))],
     "aten::diff": [(LINE, lambda x: x.diff(dim=2)), (LINE, lambda x: x.diff(n=2, dim=1))],
+    "aten::index_put": [(IMAGE, _write_points)],
+    "aten::as_strided": [(LINE, lambda x: x.clone().as_strided((len(x), 4, 3), (28, 7, 2)))],
+    "aten::empty_like": [(VECTOR, lambda x: torch.empty_like(x).copy_(x))],
+    "aten::new_empty": [(VECTOR, lambda x: x.new_empty(len(x), 6).copy_(x))],
+    "aten::addcmul": [
+        (VECTOR, lambda x: torch.addcmul(x, _draw(6), x, value=0.3)),
+        (VECTOR, lambda x: torch.addcmul(_draw(6), x, _draw(6))),
+        (VECTOR, lambda x: torch.addcmul(x, _draw(6), _draw(1), value=2)),
+    ],
+    "aten::addcdiv": [
+        (VECTOR, lambda x: torch.addcdiv(x, x, _draw(6), value=0.3)),
+        (VECTOR, lambda x: torch.addcdiv(x, _draw(6), _draw(6) * 3)),
+    ],
+    "aten::lerp": [
+        (VECTOR, lambda x: torch.lerp(x, x.relu(), 0.3)),
+        (VECTOR, lambda x: torch.lerp(x, _draw(6), _draw(6))),
+    ],
     "aten::zeros_like": [(VECTOR, lambda x: torch.cat([x, torch.zeros_like(x)], 1))],
     "aten::ones_like": [(VECTOR, lambda x: torch.ones_like(x) - x)],
     "aten::full_like": [(VECTOR, lambda x: torch.full_like(x, 2.0) * x)],

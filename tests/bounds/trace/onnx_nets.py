@@ -179,7 +179,10 @@ def pad(net: RandomNet) -> None:
     c, h, w = net.shape
     p = net.rng.integers(0, 3, 4).tolist()
     shape, pads = (c, h + p[0] + p[2], w + p[1] + p[3]), [0, 0, p[0], p[1], 0, 0, p[2], p[3]]
-    if net.opset < 11:
+    mode = str(net.rng.choice(["constant", "edge", "reflect"]))
+    if net.opset >= 11 and mode != "constant" and min(h, w) > 2:
+        net.add("Pad", [net.here, net.ints(*pads)], shape, mode=mode)
+    elif net.opset < 11:
         net.add("Pad", [net.here], shape, pads=pads, value=0.5)
     else:
         value = net.const(np.array(0.5, dtype=np.float32))
@@ -236,12 +239,89 @@ def gemm(net: RandomNet) -> None:
 def gather(net: RandomNet) -> None:
     size = net.shape[0]
     index = net.rng.permutation(size)[: max(1, size // 2)]
+    if net.rng.random() < 0.3:
+        index = net.rng.integers(size, size=size)
     net.add("Gather", [net.here, net.ints(*(int(i) for i in index))], (len(index), *net.shape[1:]), axis=1)
+
+
+def conv_transpose(net: RandomNet) -> None:
+    c, h, w = net.shape
+    if c * h * w > 1000:
+        return
+    group = int(net.rng.choice([1, c]))
+    out = group * int(net.rng.integers(1, 3))
+    k, d, s = (net.rng.integers(1, high, 2) for high in (4, 3, 3))
+    full = (np.array([h, w]) - 1) * s + d * (k - 1) + 1
+    p = net.rng.integers(0, 2, 4)
+    extra = net.rng.integers(0, s)
+    height, width = full + extra - p[:2] - p[2:]
+    if min(height, width) < 1:
+        return
+    net.add(
+        "ConvTranspose",
+        [net.here, net.draw(c, out // group, *k), net.draw(out)],
+        (out, int(height), int(width)),
+        strides=s.tolist(),
+        dilations=d.tolist(),
+        group=group,
+        pads=p.tolist(),
+        output_padding=extra.tolist(),
+    )
+
+
+def resize(net: RandomNet) -> None:
+    c, h, w = net.shape
+    if net.opset < 13 or c * h * w > 1000:
+        return
+    size = [int(n) for n in net.rng.integers(1, 12, 2)]
+    net.add(
+        "Resize",
+        [net.here, "", "", net.ints(1, c, *size)],
+        (c, *size),
+        mode=str(net.rng.choice(["nearest", "linear"])),
+        coordinate_transformation_mode=str(net.rng.choice(["half_pixel", "asymmetric", "align_corners"])),
+    )
+
+
+def where(net: RandomNet) -> None:
+    mask = net.const(net.rng.random(net.shape) < 0.5)
+    inputs = [mask, net.here, net.const(np.array(0.5, dtype=np.float32))]
+    if net.rng.random() < 0.5:
+        inputs[1:] = inputs[:0:-1]
+    net.add("Where", inputs, net.shape)
+
+
+def tile(net: RandomNet) -> None:
+    if int(np.prod(net.shape)) > 500:
+        return
+    times = [int(n) for n in net.rng.integers(1, 3, len(net.shape))]
+    net.add(
+        "Tile", [net.here, net.ints(1, *times)], tuple(s * n for s, n in zip(net.shape, times, strict=True))
+    )
+
+
+def cumsum(net: RandomNet) -> None:
+    if net.opset < 11:
+        return
+    axis = net.const(np.array(int(net.rng.integers(1, len(net.shape) + 1)), dtype=np.int64))
+    exclusive, reverse = (int(n) for n in net.rng.integers(0, 2, 2))
+    net.add("CumSum", [net.here, axis], net.shape, exclusive=exclusive, reverse=reverse)
+
+
+def broadcast(net: RandomNet) -> None:
+    """The value plus its own sum over an axis."""
+    start, shape, axis = net.here, net.shape, int(net.rng.integers(1, len(net.shape) + 1))
+    if net.opset < 13:
+        net.add("ReduceSum", [start], shape, axes=[axis])
+    else:
+        net.add("ReduceSum", [start, net.ints(axis)], shape)
+    net.add("Add", [net.here, start], shape)
 
 
 Step = Callable[[RandomNet], None]
 IMAGE_STEPS: list[Step] = [
     *(conv, conv, batch_norm, pool, activation, activation, arithmetic, branch),
     *(pad, crop, transpose, gather, mean, flatten),
+    *(conv_transpose, resize, where, tile, cumsum, broadcast),
 ]
-VECTOR_STEPS: list[Step] = [gemm, gemm, activation, arithmetic, branch, crop, gather]
+VECTOR_STEPS: list[Step] = [gemm, gemm, activation, arithmetic, branch, crop, gather, where, tile, broadcast]
