@@ -49,7 +49,13 @@ class Process:
 
     def ask(self, line: str, limit: float) -> str | WorkerFailed:
         """The worker's answer to one line. limit: seconds after which it is killed."""
-        timer = threading.Timer(limit, self._process.kill)
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(limit, stop)
         timer.start()
         try:
             print(line, file=self._process.stdin, flush=True)
@@ -58,12 +64,14 @@ class Process:
             answer = ""
         finally:
             timer.cancel()
-        return answer or WorkerFailed(self._last_words(limit))
+        if answer:
+            return answer
+        return WorkerFailed(f"no answer in {limit:g} s" if late.is_set() else self._last_words())
 
-    def _last_words(self, limit: float) -> str:
+    def _last_words(self) -> str:
         code = self._process.wait()
         if code == -signal.SIGKILL:
-            return f"killed, after {limit:.0f} s or for memory"
+            return "killed by the system, as it does for memory"
         self._messages.seek(0)
         lines = self._messages.read().strip().splitlines() or ["no message"]
         return f"ended with code {code}: {lines[-1]}"

@@ -9,10 +9,14 @@ import torch
 
 import bounds
 from benchmarks.__main__ import main
+from benchmarks.baselines.generated import Shape
+from benchmarks.baselines.stages import Subject
 from benchmarks.baselines.worker import Case
 from benchmarks.measure import Repeats, Result, in_turn, paired_ratio
+from benchmarks.probing import probe
 from benchmarks.process import Process, Program, WorkerFailed
 from benchmarks.suites.bounds import SUITE, _tightness
+from benchmarks.suites.scaling import exponent, largest_that
 from benchmarks.table import Table
 
 
@@ -69,7 +73,7 @@ def test_a_side_that_fails_leaves_the_others(data_dir):
 def test_a_worker_beyond_its_limit_is_killed():
     with Process(Program(sys.executable, "ours"), threads=1) as process:
         answer = process.ask("", limit=0.01)
-    assert isinstance(answer, WorkerFailed) and "killed, after 0 s" in answer.reason
+    assert isinstance(answer, WorkerFailed) and answer.reason == "no answer in 0.01 s"
 
 
 def test_looser_and_tighter_count_what_is_beyond_noise_and_looser_nan():
@@ -106,6 +110,40 @@ def test_the_page_has_a_part_per_group_and_its_summary():
     assert "time ours/peer at most 0.5 (b); memory at most -" in first
     assert "tighter in the mean on 1 of 2 nets; 2 of 18 margins looser, 3 tighter" in first
     assert "| c | too \\| large |" in second and "on 0 of 0 nets" in second
+
+
+def test_exponents_and_the_largest_that_fits():
+    assert exponent([2, 4, 8, 16], [3 * n**1.5 for n in (2, 4, 8, 16)]) == pytest.approx(1.5)
+    for edge in (7, 8, 100, 1023):
+        tried = []
+        best = largest_that(lambda n, edge=edge, tried=tried: tried.append(n) or n <= edge, 8, 1.05)
+        assert best <= edge and (best == 0 if edge < 8 else edge < 1.05 * best + 1)
+        assert len(tried) == len(set(tried))
+
+
+def test_generated_networks_are_the_same_in_every_process_and_scale(tmp_path):
+    shape = Shape("cnn", depth=2, width=3, size=5, rows=4)
+    one, two = shape.module(), shape.module()
+    x = torch.ones(2, *shape.input_shape())
+    assert shape.neurons() == 2 * 3 * 25 and torch.equal(one(x), two(x)) and one(x).abs().max() > 0.1
+    case = Case(Shape("mlp", 2, 8, 4, 5).text(), "CROWN", 3, "float32", 1, 8)
+    [result] = in_turn([(Program(sys.executable, "generated"), case)], Repeats(1, seconds=0), limit=60)
+    assert isinstance(result, Result) and result.margins.shape == (3, 5)
+
+
+def test_a_probe_outlives_its_process_and_ends_where_the_first_stage_fails(data_dir):
+    worker, net = Program(sys.executable, "coverage"), data_dir / "bounds" / "mnistfc_2.onnx"
+    ready, lost, found = probe(worker, Subject(str(net), 8, 1), ("no such stage", "IBP"), 60)
+    assert ready.error is None and "ended with code 1: KeyError" in lost.error and found.error is None
+    [refused] = probe(worker, Subject(__file__, 8, 1), ("IBP", "CROWN"), 60)
+    assert refused.error.startswith("InvalidFile")
+
+
+def test_coverage_of_networks(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("CERTIFY_TEST_DATA", str(data_dir))
+    assert main(["coverage", "--nets", "safenlp", "--threads", "1", "--out", str(tmp_path)]) == 0
+    page = (tmp_path / "coverage.md").read_text()
+    assert "Summary: import 1 of 1, IBP 1 of 1, CROWN 1 of 1." in page
 
 
 @pytest.mark.parametrize(

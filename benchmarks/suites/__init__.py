@@ -3,6 +3,11 @@
 from collections.abc import Mapping
 
 from benchmarks.options import Suite
-from benchmarks.suites import bounds, forward
+from benchmarks.suites import bounds, coverage, forward, scaling
 
-SUITES: Mapping[str, Suite] = {"bounds": bounds.SUITE, "forward": forward.SUITE}
+SUITES: Mapping[str, Suite] = {
+    "bounds": bounds.SUITE,
+    "coverage": coverage.SUITE,
+    "forward": forward.SUITE,
+    "scaling": scaling.SUITE,
+}
