@@ -4,6 +4,7 @@ from bounds import errors
 from bounds.bound import METHODS, Bounds, bound
 from bounds.errors import BoundsError, InvalidFile, InvalidGraph, InvalidInput, Unsupported
 from bounds.graph import Builder, Graph
+from bounds.jacobian import jacobian, lipschitz, monotone
 from bounds.rounding import FLOAT, ROUNDED, Arithmetic, Level
 from bounds.sets import Ball, Box, InputSet, L0Ball, Patch, Subspace, Substitution
 from bounds.spec import Spec, margins
@@ -35,7 +36,10 @@ __all__ = [
     "bound",
     "errors",
     "format_counterexample",
+    "jacobian",
+    "lipschitz",
     "margins",
+    "monotone",
     "read_onnx",
     "read_vnnlib",
     "trace",

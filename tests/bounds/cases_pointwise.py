@@ -6,6 +6,7 @@ from fractions import Fraction
 import mpmath
 
 from bounds.kinds import Pointwise
+from bounds.ops.derivative import Bell, Derivative
 from bounds.ops.relu import Clip, LeakyReLU
 from bounds.ops.sshape import Sigmoid, Tanh
 
@@ -20,6 +21,10 @@ def clip(low: float, high: float) -> Exact:
     return lambda z: min(max(z, mpmath.mpf(low)), mpmath.mpf(high))
 
 
+def step(at: float, left: float, right: float) -> Exact:
+    return lambda z: mpmath.mpf(right if z > at else left)
+
+
 CASES: list[tuple[Pointwise, Exact]] = [
     (LeakyReLU(), leaky(0.0)),
     (LeakyReLU(0.1), leaky(0.1)),
@@ -30,4 +35,11 @@ CASES: list[tuple[Pointwise, Exact]] = [
     (Clip(float("-inf"), 0.5), clip(float("-inf"), 0.5)),
     (Sigmoid(), lambda z: 1 / (1 + mpmath.exp(-z))),
     (Tanh(), mpmath.tanh),
+    (Derivative(LeakyReLU()), step(0.0, 0.0, 1.0)),
+    (Derivative(LeakyReLU(0.1)), step(0.0, 0.1, 1.0)),
+    (Derivative(Clip(0.25, float("inf"))), step(0.25, 0.0, 1.0)),
+    (Derivative(Clip(-1.0, 1.0)), lambda z: mpmath.mpf(-1 < z <= 1)),
+    (Derivative(Sigmoid()), lambda z: mpmath.sech(z / 2) ** 2 / 4),
+    (Bell(1.0, 1.0), lambda z: mpmath.sech(z / 2) ** 2 / 4),
+    (Bell(4.0, 2.0), lambda z: mpmath.sech(z) ** 2),
 ]

@@ -9,6 +9,7 @@ from bounds.kinds import Affine
 from bounds.linear import Shape
 from bounds.ops.conv import Conv
 from bounds.ops.conv_transpose import ConvTranspose
+from bounds.ops.derivative import Adjoint, Constant
 from bounds.ops.einsum import Einsum
 from bounds.ops.elementwise import Add, Divide, Negate, Scale, Shift, Subtract
 from bounds.ops.gather import Expand, Gather, Pick, Take
@@ -216,7 +217,22 @@ def _copies() -> list[Case]:
     ]
 
 
+def _backward() -> list[Case]:
+    conv = Conv((2, 1), (1, 0), (1, 1), 2)
+    kernel, image, pooled = _draw(4, 1, 3, 2), (2, 4, 5), (4, 2, 4)
+    return [
+        Case(Constant((2, 3)), ((4,),), (_draw(2, 3),), unit=False),
+        Case(Adjoint(Linear(), ((5,),), (3,)), ((2, 3),), (_draw(3, 5), _draw(3)), unit=False),
+        Case(Adjoint(conv, (image,), pooled), ((2, *pooled),), (kernel, _draw(4)), unit=False),
+        Case(Adjoint(Negate(), ((3,),), (3,)), ((2, 3),), unit=False),
+        Case(Adjoint(Subtract(), ((3,),), (3,)), ((2, 3),), (_draw(3),), unit=False),
+        Case(Adjoint(Concat(0), ((2,), (3,)), (5,), 1), ((4, 5),), unit=False),
+        Case(Adjoint(Add(), ((3,), (3,)), (3,), 1), ((2, 3),), unit=False),
+        Case(Adjoint(Expand((3, 2)), ((3, 1),), (3, 2)), ((2, 3, 2),), unit=False),
+    ]
+
+
 def cases() -> list[Case]:
     """All of them."""
-    parts = (_linear, _conv, _conv_transpose, _elementwise, _norm, _pool, _moves, _copies)
+    parts = (_linear, _conv, _conv_transpose, _elementwise, _norm, _pool, _moves, _copies, _backward)
     return [case for part in parts for case in part()]
