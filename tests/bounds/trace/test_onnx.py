@@ -65,6 +65,20 @@ def test_random_networks(seed: int, tmp_path: Path) -> None:
     agree(path, bounds.read_onnx(path))
 
 
+@pytest.mark.parametrize("seed", [*range(100, 112), 116])
+def test_random_networks_are_bounded(seed: int, tmp_path: Path) -> None:
+    net = RandomNet(seed)
+    net.grow(8)
+    graph = bounds.read_onnx(net.save(tmp_path / "net.onnx")).to(torch.float64)
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(2, *graph.input_shape, dtype=torch.float64, generator=g)
+    corners = [x + 0.05 * torch.randn(x.shape, generator=g, dtype=x.dtype).sign() for _ in range(8)]
+    ys = torch.stack([graph(corner) for corner in corners])
+    ibp, crown = (bounds.bound(graph, bounds.Box(x - 0.05, x + 0.05), method=m) for m in ("ibp", "crown"))
+    assert (crown.lower <= ys).all() and (ys <= crown.upper).all()
+    assert (crown.lower >= ibp.lower - 1e-9).all() and (crown.upper <= ibp.upper + 1e-9).all()
+
+
 def small(path: Path, **changes: object) -> Path:
     """relu(x W + b), with keyword changes to how it is saved."""
     rng = np.random.default_rng(0)
