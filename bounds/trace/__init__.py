@@ -17,7 +17,8 @@ def read_onnx(path: str | Path, input_shape: Sequence[int] | None = None) -> Gra
     An input of two axes and more has the batch on axis 0, of dynamic size or one; an input of one axis is one
     sample, and so is one whose fixed first axis the output does not share; the graph adds the batch axis. The
     other axes must be known or given by ``input_shape``, the shape of one sample. Weights keep float32 or
-    float64; half precision is cast up, exactly.
+    float64; half precision is cast up, exactly. A file of a fixed batch
+    of one may move or drop its batch axis.
 
     Raises ``InvalidFile`` for what is not a valid ONNX model, ``Unsupported`` naming operator, node and file
     for what the engine cannot bound, ``InvalidGraph`` for shapes that do not follow.

@@ -22,7 +22,8 @@ from torch import Tensor
 from bounds.errors import InvalidFile, InvalidGraph, Unsupported
 from bounds.graph import Builder, Graph, Ref
 from bounds.linear import Shape
-from bounds.ops import ONNX, Call
+from bounds.ops import Call
+from bounds.trace.batch import Whole, imported
 
 _OLDEST_OPSET = 7  # before it, broadcasting was an attribute
 _DOMAINS = ("", "ai.onnx")
@@ -81,7 +82,7 @@ class _Reader:
 
     model: ModelProto
     file: str
-    values: dict[str, Ref | Tensor] = field(default_factory=dict)
+    values: dict[str, Ref | Tensor | Whole] = field(default_factory=dict)
 
     def read(self, input_shape: Sequence[int] | None) -> Graph:
         graph = self.model.graph
@@ -96,9 +97,11 @@ class _Reader:
         shape, batched = self._sample_shape(entry, exit_, input_shape)
         builder = Builder(shape)
         self.values[entry.name] = builder.input
+        single = batched and entry.type.tensor_type.shape.dim[:1][0].dim_value == 1
         for node in graph.node:
-            self._visit(node, builder, dtype, batched)
+            self._visit(node, builder, dtype, batched, single)
         output = self.values.get(exit_.name)
+        output = output.ref if isinstance(output, Whole) else output
         if not isinstance(output, Ref):
             raise Unsupported(f"the output {exit_.name!r} of {self.file} does not depend on its input")
         return builder.build(output)
@@ -152,7 +155,9 @@ class _Reader:
             raise Unsupported(f"{where} has axes of unknown size {given}; give input_shape")
         return given, batched
 
-    def _visit(self, node: NodeProto, builder: Builder, dtype: torch.dtype, batched: bool) -> None:
+    def _visit(
+        self, node: NodeProto, builder: Builder, dtype: torch.dtype, batched: bool, single: bool
+    ) -> None:
         name = node.name or (node.output[0] if node.output else "")
         where = f"node {name!r} of {self.file}"
         operator = node.op_type if node.domain in _DOMAINS else f"{node.domain}.{node.op_type}"
@@ -164,15 +169,14 @@ class _Reader:
                 )
             if source:
                 inputs[str(position)] = self.values[source]
-        if not any(isinstance(value, Ref) for value in inputs.values()):
+        if not any(isinstance(value, Ref | Whole) for value in inputs.values()):
             self.values.update(self._constant(node, where))
             return
         args: Mapping[str, object] = {**inputs, **_attributes(node, where)}
         call = Call(
             builder, operator, where, args, name=name, dtype=dtype, outputs=len(node.output), batched=batched
         )
-        results = ONNX.run(call)
-        results = results if isinstance(results, tuple) else (results,)
+        results = imported(call, single)
         self.values.update((key, value) for key, value in zip(node.output, results, strict=False) if key)
 
     def _constant(self, node: NodeProto, where: str) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ import bounds
 from bounds.ops.registry import ONNX
 
 from .cases_onnx import CASES, Case
-from .onnx_nets import RandomNet, run_one_by_one, save
+from .onnx_nets import RandomNet, run_one_by_one, save, session
 
 SETTINGS = [(op, case) for op, rows in CASES.items() for case in rows]
 
@@ -234,7 +234,7 @@ def test_missing_file(tmp_path: Path) -> None:
     [
         ([("Sin", ["x"], {})], "operator Sin at node 'n0' of net.onnx: .*without an importer"),
         ([("Mul", ["x", "x"], {})], "operator Mul at node 'n0' of net.onnx: a product of two graph values"),
-        ([("Squeeze", ["x"], {})], "Squeeze at node 'n0' of net.onnx: .*batch"),
+        ([("Squeeze", ["x", "zero"], {})], "Squeeze at node 'n0' of net.onnx: .*batch"),
         ([("Transpose", ["x"], {"perm": [1, 0]})], "batch axis"),
         ([("ReduceSum", ["x"], {})], "batch axis"),
         ([("Flatten", ["x"], {"axis": 2})], "batch axis"),
@@ -266,13 +266,61 @@ def test_what_cannot_be_read_is_named(
         "i": np.array([1, 1]),
         "j": np.array([1]),
         "p": np.array([0, 1, 0, 1]),
+        "zero": np.array([0]),
         "k": np.ones((1, 1, 2), dtype=np.float32),
         "big": np.ones((3, 4), dtype=np.float32),
     }
-    path = save(tmp_path / "net.onnx", protos, [1, 4], constants, f"n{len(nodes) - 1}")
+    path = save(tmp_path / "net.onnx", protos, ["N", 4], constants, f"n{len(nodes) - 1}")
     with pytest.raises(bounds.Unsupported, match=words) as caught:
         bounds.read_onnx(path)
     assert "net.onnx" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [("Transpose", ["x"], {"perm": [1, 0]}), ("MatMul", ["w", "n0"], {}), ("Transpose", ["n1"], {})],
+        [("Squeeze", ["x"], {}), ("Relu", ["n0"], {}), ("Add", ["n1", "x"], {})],
+        [("Gather", ["x", "zero"], {"axis": 0}), ("Unsqueeze", ["n0", "one"], {}), ("Mul", ["n1", "w"], {})],
+        [("Gather", ["x", "i"], {"axis": 0}), ("ReduceSum", ["n0"], {"keepdims": 0})],
+        [("Split", ["x"], {"axis": 1}), ("Concat", ["n0", "x"], {"axis": 1}), ("Squeeze", ["n1"], {})],
+    ],
+)
+def test_a_batch_of_one_may_move_its_axis(
+    tmp_path: Path, nodes: list[tuple[str, list[str], dict[str, object]]]
+) -> None:
+    protos = [helper.make_node(op, ins, [f"n{i}"], **kw) for i, (op, ins, kw) in enumerate(nodes)]
+    constants = {
+        "w": np.arange(16, dtype=np.float32).reshape(4, 4),
+        "i": np.array([0, 0]),
+        "zero": np.array(0),
+        "one": np.array([1]),
+    }
+    last = f"n{len(nodes) - 1}"
+    path = save(tmp_path / "net.onnx", protos, [1, 4], constants, last)
+    graph = bounds.read_onnx(path)
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    expected = [session(path).run(None, {"x": row[None].numpy()})[0] for row in x]
+    got = graph(x).numpy()
+    np.testing.assert_allclose(got, np.stack(expected).reshape(got.shape), rtol=1e-5, atol=1e-5)
+    free = save(tmp_path / "free.onnx", protos, ["N", 4], constants, last)
+    with pytest.raises(bounds.BoundsError, match=r"free\.onnx"):
+        bounds.read_onnx(free)
+
+
+def test_a_fixed_first_axis_that_the_output_does_not_share(tmp_path: Path) -> None:
+    constants = {"w": np.ones((4, 2), np.float32)}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("ReduceSum", ["r"], ["y"], keepdims=1),
+    ]
+    path = save(tmp_path / "net.onnx", nodes, [3, 4], constants, "y")
+    graph = bounds.read_onnx(path)
+    assert (graph.input_shape, graph.output_shape) == ((3, 4), (1, 1))
+    x = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
+    expected = np.stack([session(path).run(None, {"x": one.numpy()})[0] for one in x])
+    np.testing.assert_allclose(graph(x).numpy(), expected, rtol=1e-5)
 
 
 def test_graphs_of_another_form(tmp_path: Path) -> None:
