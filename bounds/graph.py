@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bounds.errors import BoundsError, InvalidGraph, InvalidInput
-from bounds.kinds import Composite, Input, Operator, Tensors
+from bounds.kinds import Composite, Input, Known, Operator, Tensors
 from bounds.linear import Shape
 
 
@@ -179,7 +179,8 @@ def _taken_apart(graph: Graph) -> Graph:
     for node in graph.nodes[1:]:
         ins = [refs[i] for i in node.inputs]
         if isinstance(node.op, Composite):
-            refs.append(node.op.parts(builder, ins, node.params, node.name))
+            whole = node.op.parts(builder, ins, node.params, node.name)
+            refs.append(builder.apply(Known(node.op), (whole, *ins), (), node.name))
         else:
             refs.append(builder.apply(node.op, ins, node.params, node.name))
         if refs[-1].shape != node.shape:

@@ -52,6 +52,10 @@ class Interval:
         """The intervals of some samples, which may repeat."""
         return Interval(self.lower[samples], self.upper[samples])
 
+    def detached(self) -> Interval:
+        """The same interval, through which no gradient flows."""
+        return Interval(self.lower.detach(), self.upper.detach())
+
     def met(self, other: Interval) -> Interval:
         """The intersection; where rounding noise leaves none, the interval between the two."""
         lower, upper = torch.maximum(self.lower, other.lower), torch.minimum(self.upper, other.upper)

@@ -248,3 +248,20 @@ class Composite(Operator):
     @abstractmethod
     def parts(self, builder: Builder, xs: Sequence[Ref], params: Tensors, name: str) -> Ref:
         """The same function, equal in exact arithmetic, out of simpler operators."""
+
+    def known(self, xs: Sequence[Interval]) -> Interval | None:
+        """An interval that the values are known to lie in, given the inputs' own, in exact arithmetic."""
+        return None
+
+
+@dataclass(frozen=True)
+class Known(Operator):
+    """The first input as it is, a composite's value, which lies in what the composite knows of it.
+
+    The other inputs are those of the composite.
+    """
+
+    composite: Composite
+
+    def value(self, xs: Tensors, params: Tensors) -> Tensor:
+        return xs[0]

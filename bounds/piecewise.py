@@ -77,13 +77,13 @@ class Piecewise(Pointwise):
 
     def touch(self, x: Interval, slope: Tensor, side: int) -> Tensor:
         best, where = torch.full_like(slope, math.inf), x.centre
-        for piece, low, high, _ in self._pieces(x):
+        for piece, low, high, meets in self._pieces(x):
             points = [low, high]
             if self.curvature[piece] * side > 0:
                 points = [self._tangent_point(slope, piece, low, high)]
             for z in points:
                 gap = (self.function(z) - slope * z) * side
-                better = gap < best
+                better = meets & (gap < best)
                 best, where = torch.where(better, gap, best), torch.where(better, z, where)
         return where
 
@@ -151,8 +151,9 @@ class Piecewise(Pointwise):
         slant = self.derivative(t)
         derivative = (slant - slope) * side
         error = 32 * U64 * (1 + slope.abs() + slant.abs()) if rounded else 0.0
-        at_low = (derivative + error) * (low - t)
-        at_high = (derivative - error) * (high - t)
+        # Where the tangent point is an end, the derivative there may be infinite without harm.
+        at_low = torch.where(t > low, (derivative + error) * (low - t), 0.0)
+        at_high = torch.where(t < high, (derivative - error) * (high - t), 0.0)
         drop = torch.minimum(at_low, at_high).clamp(max=0)
         value = self._gap(slope, t, side, rounded)
         return down(value + down(drop * (1 + 2.0**-40))) if rounded else value + drop

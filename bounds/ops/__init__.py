@@ -1,49 +1,12 @@
 """All operators, one file per family. Importing this package fills the registries of both front ends."""
 
-from bounds.ops import (
-    conv,
-    conv_transpose,
-    creation,
-    derivative,
-    einsum,
-    elementwise,
-    gather,
-    indexing,
-    linear,
-    norm,
-    padding,
-    pool,
-    relu,
-    resize,
-    scan,
-    select,
-    shape,
-    slicing,
-    sshape,
-)
+import importlib
+import pkgutil
+
 from bounds.ops.registry import ONNX, TORCH, Call
 
-__all__ = [
-    "ONNX",
-    "TORCH",
-    "Call",
-    "conv",
-    "conv_transpose",
-    "creation",
-    "derivative",
-    "einsum",
-    "elementwise",
-    "gather",
-    "indexing",
-    "linear",
-    "norm",
-    "padding",
-    "pool",
-    "relu",
-    "resize",
-    "scan",
-    "select",
-    "shape",
-    "slicing",
-    "sshape",
-]
+for _module in pkgutil.iter_modules(__path__):
+    if _module.name != "__main__":
+        importlib.import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["ONNX", "TORCH", "Call"]

@@ -13,7 +13,9 @@ from torch import Tensor
 from bounds.graph import Ref
 from bounds.kinds import Affine, Tensors
 from bounds.linear import Patch, Shape, Unit
+from bounds.ops.convex import Reciprocal
 from bounds.ops.gather import common_shape, expanded
+from bounds.ops.product import multiplied
 from bounds.ops.registry import Call, Value, as_parameter, from_onnx, from_torch
 
 
@@ -290,9 +292,11 @@ def difference(call: Call, a: object, b: object, factor: float = 1.0) -> Ref:
 @from_onnx("Mul")
 def _mul(call: Call) -> Value:
     a, b = operands(call)
+    if isinstance(a, Ref) and isinstance(b, Ref):
+        return multiplied(call, a, b)
     x, c = (a, b) if isinstance(a, Ref) else (b, a)
-    if not isinstance(x, Ref) or isinstance(c, Ref):
-        raise call.unsupported("a product of two graph values")
+    if not isinstance(x, Ref):
+        raise call.unsupported("no operand depends on the input")
     x, c = meeting(call, x, c)
     return call.apply(Scale(), x, params=(c,))
 
@@ -301,10 +305,16 @@ def _mul(call: Call) -> Value:
 @from_onnx("Div")
 def _div(call: Call) -> Value:
     x, c = operands(call)
-    if not isinstance(x, Ref) or isinstance(c, Ref):
-        raise call.unsupported("a division by a graph value")
     if call.get("rounding_mode") is not None:
         raise call.unsupported("a rounding mode")
+    if isinstance(c, Ref):
+        inverse = call.apply(Reciprocal(), c)
+        if isinstance(x, Ref):
+            return multiplied(call, x, inverse)
+        inverse, numerator = meeting(call, inverse, x)
+        return call.apply(Scale(), inverse, params=(numerator,))
+    if not isinstance(x, Ref):
+        raise call.unsupported("no operand depends on the input")
     x, divisor = meeting(call, x, c)
     if bool((divisor == 0).any()):
         raise call.unsupported("a division by zero")

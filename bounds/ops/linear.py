@@ -13,6 +13,7 @@ from bounds.graph import Ref
 from bounds.kinds import Affine, Tensors
 from bounds.linear import Patch, Shape, Unit
 from bounds.ops.elementwise import scaled, summed
+from bounds.ops.product import matrix_product
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
 from bounds.ops.shape import reshaped, transposed
 
@@ -164,7 +165,9 @@ def _matmul(call: Call) -> Value:
         return times_constant(call, a, b)
     if isinstance(a, Tensor) and isinstance(b, Ref) and call.operator != "aten::inner":
         return constant_times(call, a, b)
-    raise call.unsupported("a product of two graph values")
+    if isinstance(a, Ref) and isinstance(b, Ref):
+        return matrix_product(call, a, b)
+    raise call.unsupported("an inner product with a constant on the left")
 
 
 @from_torch("aten::addmm", "aten::baddbmm", "aten::addmv")

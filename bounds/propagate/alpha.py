@@ -108,18 +108,20 @@ def _turns(graph: Graph, facts: list[Facts]) -> list[_Turn]:
         around = facts[index].lines
         if around is None or not isinstance(node.op, Pointwise):
             continue
-        op, x = node.op.bind(node.params), facts[node.inputs[0]].interval
+        op, x = node.op.bind(node.params), facts[node.inputs[0]].interval.detached()
         undecided = op.undecided(x)
         if not bool(undecided.any()):
             continue
         if op.pivot is not None:
             low, high = (torch.full((), end).to(around.lower_slope) for end in op.pivot)
-            turns.append(_Turn(index, +1, op, x, around.lower_slope, undecided, low, high, pivot=True))
+            turns.append(
+                _Turn(index, +1, op, x, around.lower_slope.detach(), undecided, low, high, pivot=True)
+            )
             continue
         low, high = op.slope_range(x)
         free = undecided & (low < high) & low.isfinite() & high.isfinite()
         for side, start in ((+1, around.lower_slope), (-1, around.upper_slope)):
-            turns.append(_Turn(index, side, op, x, start, free, low, high, pivot=False))
+            turns.append(_Turn(index, side, op, x, start.detach(), free, low, high, pivot=False))
     return turns
 
 

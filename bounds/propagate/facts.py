@@ -11,7 +11,7 @@ from torch import Tensor
 from bounds.errors import Unsupported
 from bounds.graph import Graph, Node
 from bounds.interval import Interval
-from bounds.kinds import Affine, Bilinear, Pointwise
+from bounds.kinds import Affine, Bilinear, Known, Pointwise
 from bounds.linear import Shape
 from bounds.relaxation import Lines, lines
 from bounds.rounding import U32, U64, Level, gamma
@@ -80,6 +80,9 @@ def node_facts(graph: Graph, node: Node, ins: tuple[Facts, ...], level: Level, r
         return _affine(node, node.op, shapes, ins, level, relaxed)
     if isinstance(node.op, Bilinear):
         return _bilinear(node.op, shapes, node.shape, ins[0].interval, ins[1].interval, level, relaxed)
+    if isinstance(node.op, Known):
+        known = node.op.composite.known(tuple(f.interval for f in ins[1:]))
+        return Facts(ins[0].interval if known is None else ins[0].interval.met(known))
     raise Unsupported(f"operator {node.op.name} of node {node.name!r} has no interval analysis")
 
 

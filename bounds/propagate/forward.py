@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bounds.graph import Graph, Node
 from bounds.interval import Interval
-from bounds.kinds import Affine, Bilinear, Pointwise
+from bounds.kinds import Affine, Bilinear, Known, Pointwise
 from bounds.propagate import zonotope
 from bounds.propagate.crown import spec_lower_bounds
 from bounds.propagate.facts import Facts, node_facts
@@ -113,6 +113,8 @@ def _step(
     The facts' cushion bounds, per element, what rounding did to an execution that the level speaks of.
     """
     op, rounded = node.op, problem.rounded
+    if isinstance(op, Known):
+        return zs[0]
     shapes = tuple(problem.graph.nodes[i].shape for i in node.inputs)
     if isinstance(op, Pointwise):
         bound = op.bind(node.params)

@@ -17,7 +17,7 @@ from torch import Tensor
 from bounds.errors import Unsupported
 from bounds.graph import Graph, Node
 from bounds.interval import Interval
-from bounds.kinds import Affine, Bilinear, Operator, Pointwise
+from bounds.kinds import Affine, Bilinear, Known, Operator, Pointwise
 from bounds.linear import Coefficients, Patch, Shape, Unit, dense, total
 from bounds.propagate.facts import Facts
 from bounds.relaxation import Lines
@@ -25,7 +25,7 @@ from bounds.rounding import U64, down, gamma, up
 from bounds.sets import InputSet
 
 _INFLATE = 1.0 + 2.0**-20  # covers the rounding of the sums that make up the slack
-EVERY: tuple[type[Operator], ...] = (Affine, Pointwise, Bilinear)
+EVERY: tuple[type[Operator], ...] = (Affine, Pointwise, Bilinear, Known)
 _FULL = 0.6  # share of the image from which on a window is no longer worth its bookkeeping
 
 
@@ -163,7 +163,10 @@ def _travel(
             pulled, forms = _through_affine(node.op, node, shapes, facts[index], here, forms)
         elif isinstance(node.op, Bilinear):
             pulled, forms = _through_bilinear(node.op, facts[index], here, forms)
-        for source, part in zip(node.inputs, pulled, strict=True):
+        elif isinstance(node.op, Known):
+            pulled = (here,)
+        # What is known of a composite is no function of its other inputs: nothing is pulled to those.
+        for source, part in zip(node.inputs, pulled, strict=not isinstance(node.op, Known)):
             if source not in pending:
                 pending[source] = _settle(part)
                 continue
