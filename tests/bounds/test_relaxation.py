@@ -108,7 +108,8 @@ def test_lines_touch_the_function(case: Case) -> None:
     gap_below = (f - around.lower_slope[:, None] * fine - around.lower_intercept[:, None]).amin(1)
     gap_above = (around.upper_slope[:, None] * fine + around.upper_intercept[:, None] - f).amin(1)
     scale = 1 + (1 + around.slope_magnitude) * x.magnitude + f.abs().amax(1)
-    allowed = 1e-6 * width + 1e-13 * scale
+    bisected = 2.0**-28 * (f.amax(1) - f.amin(1))  # what thirty halvings of the slope leave
+    allowed = 1e-6 * width + 1e-13 * scale + bisected
     assert (gap_below <= allowed).all()
     assert (gap_above <= allowed).all()
 
