@@ -61,6 +61,12 @@ def bound(
 
     Each sample's bounds depend on that sample alone. Gradients flow into live parameters where autograd is
     enabled and the level is ``float``; call it under ``torch.no_grad()`` where they are not wanted.
+    Certified training is the gradient of a loss of them, here of the worst margins::
+
+        graph = bounds.trace(module, x[:1])
+        lower = bounds.bound(graph, bounds.Ball(x, eps), bounds.margins(y, 10), "ibp", level="float").lower
+        torch.nn.functional.softplus(-lower).sum().backward()  # fills module.parameters()
+
     Raises ``InvalidInput`` for shapes that do not fit together and unknown methods, ``Unsupported`` for
     operators without the analysis.
     """

@@ -17,7 +17,7 @@ from torch import Tensor
 from bounds.bound import Bounds, bound
 from bounds.errors import InvalidInput, Unsupported
 from bounds.graph import Builder, Graph, Node, Ref
-from bounds.kinds import Affine, Bilinear, Pointwise
+from bounds.kinds import Affine, Bilinear, Known, Pointwise
 from bounds.linear import Shape
 from bounds.ops.derivative import Adjoint, BilinearAdjoint, Constant, RowProduct, derivative
 from bounds.ops.elementwise import Add
@@ -49,7 +49,8 @@ def jacobian(graph: Graph, rows: Tensor | None = None) -> Graph:
         if index not in cotangents:
             continue
         node, here = graph.nodes[index], cotangents.pop(index)
-        for source, part in zip(node.inputs, _pulled(builder, node, refs, here), strict=True):
+        parts = _pulled(builder, node, refs, here)
+        for source, part in zip(node.inputs[: len(parts)], parts, strict=True):
             known = cotangents.get(source)
             cotangents[source] = part if known is None else builder.apply(Add(), [known, part])
     return builder.build(cotangents[0])
@@ -60,6 +61,8 @@ def _pulled(builder: Builder, node: Node, refs: list[Ref], here: Ref) -> tuple[R
     op, ins = node.op, [refs[i] for i in node.inputs]
     shapes: tuple[Shape, ...] = tuple(r.shape for r in ins)
     name = f"derivative of {node.name}"
+    if isinstance(op, Known):
+        return (here,)  # its value is that of its first input
     if isinstance(op, Affine):
         return tuple(
             builder.apply(Adjoint(op, shapes, node.shape, which), [here], node.params, name)

@@ -199,13 +199,35 @@ class Pointwise(Operator):
     def _steepest(self, x: Interval, left: Tensor, right: Tensor, side: int) -> Tensor:
         """The slope at the middle of the convex envelope of ``side * f``, which is ``left`` and ``right``
         above its least value at the ends."""
-        middle, half = x.centre, (x.upper - x.lower) / 2
-        low, high = -left / half, right / half
-        for _ in range(_BISECTIONS):
-            slope = (low + high) / 2
-            beyond = self.touch(x, side * slope, side) > middle
-            low, high = torch.where(beyond, low, slope), torch.where(beyond, slope, high)
-        return torch.nan_to_num((low + high) / 2, nan=0.0, posinf=0.0, neginf=0.0)
+        with torch.no_grad():
+            middle, half = x.centre, (x.upper - x.lower) / 2
+            low, high = -left / half, right / half
+            for _ in range(_BISECTIONS):
+                slope = (low + high) / 2
+                beyond = self.touch(x, side * slope, side) > middle
+                low, high = torch.where(beyond, low, slope), torch.where(beyond, slope, high)
+            found = torch.nan_to_num((low + high) / 2, nan=0.0, posinf=0.0, neginf=0.0)
+        follows = torch.is_grad_enabled() and (x.lower.requires_grad or x.upper.requires_grad)
+        return self._following(x, found, low, high, side) if follows else found
+
+    def _following(self, x: Interval, slope: Tensor, low: Tensor, high: Tensor, side: int) -> Tensor:
+        """The slope with its derivative with respect to the interval, which bisection does not have.
+
+        The line supports the envelope at two points, next to either side of the middle: it moves with those
+        of them that are ends of the interval. Where the two are one, it is the tangent at the middle.
+        """
+        with torch.no_grad():
+            first, last = (self.touch(x, side * a, side) for a in (low, high))
+            step = (x.upper - x.lower) * 1e-4
+            apart = last - first > step
+        first, last = (
+            torch.where(first <= x.lower, x.lower, first),
+            torch.where(last >= x.upper, x.upper, last),
+        )
+        before, after = (torch.where(apart, z, x.centre + d) for z, d in ((first, -step), (last, step)))
+        rise, run = self.function(after) - self.function(before), after - before
+        moved = side * rise / torch.where(run > 0, run, 1.0)
+        return slope + (moved - moved.detach())
 
     def value(self, xs: Tensors, params: Tensors) -> Tensor:
         return self.bind(params).function(xs[0])

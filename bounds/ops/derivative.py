@@ -214,6 +214,10 @@ class Derivative(Pointwise):
         for low, high, _, meets in self._ranges(x, rounded):
             lower = torch.where(meets, torch.minimum(lower, low), lower)
             upper = torch.where(meets, torch.maximum(upper, high), upper)
+        found = Interval(lower, upper).closed()
+        # A value that overflowed is no bound on its own side.
+        largest = torch.finfo(lower.dtype).max
+        lower, upper = found.lower.clamp(max=largest), found.upper.clamp(min=-largest)
         nowhere = self.of.outside(x)
         if nowhere is not None:
             lower, upper = lower.masked_fill(nowhere, -math.inf), upper.masked_fill(nowhere, math.inf)
@@ -241,7 +245,7 @@ class Derivative(Pointwise):
         nowhere = self.of.outside(x)
         if nowhere is not None:
             best = best.masked_fill(nowhere, -math.inf)
-        return best * side
+        return torch.nan_to_num(best, nan=-math.inf, posinf=-math.inf, neginf=-math.inf) * side
 
     def slopes(self, x: Interval) -> tuple[Tensor, Tensor]:
         """Flat lines where f' is curved."""
@@ -278,16 +282,16 @@ class Derivative(Pointwise):
             meets = (x.lower <= end) & (x.upper >= start)
             if self.of.curvature[piece]:
                 low, high = self._curved_range(share, start, end)
-                error = self.error(torch.maximum(low.abs(), high.abs()), U64)
+                below, above = self.error(low, U64), self.error(high, U64)
             else:
                 first, second, f, g = self._chord(x.lower, piece)
                 low = high = (g - f) / (second - first)
                 spread = self.of.error(f, U64) + self.of.error(g, U64)
-                error = 2 * spread / (second - first) + 8 * U64 * low.abs()
+                below = above = 2 * spread / (second - first) + 8 * U64 * low.abs()
             if rounded:
                 # What is exact stays so: a slope of zero has no sign.
-                low = torch.where(error > 0, down(low - error), low)
-                high = torch.where(error > 0, up(high + error), high)
+                low = torch.where(below > 0, down(low - below), low)
+                high = torch.where(above > 0, up(high + above), high)
             yield low, high, share, meets
 
     def _curved_range(self, share: Interval, start: float, end: float) -> tuple[Tensor, Tensor]:

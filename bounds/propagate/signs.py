@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bounds.graph import Node
 from bounds.interval import Interval
-from bounds.kinds import Affine, Bilinear
+from bounds.kinds import Affine, Bilinear, Known
 from bounds.ops.derivative import Constant
 from bounds.propagate.crown import forward_facts
 from bounds.propagate.problem import Problem
@@ -44,6 +44,8 @@ def signs(problem: Problem) -> Signs:
 
 def _step(node: Node, ins: list[Signs], unknown: Signs) -> Signs:
     op = node.op
+    if isinstance(op, Known):
+        return ins[0]
     if isinstance(op, Bilinear):
         (a, b), product = ins, op.product
         negative = product(a.negative, b.positive) + product(a.positive, b.negative)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bounds.interval import Interval
 from bounds.kinds import Pointwise
+from bounds.ops.derivative import Derivative
 from bounds.ops.relu import LeakyReLU
 from bounds.piecewise import Piecewise
 from bounds.relaxation import lines
@@ -56,7 +57,7 @@ def grid(x: Interval, op: Pointwise) -> Tensor:
     """Points inside each interval, its ends and the breaks in it included: (count, points)."""
     t = torch.linspace(0, 1, POINTS, dtype=torch.float64)
     inside = x.lower[:, None] + (x.upper - x.lower)[:, None] * t
-    breaks = op.breaks if isinstance(op, Piecewise) else ()
+    breaks = op.breaks if isinstance(op, Piecewise | Derivative) else ()
     marks = torch.tensor(breaks, dtype=torch.float64).expand(len(x.lower), -1)
     points = torch.cat([inside, x.lower[:, None], x.upper[:, None], marks], 1)
     return torch.minimum(torch.maximum(points, x.lower[:, None]), x.upper[:, None])
