@@ -14,6 +14,7 @@ from bounds.graph import Ref
 from bounds.kinds import Affine, Tensors
 from bounds.linear import Shape
 from bounds.ops.linear import times_constant
+from bounds.ops.product import contracted
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
 from bounds.ops.shape import reshaped, transposed
 
@@ -70,17 +71,22 @@ def _einsum(call: Call) -> Value:
     operands = _operands(call)
     refs = [i for i, value in enumerate(operands) if isinstance(value, Ref)]
     constants = [value for value in operands if isinstance(value, Tensor)]
-    if len(refs) != 1 or len(constants) != len(operands) - 1:
-        raise call.unsupported("a product of two graph values")
-    place, x = refs[0], operands[refs[0]]
-    if not isinstance(x, Ref) or not call.batched:
-        raise call.unsupported("a value without a batch axis")
+    if len(refs) + len(constants) != len(operands):
+        raise call.unsupported("an operand that is neither a graph value nor a constant")
     ranks = [
         len(call.full_shape(v)) if isinstance(v, Ref) else v.dim()
         for v in operands
         if isinstance(v, Ref | Tensor)
     ]
     equation = _spelled(call, str(call.get("equation")).replace(" ", ""), ranks)
+    if len(operands) == len(refs) == 2:
+        a, b = (value for value in operands if isinstance(value, Ref))
+        return contracted(call, a, b, equation)
+    if len(refs) != 1:
+        raise call.unsupported("a product of two graph values and more", "multiply two at a time")
+    place, x = refs[0], operands[refs[0]]
+    if not isinstance(x, Ref) or not call.batched:
+        raise call.unsupported("a value without a batch axis")
     inputs, _, result = equation.partition("->")
     batch = inputs.split(",")[place][:1]
     others = [letters for i, letters in enumerate(inputs.split(",")) if i != place]

@@ -165,9 +165,9 @@ def _matmul(call: Call) -> Value:
         return times_constant(call, a, b)
     if isinstance(a, Tensor) and isinstance(b, Ref) and call.operator != "aten::inner":
         return constant_times(call, a, b)
-    if isinstance(a, Ref) and isinstance(b, Ref):
+    if isinstance(a, Ref) and isinstance(b, Ref) and call.operator != "aten::inner":
         return matrix_product(call, a, b)
-    raise call.unsupported("an inner product with a constant on the left")
+    raise call.unsupported("an inner product with a graph value on the right", "use einsum")
 
 
 @from_torch("aten::addmm", "aten::baddbmm", "aten::addmv")
@@ -182,8 +182,10 @@ def _addmm(call: Call) -> Value:
         y = times_constant(call, first, second)
     elif isinstance(first, Tensor) and isinstance(second, Ref):
         y = constant_times(call, first, second)
+    elif isinstance(first, Ref) and isinstance(second, Ref):
+        y = matrix_product(call, first, second)
     else:
-        raise call.unsupported("a product of two graph values")
+        raise call.unsupported("no factor depends on the input")
     y = scaled(call, y, call.number("alpha", 1))
     return _plus(call, y, call.get("self"), call.number("beta", 1))
 
@@ -191,11 +193,20 @@ def _addmm(call: Call) -> Value:
 @from_onnx("Gemm")
 def _gemm(call: Call) -> Value:
     a, b = call.args.get("0"), call.args.get("1")
+    if isinstance(a, Ref) and isinstance(b, Ref):
+        return _gemm_of_two(call, a, b)
     if not isinstance(a, Ref) or not isinstance(b, Tensor):
         return _left_gemm(call)
     if call.integer("transA", 0):
         raise call.unsupported("transA = 1 moves the batch axis")
     return _affine(call, a, b.mT if call.integer("transB", 0) else b, call.get("2"))
+
+
+def _gemm_of_two(call: Call, a: Ref, b: Ref) -> Value:
+    a = transposed(call, a, (1, 0)) if call.integer("transA", 0) else a
+    b = transposed(call, b, (1, 0)) if call.integer("transB", 0) else b
+    y = scaled(call, matrix_product(call, a, b), call.number("alpha", 1))
+    return _plus(call, y, call.get("2"), call.number("beta", 1))
 
 
 def _left_gemm(call: Call) -> Value:

@@ -13,7 +13,7 @@ from bounds.graph import Builder, Ref
 from bounds.interval import Interval
 from bounds.kinds import Composite, Tensors
 from bounds.linear import Shape
-from bounds.ops.elementwise import Add, Negate, meeting, operands
+from bounds.ops.elementwise import Add, Negate, Shift, Subtract, meeting, operands
 from bounds.ops.gather import Gather, common_shape, expanded
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
 from bounds.ops.relu import Clip, LeakyReLU
@@ -59,6 +59,20 @@ class Minimum(Composite):
     def known(self, xs: Sequence[Interval]) -> Interval | None:
         a, b = xs
         return Interval(torch.minimum(a.lower, b.lower), torch.minimum(a.upper, b.upper))
+
+
+@dataclass(frozen=True)
+class AtLeast(Composite):
+    """The larger of the sample and a constant, as ``c + relu(x - c)``; params: c, broadcast."""
+
+    faithful: ClassVar[bool] = True
+
+    def value(self, xs: Tensors, params: Tensors) -> Tensor:
+        return torch.maximum(xs[0], params[0])
+
+    def parts(self, builder: Builder, xs: Sequence[Ref], params: Tensors, name: str) -> Ref:
+        above = builder.apply(LeakyReLU(), (builder.apply(Subtract(), xs, params, name),), (), name)
+        return builder.apply(Shift(), (above,), params, name)
 
 
 def _best(builder: Builder, largest: bool, values: Sequence[Ref], name: str) -> Ref:
@@ -248,8 +262,9 @@ def _max(call: Call) -> Value | tuple[Value, ...]:
 @from_onnx("Max", "Min")
 def _onnx_max(call: Call) -> Value:
     values = [value for key, value in call.args.items() if key.isdigit()]
-    here = values[0]
-    for value in values[1:]:
+    refs = [value for value in values if isinstance(value, Ref)]
+    here: object = refs[0]
+    for value in refs[1:] + [value for value in values if not isinstance(value, Ref)]:
         here = _of_two(call, here, value, call.operator == "Max")
     if not isinstance(here, Ref):
         raise call.unsupported("no operand depends on the input")
@@ -269,9 +284,13 @@ def _of_two(call: Call, a: object, b: object, largest: bool) -> Value:
 
 
 def _held(call: Call, x: Ref, c: Tensor, largest: bool) -> Value:
-    """``c + relu(x - c)`` or ``c - relu(c - x)``; one function where c is a single number."""
-    if c.numel() == 1:
-        end = float(c)
+    """Against a constant: one function where c is the same number everywhere."""
+    end = float(c.flatten()[0])
+    if bool((c == end).all()):
         inf = float("inf")
+        if abs(end) == inf and (end < 0) == largest:
+            return x
         return call.apply(Clip(end, inf) if largest else Clip(-inf, end), x)
-    raise call.unsupported("the larger of a value and a constant of several elements")
+    if largest:
+        return call.apply(AtLeast(), x, params=(c,))
+    return call.apply(Negate(), call.apply(AtLeast(), call.apply(Negate(), x), params=(-c,)))

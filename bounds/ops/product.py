@@ -1,9 +1,11 @@
-"""Products of two branches: element by element, and of matrices."""
+"""Products of two branches: element by element, and sums of products such as matrix products."""
 
 from __future__ import annotations
 
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -32,23 +34,42 @@ class Mul(Bilinear):
         return 2
 
     def interval(self, a: Interval, b: Interval) -> Interval | None:
-        """The least and the greatest product of two ends."""
+        """The least and the greatest of the four products of ends."""
         corners = torch.stack([x * y for x in (a.lower, a.upper) for y in (b.lower, b.upper)])
         return Interval(corners.amin(0), corners.amax(0))
 
 
 @dataclass(frozen=True)
-class MatrixProduct(Bilinear):
-    """``a @ b`` over the last two axes of two branches whose axes in front are the same."""
+class Contraction(Bilinear):
+    """``torch.einsum`` of two branches, such as ``ij,jk->ik``; the equation leaves out the batch axis.
+
+    Every letter occurs in two of the three terms at least, so that the adjoint is such a sum, too.
+    """
+
+    equation: str
+
+    @property
+    def _letters(self) -> tuple[str, str, str]:
+        operands, _, out = self.equation.partition("->")
+        left, _, right = operands.partition(",")
+        return left, right, out
 
     def product(self, a: Tensor, b: Tensor) -> Tensor:
-        return a @ b
+        left, right, out = self._letters
+        return torch.einsum(f"...{left},...{right}->...{out}", a, b)
 
     def adjoint(self, rows: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        return rows @ b.mT, a.mT @ rows
+        left, right, out = self._letters
+        over_a = torch.einsum(f"...{out},...{right}->...{left}", rows, b)
+        return over_a, torch.einsum(f"...{out},...{left}->...{right}", rows, a)
 
     def terms(self, ins: Sequence[Shape], out: Shape) -> int:
-        return ins[0][-1] + sum(out[-2:])
+        """Each way, the letters that the result does not have are summed."""
+        left, right, kept = self._letters
+        sizes = dict(zip(left + right, ins[0] + ins[1], strict=True))
+        return 2 + max(
+            prod(size for letter, size in sizes.items() if letter not in term) for term in (left, right, kept)
+        )
 
 
 def multiplied(call: Call, a: Ref, b: Ref) -> Ref:
@@ -61,15 +82,42 @@ def multiplied(call: Call, a: Ref, b: Ref) -> Ref:
 
 def matrix_product(call: Call, a: Ref, b: Ref) -> Ref:
     """``a @ b`` of graph values with the rules of broadcasting of ``torch.matmul``."""
-    lead = int(call.batched)
     full = [call.full_shape(x) for x in (a, b)]
-    if min(len(shape) for shape in full) < 2 + lead:
+    if len(full[0]) - int(call.batched) < 1 or len(full[1]) - int(call.batched) < 1:
         raise call.unsupported(f"a matrix product of samples of shape {a.shape} and {b.shape}")
-    rank = max(len(shape) for shape in full)
-    a, b = (
-        reshaped(call, x, (*shape[:lead], *[1] * (rank - len(shape)), *shape[lead:]))
-        for x, shape in zip((a, b), full, strict=True)
-    )
-    front = common_shape(call, call.full_shape(a)[:-2], call.full_shape(b)[:-2])
-    a, b = (expanded(call, x, (*front, *call.full_shape(x)[-2:])) for x in (a, b))
-    return call.apply(MatrixProduct(), a, b)
+    free = string.ascii_letters
+    vectors = [call.batched and len(shape) == 2 for shape in full]
+    if any(vectors) or min(map(len, full)) < 2:
+        raise call.unsupported("a product with a vector per sample", "use a matrix with one row or column")
+    rank = max(map(len, full)) - 2
+    front = free[3 : 3 + rank]
+    letters = [front[rank - len(shape) + 2 :] for shape in full]
+    return contracted(call, a, b, f"{letters[0]}ab,{letters[1]}bc->{front}ac")
+
+
+def contracted(call: Call, a: Ref, b: Ref, equation: str) -> Ref:
+    """``torch.einsum(equation, a, b)`` of graph values, the batch axis among the letters where there is one.
+
+    Axes of size one broadcast. An axis that one operand alone has, and the result has not, is refused.
+    """
+    operands, _, out = equation.partition("->")
+    left, _, right = operands.partition(",")
+    shapes = [dict(zip(s, call.full_shape(x), strict=True)) for s, x in ((left, a), (right, b))]
+    sizes = {c: max(s.get(c, 1) for s in shapes) for c in left + right}
+    if call.batched and not left[0] == right[0] == out[:1]:
+        raise call.unsupported("it moves, sums or shares the batch axis", "keep it as axis 0")
+    if any(len(set(s)) < len(s) for s in (left, right, out)):
+        raise call.unsupported(f"equation {equation!r}, which repeats an axis within one term")
+    terms = []
+    for letters, x in ((left, a), (right, b)):
+        # An axis of size one that is longer elsewhere broadcasts: it goes without a letter.
+        kept = "".join(
+            c for c in letters if dict(zip(letters, call.full_shape(x), strict=True))[c] == sizes[c]
+        )
+        terms.append((kept, reshaped(call, x, [sizes[c] for c in kept])))
+    (left, a), (right, b) = terms
+    for letter in sizes:
+        if sum(letter in term for term in (left, right, out)) < 2:
+            raise call.unsupported(f"equation {equation!r}, which sums an axis of one operand alone")
+    skip = int(call.batched)
+    return call.apply(Contraction(f"{left[skip:]},{right[skip:]}->{out[skip:]}"), a, b)

@@ -82,7 +82,7 @@ def node_facts(graph: Graph, node: Node, ins: tuple[Facts, ...], level: Level, r
         return _bilinear(node.op, shapes, node.shape, ins[0].interval, ins[1].interval, level, relaxed)
     if isinstance(node.op, Known):
         known = node.op.composite.known(tuple(f.interval for f in ins[1:]))
-        return Facts(ins[0].interval if known is None else ins[0].interval.met(known))
+        return Facts(ins[0].interval if known is None else ins[0].interval.closed().met(known.closed()))
     raise Unsupported(f"operator {node.op.name} of node {node.name!r} has no interval analysis")
 
 

@@ -1,0 +1,33 @@
+"""Single nodes for the ONNX importers of products of branches and of composites; see ``cases_onnx``."""
+
+from .cases_onnx import IMAGE, LINE, SOLID, VECTOR, Case, _draw, _ints, _number
+
+CASES: dict[str, list[Case]] = {
+    "Mul": [Case(IMAGE, ("x", "r")), Case(IMAGE, ("r", "x"))],
+    "MatMul": [Case((1, 4, 4), ("x", "r")), Case((1, 2, 3, 3), ("x", "r"))],
+    "Gemm": [Case((4, 7), ("x", "r", _draw(7)), {"transA": 1, "alpha": 0.5})],
+    "Einsum": [Case(LINE, ("x", "r"), {"equation": "bij,bkj->bik"})],
+    "Max": [
+        Case(VECTOR, ("x", "r", _draw(6))),
+        Case(LINE, ("x", _number(0.2))),
+        Case(VECTOR, ("x",)),
+        Case((1, 4, 1), (_draw(7), "x", _draw(4, 1))),
+    ],
+    "Min": [Case(VECTOR, ("x", "r")), Case(LINE, ("x", _draw(7), _number(0.2)))],
+    "ReduceMax": [
+        Case(IMAGE, ("x",), {"axes": [1, -1]}),
+        Case(IMAGE, ("x", _ints(2)), {"keepdims": 0}, opset=18),
+        Case(IMAGE, ("x",), {"noop_with_empty_axes": 1}, opset=18),
+    ],
+    "ReduceMin": [Case(LINE, ("x",), {"axes": [1], "keepdims": 0})],
+    "GlobalMaxPool": [Case(IMAGE, ("x",)), Case(SOLID, ("x",))],
+    "MaxPool": [
+        Case(IMAGE, ("x",), {"kernel_shape": [2, 2], "strides": [2, 2]}),
+        Case(IMAGE, ("x",), {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 2, 1]}),
+        Case(IMAGE, ("x",), {"kernel_shape": [2, 2], "dilations": [2, 3]}),
+        Case(IMAGE, ("x",), {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}),
+        Case(IMAGE, ("x",), {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "SAME_UPPER"}),
+        Case(LINE, ("x",), {"kernel_shape": [3], "strides": [2], "pads": [1, 1]}),
+        Case(SOLID, ("x",), {"kernel_shape": [2, 2, 2]}),
+    ],
+}
