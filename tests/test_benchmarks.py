@@ -10,11 +10,14 @@ import torch
 import bounds
 from benchmarks.__main__ import main
 from benchmarks.baselines.generated import Shape
+from benchmarks.baselines.probes import lost
 from benchmarks.baselines.stages import Subject
 from benchmarks.baselines.worker import Case
+from benchmarks.baselines.zoo import ZOO
 from benchmarks.measure import Repeats, Result, in_turn, paired_ratio
 from benchmarks.probing import probe
 from benchmarks.process import Process, Program, WorkerFailed
+from benchmarks.suites import operators
 from benchmarks.suites.bounds import SUITE, _tightness
 from benchmarks.suites.scaling import exponent, largest_that
 from benchmarks.table import Table
@@ -144,6 +147,41 @@ def test_coverage_of_networks(data_dir, tmp_path, monkeypatch):
     assert main(["coverage", "--nets", "safenlp", "--threads", "1", "--out", str(tmp_path)]) == 0
     page = (tmp_path / "coverage.md").read_text()
     assert "Summary: import 1 of 1, IBP 1 of 1, CROWN 1 of 1." in page
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_operator_probe_is_alive_and_the_same_each_time(name):
+    probe = ZOO[name]
+    module, (low, high) = probe.module(), probe.box()
+    y = torch.stack([module(low), module(high), module((low + high) / 2)]).detach()
+    assert bool((high > low).all() and y.isfinite().all()) and bool((y.amax(0) > y.amin(0)).any())
+    assert torch.equal(probe.module()(low), module(low)) and y[0].dim() == 2
+    hull = probe.module()((low + high) / 2).detach()
+    assert lost(module, (low, high), (hull - 1e4, hull + 1e4)) is None
+    assert "outside" in str(lost(module, (low, high), (hull, hull)))
+    assert "not finite" in str(lost(module, (low, high), (hull - torch.inf, hull + 1e4)))
+
+
+def test_operators_that_pass_and_fail_on_each_side():
+    rows = [
+        dict.fromkeys(operators.SHOWN)
+        | {"operator": "a", "IBP": 2.0, "CROWN": 1.0, "alpha": 1.0, "real": 1.0},
+        dict.fromkeys(operators.SHOWN) | {"operator": "b", "problem": "import: no"},
+    ]
+    rows[0] |= {"peer IBP": 2.0, "ratio IBP": 1.0, "peer problem": "CROWN: no"}
+    summary = operators.SUITE.summary(rows)
+    assert "ours 1 of 2 whole (IBP 1, CROWN 1, alpha 1, real 1)" in summary
+    assert "peer 0 of 2 whole (IBP 1, CROWN 0, alpha 0)" in summary and "Missing: b." in summary
+
+
+def test_operator_probe_end_to_end(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("CERTIFY_TEST_DATA", str(data_dir))
+    command = "operators --nets linear --threads 1 --peer-python"
+    assert main([*command.split(), sys.executable, "--out", str(tmp_path)]) == 0
+    with (tmp_path / "operators.csv").open(newline="") as file:
+        [row] = csv.DictReader(file)
+    assert 0 < float(row["alpha"]) <= float(row["CROWN"]) <= float(row["IBP"]) and row["problem"] == ""
+    assert "auto_LiRPA" in row["peer problem"]
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 
 from benchmarks.options import Suite
-from benchmarks.suites import bounds, coverage, forward, scaling
+from benchmarks.suites import bounds, coverage, forward, operators, scaling
 
 SUITES: Mapping[str, Suite] = {
     "bounds": bounds.SUITE,
     "coverage": coverage.SUITE,
     "forward": forward.SUITE,
+    "operators": operators.SUITE,
     "scaling": scaling.SUITE,
 }
