@@ -104,7 +104,7 @@ def _bound(
         proved = cascade(problem, rows, METHODS[method])
         return Bounds(proved, torch.full_like(proved, torch.inf), level)
     both, count = rows.with_negated(), rows.matrix.shape[1]
-    # With a specification the question is the lower side; the upper side gets no steps of its own.
+    # With a specification the question is the lower side; the upper side is left to cheaper analyses.
     wanted = torch.ones(len(region), 2 * count, dtype=torch.bool, device=both.matrix.device)
     wanted[:, count:] = spec is None
     lower, upper = lower_bounds(problem, both, METHODS[method], wanted).tensor_split([count], dim=1)

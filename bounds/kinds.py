@@ -108,6 +108,16 @@ class Affine(Operator):
         result: Tensors = vjp(rows)
         return result
 
+    def adjoint_live(
+        self, rows: Tensor, weights: Tensors, live: Tensor, wanted: Tensor | None
+    ) -> Tensors | None:
+        """W^T applied to rows that vanish outside ``live``, right where ``wanted`` and zero elsewhere.
+
+        rows: (samples, per_sample, outputs); live: (samples, outputs), wanted: (samples, inputs) or None for
+        all; returns (samples * per_sample, *in). None where it would save nothing.
+        """
+        return None
+
     def adjoint_unit(
         self, unit: Unit, weights: Tensors, ins: Sequence[Shape], out: Shape
     ) -> tuple[Unit | Patch | Tensor, ...] | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -42,6 +43,24 @@ class Linear(Affine):
 
     def adjoint(self, rows: Tensor, weights: Tensors, ins: Sequence[Shape]) -> Tensors:
         return (rows @ weights[0],)
+
+    def adjoint_live(
+        self, rows: Tensor, weights: Tensors, live: Tensor, wanted: Tensor | None
+    ) -> Tensors | None:
+        """Sample by sample with the part of W that counts, where most neurons are dead."""
+        weight = weights[0]
+        if weight.shape[0] != rows.shape[2] or 2 * int(live.sum()) > live.numel():
+            return None
+        parts = []
+        for s, (here, kept) in enumerate(zip(rows, positions(live), strict=True)):
+            part = weight.index_select(0, kept)
+            if wanted is None:
+                parts.append(here.index_select(1, kept) @ part)
+                continue
+            columns = wanted[s].nonzero().squeeze(1)
+            value = here.index_select(1, kept) @ part.index_select(1, columns)
+            parts.append(value.new_zeros(len(here), weight.shape[1]).index_copy(1, columns, value))
+        return (torch.cat(parts),)
 
     def adjoint_unit(
         self, unit: Unit, weights: Tensors, ins: Sequence[Shape], out: Shape
@@ -94,6 +113,12 @@ class Along(Affine):
 
     def adjoint(self, rows: Tensor, weights: Tensors, ins: Sequence[Shape]) -> Tensors:
         return (self.linear((rows,), (weights[0].mT,)),)
+
+
+def positions(mask: Tensor) -> Sequence[Tensor]:
+    """Where each row of a mask (rows, elements) is set."""
+    found: Sequence[Tensor] = torch.tensor_split(mask.nonzero()[:, 1], mask.sum(1).cumsum(0)[:-1].tolist())
+    return found
 
 
 def _sample_matrix(call: Call, weight: Tensor, x: Ref) -> Tensor:

@@ -43,6 +43,11 @@ class LeakyReLU(Piecewise):
             return super().image(x, rounded)
         return Interval(self.function(x.lower), self.function(x.upper))
 
+    def intercept(self, x: Interval, slope: Tensor, side: int, rounded: bool) -> Tensor:
+        """The gap is piecewise linear: smallest at an end or, where that is inside, at the kink."""
+        ends = torch.minimum(*(self._gap(slope, z, side, rounded) for z in (x.lower, x.upper)))
+        return torch.where((x.lower < 0) & (x.upper > 0), ends.clamp(max=0), ends) * side
+
     def slopes(self, x: Interval) -> tuple[Tensor, Tensor]:
         """Upper: the chord. Lower: the steeper or the flatter piece, whichever leaves the smaller area."""
         low, high = self.function(x.lower), self.function(x.upper)

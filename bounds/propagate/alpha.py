@@ -20,8 +20,7 @@ from bounds.interval import Interval
 from bounds.kinds import Pointwise
 from bounds.propagate.facts import Facts, line_cushion
 from bounds.propagate.problem import Problem
-from bounds.propagate.rows import Forms, Layout, lower_bounds
-from bounds.relaxation import Lines
+from bounds.propagate.rows import Forms, Layout, Own, lower_bounds
 
 # Adam with short memories: the bound is piecewise linear in the slopes, old gradients are soon wrong ones.
 _RATE, _DECAY, _BETAS = 0.35, 0.93, (0.5, 0.99)
@@ -29,7 +28,6 @@ _RATE, _DECAY, _BETAS = 0.35, 0.93, (0.5, 0.99)
 # rounding noise, which must not become full steps: a row's bound would depend on how its batch was cut.
 _NOISE = 3e-4
 _TINY = 1e-30
-_MARGIN = 1e-6
 
 
 def rows_at_once(problem: Problem) -> int:
@@ -39,38 +37,38 @@ def rows_at_once(problem: Problem) -> int:
 
 
 def improved(
-    problem: Problem, facts: list[Facts], rows: Tensor, samples: Tensor, offset: Tensor, steps: int
+    problem: Problem, facts: list[Facts], rows: Tensor, layout: Layout, offset: Tensor, steps: int
 ) -> Tensor:
     """Lower bounds of ``rows . output + offset`` after ``steps`` steps on each row's own slopes; (rows,).
 
-    rows: (rows, *output_shape); samples: (rows,) the sample of each; offset: (rows,). Every row is treated
-    as a sample of its own, so that its slopes are its own. Minus infinity where there is nothing to choose.
+    rows: (rows, *output_shape), dense; offset: (rows,).
     """
     graph = problem.graph.map_params(Tensor.detach)
-    own = [fact.of(samples) for fact in facts]
-    region = problem.region[samples]
-    layout = Layout(torch.arange(len(rows), device=rows.device), 1)
-    turns = _turns(graph, own)
+    facts = [fact.detached() for fact in facts]
+    turns = _turns(graph, facts, layout)
+    rounded = problem.forms(layout, offset)
     if not turns:
-        return torch.full_like(offset, -torch.inf)
+        return lower_bounds(graph, facts, problem.region, graph.output, rows, rounded)
 
     def bound(slopes: list[Tensor]) -> Tensor:
-        around = _turned(own, turns, slopes)
-        return lower_bounds(graph, around, region, graph.output, rows, Forms(layout, offset, slack=None))
+        forms = Forms(layout, offset, slack=None)
+        own = _own(turns, slopes, rounded=False)
+        return lower_bounds(graph, facts, problem.region, graph.output, rows, forms, own=own)
 
     with torch.enable_grad():
         slopes, value = _ascend(bound, turns, steps)
     if not problem.rounded:
         return value
-    proved = _turned(own, turns, slopes, rounded=True)
-    return lower_bounds(graph, proved, region, graph.output, rows, problem.forms(layout, offset))
+    own = _own(turns, slopes, rounded=True)
+    return lower_bounds(graph, facts, problem.region, graph.output, rows, rounded, own=own)
 
 
 @dataclass(frozen=True, eq=False)
 class _Turn:
     """One side of one node's lines, whose slopes may be turned where ``free``, between ``low`` and ``high``.
 
-    pivot: whether all of these lines go through the origin, so that their intercept stays what it is.
+    All but op with one entry per row: (rows, *shape). pivot: whether all of these lines go through the
+    origin, so that their intercept stays what it is.
     """
 
     index: int
@@ -85,43 +83,44 @@ class _Turn:
 
     def inside(self, slope: Tensor) -> Tensor:
         """Free slopes strictly within the range: at its ends the bound has more than one derivative."""
-        margin = _MARGIN * (self.high - self.low)
+        margin = 2 * torch.finfo(slope.dtype).eps * (self.high - self.low)
         return torch.where(self.free, slope.clamp(self.low + margin, self.high - margin), slope)
 
-    def applied(self, around: Lines, slope: Tensor, rounded: bool) -> Lines:
-        """The lines with this side turned; the intercept's derivative is minus the touching point's place."""
+    def intercept(self, slope: Tensor, rounded: bool) -> Tensor | None:
+        """That of the turned line, proved if ``rounded``; its derivative is minus the touching point."""
         if self.pivot and not rounded:
-            return replace(around, lower_slope=slope)
+            return None
         fixed = slope.detach()
         intercept = self.op.intercept(self.x, fixed, self.side, rounded)
-        if not rounded:
-            intercept = intercept - (slope - fixed) * self.op.touch(self.x, fixed, self.side)
-        if self.side > 0:
-            return replace(around, lower_slope=slope, lower_intercept=intercept)
-        return replace(around, upper_slope=slope, upper_intercept=intercept)
+        if rounded:
+            return intercept
+        return intercept - (slope - fixed) * self.op.touch(self.x, fixed, self.side)
 
 
-def _turns(graph: Graph, facts: list[Facts]) -> list[_Turn]:
+def _turns(graph: Graph, facts: list[Facts], layout: Layout) -> list[_Turn]:
     """Every side of every nonlinear node that leaves a choice of slope."""
     turns: list[_Turn] = []
+    rows = layout.rows
     for index, node in enumerate(graph.nodes):
         around = facts[index].lines
         if around is None or not isinstance(node.op, Pointwise):
             continue
-        op, x = node.op.bind(node.params), facts[node.inputs[0]].interval.detached()
-        undecided = op.undecided(x)
-        if not bool(undecided.any()):
+        op, x = node.op.bind(node.params), facts[node.inputs[0]].interval
+        free = op.undecided(x)
+        if not bool(free.any()):
             continue
         if op.pivot is not None:
             low, high = (torch.full((), end).to(around.lower_slope) for end in op.pivot)
-            turns.append(
-                _Turn(index, +1, op, x, around.lower_slope.detach(), undecided, low, high, pivot=True)
-            )
+            start = around.lower_slope[rows]
+            turns.append(_Turn(index, +1, op, x[rows], start, free[rows], low, high, pivot=True))
             continue
         low, high = op.slope_range(x)
-        free = undecided & (low < high) & low.isfinite() & high.isfinite()
+        free &= (low < high) & low.isfinite() & high.isfinite()
         for side, start in ((+1, around.lower_slope), (-1, around.upper_slope)):
-            turns.append(_Turn(index, side, op, x, start.detach(), free, low, high, pivot=False))
+            turn = _Turn(
+                index, side, op, x[rows], start[rows], free[rows], low[rows], high[rows], pivot=False
+            )
+            turns.append(turn)
     return turns
 
 
@@ -161,18 +160,18 @@ def _column(per_row: Tensor, like: Tensor) -> Tensor:
     return per_row.view(-1, *[1] * (like.dim() - 1))
 
 
-def _turned(
-    facts: list[Facts], turns: list[_Turn], slopes: list[Tensor], rounded: bool = False
-) -> list[Facts]:
-    """The facts with other slopes; with ``rounded`` the intercepts are proved for them."""
-    result = list(facts)
+def _own(turns: list[_Turn], slopes: list[Tensor], rounded: bool) -> dict[int, Own]:
+    """The rows' lines with these slopes; with ``rounded`` the intercepts are proved for them."""
+    own: dict[int, Own] = {}
     for turn, slope in zip(turns, slopes, strict=True):
-        fact = result[turn.index]
-        if fact.lines is None:
-            continue
-        around = turn.applied(fact.lines, slope, rounded)
-        cushion = fact.cushion
-        if rounded and cushion is not None:
-            cushion = cushion + line_cushion(around, turn.x)
-        result[turn.index] = replace(fact, lines=around, cushion=cushion)
-    return result
+        intercept, so_far = turn.intercept(slope, rounded), own.get(turn.index, Own())
+        cushion = so_far.cushion
+        if rounded and intercept is not None:
+            more = line_cushion(slope.abs(), intercept.abs(), turn.x)
+            cushion = more if cushion is None else cushion + more
+        own[turn.index] = (
+            replace(so_far, lower_slope=slope, lower_intercept=intercept, cushion=cushion)
+            if turn.side > 0
+            else replace(so_far, upper_slope=slope, upper_intercept=intercept, cushion=cushion)
+        )
+    return own

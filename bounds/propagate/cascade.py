@@ -90,7 +90,8 @@ def _apply(
         found, facts = forward.lower_bounds(problem, spec)
         return torch.maximum(lower, found), facts
     facts = forward_facts(problem, method.tighten, method.relaxed, method.joint, known)
-    lower = torch.maximum(lower, spec_lower_bounds(problem, facts, spec, method.relaxed))
+    backward = method.relaxed and method.steps == 0  # the steps begin with such rows themselves
+    lower = torch.maximum(lower, spec_lower_bounds(problem, facts, spec, backward))
     if method.steps:
         lower = climbed(problem, facts, spec, method.steps, lower, wanted)
     return lower, facts

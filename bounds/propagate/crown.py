@@ -76,13 +76,14 @@ def climbed(
     """
     batch = len(problem.region)
     matrix, offset = spec.matrix.expand(batch, -1, -1), spec.offset.expand(batch, -1)
-    samples, rows = wanted.nonzero(as_tuple=True)
     best = lower.clone()
-    at_once = alpha.rows_at_once(problem)
-    for s, r in zip(torch.split(samples, at_once), torch.split(rows, at_once), strict=True):
-        forms = matrix[s, r].view(-1, *problem.graph.output_shape)
-        found = alpha.improved(problem, facts, forms, s, offset[s, r], steps)
-        best[s, r] = torch.maximum(best[s, r], found)
+    for samples, ends, valid in _chunks(wanted, alpha.rows_at_once(problem)):
+        of = samples[:, None].expand_as(ends)
+        rows = matrix[of, ends].reshape(-1, *problem.graph.output_shape)
+        layout = Layout(samples, ends.shape[1])
+        found = alpha.improved(problem, facts, rows, layout, offset[of, ends].flatten(), steps)
+        of, rows = of[valid], ends[valid]
+        best[of, rows] = torch.maximum(best[of, rows], found.view(ends.shape)[valid])
     return best
 
 
@@ -130,7 +131,7 @@ def _with_rows(
         unit = Unit((ends % width).flatten(), sign, shape)
         layout, zero = Layout(samples, ends.shape[1]), torch.zeros_like(sign)
         if steps:
-            found = alpha.improved(until, facts[: index + 1], unit.dense(), layout.rows, zero, steps)
+            found = alpha.improved(until, facts[: index + 1], unit.dense(), layout, zero, steps)
         else:
             forms = problem.forms(layout, zero)
             found = lower_bounds(problem.graph, facts, problem.region, index, unit, forms)

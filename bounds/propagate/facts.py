@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from math import prod
 
 import torch
@@ -56,6 +57,24 @@ class Facts:
     tight: bool = False
     box: bool = False
 
+    @cached_property
+    def live(self) -> Tensor | None:
+        """Which elements of a pointwise function are more than the constant zero: (batch, elements).
+
+        None for other nodes.
+        """
+        if self.lines is None:
+            return None
+        line = (self.lines.lower_slope != 0) | (self.lines.upper_slope != 0)
+        return (line | (self.interval.lower != 0) | (self.interval.upper != 0)).flatten(1)
+
+    def detached(self) -> Facts:
+        """The same facts, through which no gradient flows into parameters."""
+        lines = self.lines
+        if lines is not None and lines.lower_slope.requires_grad:
+            lines = Lines(*(getattr(lines, f.name).detach() for f in fields(Lines)))
+        return replace(self, interval=self.interval.detached(), lines=lines)
+
     def of(self, samples: Tensor) -> Facts:
         """The facts of some samples, which may repeat."""
         return Facts(
@@ -99,14 +118,13 @@ def _pointwise(op: Pointwise, x: Interval, level: Level, relaxed: bool) -> Facts
     around = lines(op, x, rounded)
     if not rounded:
         return Facts(interval, around)
-    cushion = line_cushion(around, x)
+    cushion = line_cushion(around.slope_magnitude, around.intercept_magnitude, x)
     return Facts(interval, around, cushion=cushion if error is None else cushion + error)
 
 
-def line_cushion(around: Lines, x: Interval) -> Tensor:
-    """How much rounding can change the step through these lines, per element, for a coefficient of one."""
-    magnitude = around.slope_magnitude * x.magnitude + around.intercept_magnitude
-    return gamma(magnitude[0].numel() + 8, U64) * magnitude + _TINY
+def line_cushion(slope: Tensor, intercept: Tensor, x: Interval) -> Tensor:
+    """How much rounding can change the step through lines of these magnitudes, for a coefficient of one."""
+    return gamma(x.lower[0].numel() + 8, U64) * (slope * x.magnitude + intercept) + _TINY
 
 
 def _affine(

@@ -7,9 +7,10 @@ sample knows (lines, cushions) meets its rows by broadcasting.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from bounds.errors import Unsupported
 from bounds.graph import Graph, Node
 from bounds.interval import Interval
 from bounds.kinds import Affine, Bilinear, Known, Operator, Pointwise
-from bounds.linear import Coefficients, Patch, Shape, Unit, dense, total
+from bounds.linear import Coefficients, Patch, Unit, dense, total
 from bounds.propagate.facts import Facts
 from bounds.relaxation import Lines
 from bounds.rounding import U64, down, gamma, up
@@ -26,6 +27,7 @@ from bounds.sets import InputSet
 
 _INFLATE = 1.0 + 2.0**-20  # covers the rounding of the sums that make up the slack
 EVERY: tuple[type[Operator], ...] = (Affine, Pointwise, Bilinear, Known)
+_FEW = 8  # rows of a sample from which on leaving out dead neurons pays
 _FULL = 0.6  # share of the image from which on a window is no longer worth its bookkeeping
 
 
@@ -86,6 +88,20 @@ class Forms:
         return Forms(self.layout, self.constant, (self.slack + cost) * (1 + 2.0**-50))
 
 
+@dataclass(frozen=True, eq=False)
+class Own:
+    """Lines that rows have for themselves: (rows, *shape) each; None where those of their sample hold.
+
+    cushion: what rounding may change beyond the facts' cushion.
+    """
+
+    lower_slope: Tensor | None = None
+    lower_intercept: Tensor | None = None
+    upper_slope: Tensor | None = None
+    upper_intercept: Tensor | None = None
+    cushion: Tensor | None = None
+
+
 def lower_bounds(
     graph: Graph,
     facts: list[Facts],
@@ -94,14 +110,15 @@ def lower_bounds(
     a: Coefficients,
     forms: Forms,
     through: tuple[type[Operator], ...] = EVERY,
+    own: Mapping[int, Own] = MappingProxyType({}),
 ) -> Tensor:
-    """Lower bounds over the region of ``a . node(start) + constant``; (rows,).
+    """Lower bounds over the region of ``a . node(start) + constant``; (rows,). own: lines of single rows.
 
     The rows travel back through operators of the kinds in ``through`` and are concretised where they stop:
     over the region at the input, over the interval of any other node. Minus infinity where anything is
     not a number.
     """
-    stopped, forms = _travel(graph, facts, start, a, forms, through)
+    stopped, forms = _travel(graph, facts, start, a, forms, through, own)
     layout, rounded = forms.layout, forms.slack is not None
     lower = forms.constant
     for index, rows in stopped.items():
@@ -147,6 +164,7 @@ def _travel(
     a: Coefficients,
     forms: Forms,
     through: tuple[type[Operator], ...],
+    own: Mapping[int, Own],
 ) -> tuple[dict[int, Coefficients], Forms]:
     """Pull rows back node by node; returns what is left at each node where they stopped."""
     pending: dict[int, Coefficients] = {start: a}
@@ -157,10 +175,10 @@ def _travel(
         here = pending.pop(index)
         pulled: tuple[Coefficients, ...] = ()
         if isinstance(node.op, Pointwise):
-            pulled, forms = _through_pointwise(facts[index], here, forms)
+            pulled, forms = _through_pointwise(facts[index], own.get(index), here, forms)
         elif isinstance(node.op, Affine):
-            shapes = [graph.nodes[i].shape for i in node.inputs]
-            pulled, forms = _through_affine(node.op, node, shapes, facts[index], here, forms)
+            live = _live(graph, facts, index) if index < start and through == EVERY else None
+            pulled, forms = _through_affine(graph, node.op, node, facts, index, here, forms, live)
         elif isinstance(node.op, Bilinear):
             pulled, forms = _through_bilinear(node.op, facts[index], here, forms)
         elif isinstance(node.op, Known):
@@ -182,16 +200,31 @@ def _settle(a: Coefficients) -> Coefficients:
     return a.dense() if isinstance(a, Patch) and a.covers >= _FULL else a
 
 
+def _live(graph: Graph, facts: list[Facts], index: int) -> Tensor | None:
+    """Which elements of a node rows can still have coefficients over: (batch, elements); None for all."""
+    masks = [facts[user].live for user in graph.users[index]]
+    if not masks or any(mask is None for mask in masks):
+        return None
+    return torch.stack([mask for mask in masks if mask is not None]).any(0)
+
+
 def _through_affine(
-    op: Affine, node: Node, shapes: Sequence[Shape], facts: Facts, a: Coefficients, forms: Forms
+    graph: Graph,
+    op: Affine,
+    node: Node,
+    facts: list[Facts],
+    index: int,
+    a: Coefficients,
+    forms: Forms,
+    live: Tensor | None,
 ) -> tuple[tuple[Coefficients, ...], Forms]:
-    """``a . (W x + b)`` as ``(W^T a) . x + a . b``."""
-    offset = op.offset(node.params)
+    """``a . (W x + b)`` as ``(W^T a) . x + a . b``; a vanishes outside ``live``."""
+    offset, cushion, layout = op.offset(node.params), facts[index].cushion, forms.layout
     if offset is not None:
-        forms = forms.plus(forms.layout.dot(a, offset.expand(1, *node.shape)))
-    if facts.cushion is not None:
-        forms = forms.minus(forms.layout.dot(a, facts.cushion, absolute=True))
-    weights = op.weights(node.params)
+        forms = forms.plus(layout.dot(a, offset.expand(1, *node.shape)))
+    if cushion is not None:
+        forms = forms.minus(layout.dot(a, cushion, absolute=True))
+    weights, shapes = op.weights(node.params), [graph.nodes[i].shape for i in node.inputs]
     pulled: tuple[Coefficients, ...] | None = None
     if isinstance(a, Unit):
         pulled = op.adjoint_unit(a, weights, shapes, node.shape)
@@ -199,10 +232,16 @@ def _through_affine(
             a = a.patch()
     if isinstance(a, Patch):
         pulled = op.adjoint_patch(a, weights, shapes, node.shape)
+    elif isinstance(a, Tensor) and live is not None and layout.per_sample >= _FEW:
+        before = facts[node.inputs[0]].live
+        wanted = None if before is None else before[layout.samples]
+        pulled = op.adjoint_live(layout.grouped(a), weights, live[layout.samples], wanted)
     return pulled if pulled is not None else op.adjoint(dense(a), weights, shapes), forms
 
 
-def _through_pointwise(facts: Facts, a: Coefficients, forms: Forms) -> tuple[tuple[Coefficients], Forms]:
+def _through_pointwise(
+    facts: Facts, own: Own | None, a: Coefficients, forms: Forms
+) -> tuple[tuple[Coefficients], Forms]:
     """``a . f(z)`` from below: the lower line where a > 0, the upper line where a < 0.
 
     Written as the lower line everywhere plus the difference of the two where a < 0: fewer passes over the
@@ -212,18 +251,31 @@ def _through_pointwise(facts: Facts, a: Coefficients, forms: Forms) -> tuple[tup
         raise Unsupported("a pointwise function without lines")
     if facts.cushion is not None:
         forms = forms.minus(forms.layout.dot(a, facts.cushion, absolute=True))
-    if isinstance(a, Patch):
+    if isinstance(a, Patch) and own is None:
         return _patch_lines(facts.lines, a, forms)
-    layout, around = forms.layout, facts.lines
+    layout, around, own = forms.layout, facts.lines, own or Own()
+
+    def choose(mine: Tensor | None, shared: Tensor) -> Tensor:
+        return layout.of(shared) if mine is None else layout.grouped(mine)
+
     whole = dense(a)
     rows = layout.grouped(whole)
+    if own.cushion is not None:
+        forms = forms.minus((rows.abs() * layout.grouped(own.cushion)).sum(2).flatten())
     negative = rows.clamp(max=0)
-    term = negative @ layout.of(around.upper_intercept - around.lower_intercept).mT
-    if around.lower_intercept.any():
-        term = term + rows @ layout.of(around.lower_intercept).mT
-    steeper = layout.of(around.upper_slope - around.lower_slope)
-    slopes = torch.addcmul(rows * layout.of(around.lower_slope), negative, steeper)
+    low = choose(own.lower_intercept, around.lower_intercept)
+    high = choose(own.upper_intercept, around.upper_intercept)
+    term = _products(negative, high - low)
+    if low.any():
+        term = term + _products(rows, low)
+    lower, upper = choose(own.lower_slope, around.lower_slope), choose(own.upper_slope, around.upper_slope)
+    slopes = torch.addcmul(rows * lower, negative, upper - lower)
     return (slopes.view_as(whole),), forms.plus(term.flatten())
+
+
+def _products(rows: Tensor, x: Tensor) -> Tensor:
+    """The inner product of every row (samples, per_sample, elements) with its sample's or its own x."""
+    return (rows @ x.mT).squeeze(2) if x.shape[1] == 1 else (rows * x).sum(2)
 
 
 def _through_bilinear(
@@ -244,6 +296,7 @@ def _through_bilinear(
 
 
 def _patch_lines(around: Lines, a: Patch, forms: Forms) -> tuple[tuple[Coefficients], Forms]:
+    """The same for windows: all that belongs to one window is cut out together."""
     steeper = around.upper_slope - around.lower_slope
     higher = around.upper_intercept - around.lower_intercept
     lift = around.lower_intercept if around.lower_intercept.any() else None
