@@ -177,7 +177,7 @@ def _travel(
         if isinstance(node.op, Pointwise):
             pulled, forms = _through_pointwise(facts[index], own.get(index), here, forms)
         elif isinstance(node.op, Affine):
-            live = _live(graph, facts, index) if index < start and through == EVERY else None
+            live = _live(graph, facts, index, start) if index < start and through == EVERY else None
             pulled, forms = _through_affine(graph, node.op, node, facts, index, here, forms, live)
         elif isinstance(node.op, Bilinear):
             pulled, forms = _through_bilinear(node.op, facts[index], here, forms)
@@ -200,9 +200,9 @@ def _settle(a: Coefficients) -> Coefficients:
     return a.dense() if isinstance(a, Patch) and a.covers >= _FULL else a
 
 
-def _live(graph: Graph, facts: list[Facts], index: int) -> Tensor | None:
-    """Which elements of a node rows can still have coefficients over: (batch, elements); None for all."""
-    masks = [facts[user].live for user in graph.users[index]]
+def _live(graph: Graph, facts: list[Facts], index: int, start: int) -> Tensor | None:
+    """Which elements of a node rows from ``start`` can have coefficients over: (batch, elements); None: all."""
+    masks = [facts[user].live for user in graph.users[index] if user <= start]
     if not masks or any(mask is None for mask in masks):
         return None
     return torch.stack([mask for mask in masks if mask is not None]).any(0)
