@@ -135,6 +135,10 @@ class Builder:
         """The input node."""
         return Ref(0, self._nodes[0].shape)
 
+    def node(self, ref: Ref) -> Node:
+        """A node as it stands; its inputs are those of this builder."""
+        return self._nodes[ref.index]
+
     def apply(self, op: Operator, inputs: Sequence[Ref], params: Tensors = (), name: str = "") -> Ref:
         """Add a node; raises ``InvalidGraph`` naming it if the shapes do not fit."""
         shape = _infer(op, [r.shape for r in inputs], params, name or op.name)

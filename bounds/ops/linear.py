@@ -13,6 +13,7 @@ from torch import Tensor
 from bounds.graph import Ref
 from bounds.kinds import Affine, Tensors
 from bounds.linear import Patch, Shape, Unit
+from bounds.ops.attention import averaged
 from bounds.ops.elementwise import scaled, summed
 from bounds.ops.product import matrix_product
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
@@ -191,7 +192,7 @@ def _matmul(call: Call) -> Value:
     if isinstance(a, Tensor) and isinstance(b, Ref) and call.operator != "aten::inner":
         return constant_times(call, a, b)
     if isinstance(a, Ref) and isinstance(b, Ref) and call.operator != "aten::inner":
-        return matrix_product(call, a, b)
+        return averaged(call, a, b)
     raise call.unsupported("an inner product with a graph value on the right", "use einsum")
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from bounds.kinds import Affine, Tensors
 from bounds.linear import Patch, Shape, Unit
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
+from bounds.ops.standardise import grouped
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,11 @@ def _legit_batch_norm(call: Call) -> tuple[Value, ...]:
 @from_torch("aten::instance_norm")
 def _instance_norm(call: Call) -> Value:
     if bool(call.get("use_input_stats")):
-        raise call.unsupported("statistics of the input itself")
+        x = call.ref("input")
+        weights = call.optional("weight"), call.optional("bias")
+        return grouped(
+            call, x, x.shape[0], *weights, float(torch.tensor(call.number("eps"), dtype=call.dtype))
+        )
     return _running(call)
 
 

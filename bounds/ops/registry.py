@@ -32,6 +32,7 @@ class Call:
     out: full output shape with a batch of one, where the front end knows it.
     dtype: the model's, which Python numbers in it are rounded to, as its execution does.
     outputs: how many results the node has, where the front end knows it.
+    opset: the version of an ONNX file's operators.
     batched: whether axis 0 of the front end's values is the batch; if not, they are one sample each.
     """
 
@@ -43,6 +44,7 @@ class Call:
     name: str = ""
     dtype: torch.dtype = torch.float32
     outputs: int = 1
+    opset: int = 0
     batched: bool = True
 
     def ref(self, key: str) -> Ref:

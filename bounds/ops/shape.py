@@ -89,7 +89,7 @@ def _permute(call: Call) -> Value:
 @from_torch("aten::transpose")
 def _transpose(call: Call) -> Value:
     x = call.ref("self")
-    perm = list(range(len(x.shape) + 1))
+    perm = list(range(len(call.full_shape(x))))
     a, b = call.integer("dim0"), call.integer("dim1")
     perm[a], perm[b] = perm[b], perm[a]
     return transposed(call, x, perm)

@@ -7,22 +7,38 @@ import io
 import logging
 import operator
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, fx, nn
+from torch._decomp import decomposition_table
 
 from bounds.errors import InvalidGraph, InvalidInput, Unsupported
 from bounds.graph import Builder, Graph, Ref
 from bounds.ops import TORCH, Call
-from bounds.ops.registry import Values
+from bounds.trace.batch import Found, Whole, flat, imported
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
+# What the tracer's batch of one may lose its batch axis in, until it is back in front.
+_LAYOUT = frozenset(
+    f"aten::{name}"
+    for name in (
+        "transpose",
+        "permute",
+        "view",
+        "_unsafe_view",
+        "unsqueeze",
+        "squeeze",
+        "select",
+        "cat",
+        "stack",
+    )
+)
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 
 
@@ -96,11 +112,11 @@ def _evaluate(module: nn.Module, probe: Tensor) -> Tensor:
 
 
 def _export(module: nn.Module, example: Tensor) -> ExportedProgram:
-    """The module as one graph of aten operators, not decomposed but free of in-place updates."""
+    """The module as one graph of aten operators, free of in-place updates, recurrent layers step by step."""
     try:
-        with _quiet():
+        with _quiet(), _without_fast_path():
             exported = torch.export.export(module, (example.detach().clone(),))
-            program: ExportedProgram = exported.run_decompositions({})
+            program: ExportedProgram = exported.run_decompositions(_unrolled())
     # Whatever the tracer stumbles over, in its own code or the user's, means that there is no graph.
     except Exception as error:
         raise Unsupported(
@@ -114,6 +130,24 @@ def _export(module: nn.Module, example: Tensor) -> ExportedProgram:
             f"{type(module).__name__} changes its buffers {names} when evaluated; keep them fixed"
         )
     return program
+
+
+def _unrolled() -> dict[torch._ops.OperatorBase, Callable[..., object]]:
+    """The tracer's own decompositions of recurrent layers, into as many steps as the example has."""
+    aten = torch.ops.aten
+    layers = (aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input)
+    return {layer: decomposition_table[layer] for layer in layers}
+
+
+@contextmanager
+def _without_fast_path() -> Iterator[None]:
+    """Transformer layers by their own operators rather than one for all of them."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 @contextmanager
@@ -156,6 +190,8 @@ def _build(program: ExportedProgram, module: nn.Module, example: Tensor) -> Grap
         walk.visit(node)
     (result,) = program.graph_signature.user_outputs
     output = walk.values.get(result) if isinstance(result, str) else None
+    if isinstance(output, Whole):
+        raise Unsupported(f"the output of {name} has lost its batch axis; keep it as axis 0")
     if not isinstance(output, Ref):
         raise Unsupported(f"the output of {name} does not depend on its input")
     return builder.build(output).to(device=example.device)
@@ -204,7 +240,11 @@ class _Walk:
         target = node.target
         if target is operator.getitem:
             parts, index = self._value(node.args[0]), node.args[1]
-            return parts[index] if isinstance(parts, tuple | list) and isinstance(index, int) else None
+            if not isinstance(parts, tuple | list) or not isinstance(index, int):
+                return None
+            if index >= len(parts):
+                raise Unsupported(f"result {index} of {node.args[0]} at {self._where(node)} is not computed")
+            return parts[index]
         if not isinstance(target, torch._ops.OpOverload):
             numbers = [self._value(value) for value in node.args]
             if callable(target) and all(isinstance(n, int | float | Tensor) for n in numbers):
@@ -213,11 +253,11 @@ class _Walk:
         if not target._schema.returns:  # an assertion that the tracer left behind
             return None
         args = self._arguments(node, target)
-        if not any(isinstance(value, Ref) for value in _flat(list(args.values()))):
+        if not any(isinstance(value, Ref | Whole) for value in flat(list(args.values()))):
             return self._execute(node, target)
         return self._import(node, target, args)
 
-    def _import(self, node: fx.Node, target: torch._ops.OpOverload, args: dict[str, object]) -> Values:
+    def _import(self, node: fx.Node, target: torch._ops.OpOverload, args: dict[str, object]) -> Found:
         out = node.meta.get("val")
         call = Call(
             self.builder,
@@ -228,7 +268,7 @@ class _Walk:
             name=_path(node)[0] or node.name,
             dtype=self.dtype,
         )
-        result = TORCH.run(call)
+        result = imported(TORCH, call, single=call.operator in _LAYOUT)
         if isinstance(out, Tensor) and out.dtype != self.dtype and isinstance(result, Ref):
             raise call.unsupported(f"its result is {out.dtype} in a model of {self.dtype}", "keep one dtype")
         return result
@@ -276,14 +316,6 @@ def _known(out: object) -> tuple[int, ...] | None:
     if not isinstance(out, Tensor) or not all(isinstance(size, int) for size in out.shape):
         return None
     return tuple(out.shape)
-
-
-def _flat(values: object) -> Iterator[object]:
-    if isinstance(values, list | tuple):
-        for value in values:
-            yield from _flat(value)
-    else:
-        yield values
 
 
 def _path(node: fx.Node) -> tuple[str, str]:

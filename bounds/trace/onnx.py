@@ -22,7 +22,7 @@ from torch import Tensor
 from bounds.errors import InvalidFile, InvalidGraph, Unsupported
 from bounds.graph import Builder, Graph, Ref
 from bounds.linear import Shape
-from bounds.ops import Call
+from bounds.ops import ONNX, Call
 from bounds.trace.batch import Whole, imported
 
 _OLDEST_OPSET = 7  # before it, broadcasting was an attribute
@@ -106,11 +106,14 @@ class _Reader:
             raise Unsupported(f"the output {exit_.name!r} of {self.file} does not depend on its input")
         return builder.build(output)
 
+    @property
+    def _opset(self) -> int:
+        return max((o.version for o in self.model.opset_import if o.domain in _DOMAINS), default=0)
+
     def _check_opset(self) -> None:
-        version = max((o.version for o in self.model.opset_import if o.domain in _DOMAINS), default=0)
-        if version < _OLDEST_OPSET:
+        if self._opset < _OLDEST_OPSET:
             raise Unsupported(
-                f"{self.file} has opset {version}; convert it to {_OLDEST_OPSET} or newer "
+                f"{self.file} has opset {self._opset}; convert it to {_OLDEST_OPSET} or newer "
                 "with onnx.version_converter"
             )
 
@@ -174,9 +177,18 @@ class _Reader:
             return
         args: Mapping[str, object] = {**inputs, **_attributes(node, where)}
         call = Call(
-            builder, operator, where, args, name=name, dtype=dtype, outputs=len(node.output), batched=batched
+            builder,
+            operator,
+            where,
+            args,
+            name=name,
+            dtype=dtype,
+            outputs=len(node.output),
+            opset=self._opset,
+            batched=batched,
         )
-        results = imported(call, single)
+        results = imported(ONNX, call, single)
+        results = results if isinstance(results, tuple) else (results,)
         self.values.update((key, value) for key, value in zip(node.output, results, strict=False) if key)
 
     def _constant(self, node: NodeProto, where: str) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from bounds.kinds import Affine
 from bounds.linear import Shape
+from bounds.ops.centre import Centre
 from bounds.ops.conv import Conv
 from bounds.ops.conv_transpose import ConvTranspose
 from bounds.ops.derivative import Adjoint, Constant
@@ -20,6 +21,7 @@ from bounds.ops.scan import CumSum
 from bounds.ops.select import Keep, Select
 from bounds.ops.shape import Reshape, Transpose
 from bounds.ops.slicing import Concat, Pad, Slice
+from bounds.ops.softmax import Differences
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +161,11 @@ def _pool() -> list[Case]:
         Case(CumSum(0), (line,), unit=False),
         Case(CumSum(1), (image,), unit=False),
         Case(Sum((1, 2)), (image,), unit=False),
+        Case(Centre((1,)), (line,), unit=False),
+        Case(Centre((0, 2)), (image,), unit=False),
+        Case(Centre((0,)), ((1,),), unit=False),
+        Case(Differences(0), ((4,),), unit=False),
+        Case(Differences(1), (image,), unit=False),
         Case(Sum((0,)), (image,), unit=False),
         Case(Sum((1,)), (line,), unit=False),
     ]

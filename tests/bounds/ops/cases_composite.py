@@ -7,7 +7,10 @@ from torch import Tensor
 
 from bounds.kinds import Composite
 from bounds.linear import Shape
+from bounds.ops.attention import Attend
 from bounds.ops.minmax import AtLeast, Extreme, Maximum, MaxPool, Minimum
+from bounds.ops.softmax import LogSoftmax, LogSumExp, Softmax
+from bounds.ops.standardise import Standardise, SumOfSquares, Unify
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +51,34 @@ def _pools() -> list[Case]:
     ]
 
 
+def _softmax() -> list[Case]:
+    mask = torch.tensor([1.0, 0, 1, 1, 0]).expand(2, 5)
+    return [
+        Case(Softmax(0), ((5,),)),
+        Case(Softmax(1), ((2, 3, 2),)),
+        Case(Softmax(1), ((2, 5),), (mask,)),
+        Case(LogSoftmax(0), ((5,),)),
+        Case(LogSoftmax(0), ((3, 2),)),
+        Case(LogSumExp(0), ((5,),)),
+        Case(LogSumExp(1), ((2, 4),)),
+        Case(Attend(), ((2, 3), (3, 2))),
+        Case(Attend(), ((2, 2, 3), (2, 3, 1)), (torch.ones(2, 3).tril().expand(2, 2, 3),)),
+    ]
+
+
+def _standardised() -> list[Case]:
+    return [
+        Case(SumOfSquares((0,)), ((5,),)),
+        Case(SumOfSquares((1, 2)), ((2, 2, 3),)),
+        Case(Unify((0,), 1e-5), ((5,),), eps=0.1),
+        Case(Unify((1,), 1e-3), ((2, 3),), eps=0.1),
+        Case(Standardise((0,), 1e-5), ((5,),), eps=0.1),
+        Case(Standardise((0,), 1e-5), ((1,),)),
+        Case(Standardise((1, 2), 1e-5), ((2, 2, 3),), eps=0.1),
+    ]
+
+
 def cases() -> list[Case]:
     """All of them."""
-    parts = (_extremes, _pools)
+    parts = (_extremes, _pools, _softmax, _standardised)
     return [case for part in parts for case in part()]

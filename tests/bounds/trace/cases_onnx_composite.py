@@ -1,6 +1,14 @@
 """Single nodes for the ONNX importers of products of branches and of composites; see ``cases_onnx``."""
 
+from onnx import helper
+
 from .cases_onnx import IMAGE, LINE, SOLID, VECTOR, Case, _draw, _ints, _number
+
+# The shape of a function without an inference of its own.
+_SHAPED = (
+    helper.make_node("Constant", [], ["shape"], value_ints=[1, 4, 6, 5]),
+    helper.make_node("Reshape", ["y", "shape"], ["z"]),
+)
 
 CASES: dict[str, list[Case]] = {
     "Mul": [Case(IMAGE, ("x", "r")), Case(IMAGE, ("r", "x"))],
@@ -30,4 +38,28 @@ CASES: dict[str, list[Case]] = {
         Case(LINE, ("x",), {"kernel_shape": [3], "strides": [2], "pads": [1, 1]}),
         Case(SOLID, ("x",), {"kernel_shape": [2, 2, 2]}),
     ],
+    "Softmax": [
+        Case(IMAGE, ("x",)),
+        Case(IMAGE, ("x",), {"axis": 1}),
+        Case(IMAGE, ("x",), {"axis": 2}, opset=11),
+        Case(LINE, ("x",), opset=11),
+    ],
+    "LogSoftmax": [Case(VECTOR, ("x",)), Case(LINE, ("x",), {"axis": 1})],
+    "ReduceLogSumExp": [
+        Case(IMAGE, ("x",), {"axes": [1, -1]}),
+        Case(LINE, ("x", _ints(2)), {"keepdims": 0}, opset=18),
+    ],
+    "LayerNormalization": [
+        Case(LINE, ("x", _draw(7), _draw(7))),
+        Case(IMAGE, ("x", _draw(6, 5)), {"axis": 2, "epsilon": 0.1}),
+    ],
+    "InstanceNormalization": [Case(IMAGE, ("x", _draw(4), _draw(4))), Case(LINE, ("x", _draw(4), _draw(4)))],
+    "GroupNormalization": [
+        Case(IMAGE, ("x", _draw(2), _draw(2)), {"num_groups": 2}, opset=18, after=_SHAPED),
+        Case(IMAGE, ("x", _draw(4), _draw(4)), {"num_groups": 2}, opset=21, after=_SHAPED),
+    ],
+    "RMSNormalization": [Case(LINE, ("x", _draw(7)), opset=23)],
+    "ReduceL2": [Case(IMAGE, ("x",), {"axes": [1, -1]}), Case(LINE, ("x",), {"axes": [2], "keepdims": 0})],
+    "ReduceSumSquare": [Case(LINE, ("x",), {"axes": [1]})],
+    "LpNormalization": [Case(LINE, ("x",), {"axis": 1})],
 }

@@ -4,7 +4,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .cases_torch import IMAGE, LINE, SOLID, VECTOR, Function, _draw
+from .cases_torch import IMAGE, LINE, SOLID, VECTOR, Function, _draw, _mask
+
+
+def _affine(norm: nn.Module) -> nn.Module:
+    """Weights and biases that show."""
+    with torch.no_grad():
+        for i, p in enumerate(norm.parameters()):
+            p.copy_(_draw(*p.shape) + i)
+    return norm
+
 
 CASES: dict[str, list[tuple[tuple[int, ...], Function]]] = {
     "aten::mul": [
@@ -76,4 +85,59 @@ CASES: dict[str, list[tuple[tuple[int, ...], Function]]] = {
         (IMAGE, nn.AdaptiveMaxPool2d((4, 5))),
     ],
     "aten::adaptive_max_pool3d": [(SOLID, nn.AdaptiveMaxPool3d((2, 3, 1)))],
+    "aten::softmax": [
+        (IMAGE, nn.Softmax(1)),
+        (LINE, lambda x: F.softmax(20 * x, -1)),
+        (VECTOR, nn.Softmin(1)),
+    ],
+    "aten::_softmax": [(LINE, lambda x: torch.ops.aten._softmax(x, 2, False))],
+    "aten::log_softmax": [(IMAGE, nn.LogSoftmax(2)), (VECTOR, lambda x: F.log_softmax(30 * x, 1))],
+    "aten::_log_softmax": [(LINE, lambda x: torch.ops.aten._log_softmax(x, 1, False))],
+    "aten::logsumexp": [
+        (IMAGE, lambda x: x.logsumexp((1, 3))),
+        (LINE, lambda x: torch.logsumexp(x, -1, keepdim=True)),
+    ],
+    "aten::layer_norm": [
+        (LINE, _affine(nn.LayerNorm(7))),
+        (IMAGE, _affine(nn.LayerNorm((6, 5), eps=0.1))),
+        (IMAGE, nn.LayerNorm((4, 6, 5), elementwise_affine=False)),
+    ],
+    "aten::rms_norm": [(LINE, _affine(nn.RMSNorm(7))), (IMAGE, nn.RMSNorm((6, 5), eps=0.1))],
+    "aten::group_norm": [(IMAGE, _affine(nn.GroupNorm(2, 4))), (LINE, nn.GroupNorm(1, 4, affine=False))],
+    "aten::instance_norm": [
+        (IMAGE, _affine(nn.InstanceNorm2d(4, affine=True))),
+        (LINE, nn.InstanceNorm1d(4)),
+    ],
+    "aten::linalg_vector_norm": [
+        (LINE, lambda x: F.normalize(x, dim=1)),
+        (IMAGE, lambda x: torch.linalg.vector_norm(x, dim=(1, 2))),
+    ],
+    "aten::norm": [(LINE, lambda x: torch.ops.aten.norm.ScalarOpt_dim(x, 2, [1], True))],
+    "aten::var": [
+        (LINE, lambda x: x.var(1)),
+        (IMAGE, lambda x: torch.var(x, (1, 2), correction=0, keepdim=True)),
+        (IMAGE, lambda x: torch.var(x, -1, unbiased=False)),
+    ],
+    "aten::std": [(LINE, lambda x: x.std(2, keepdim=True))],
+    "aten::var_mean": [
+        (LINE, lambda x: torch.var_mean(x, -1, correction=0)[0]),
+        (LINE, lambda x: torch.var_mean(x, -1)[1]),
+    ],
+    "aten::std_mean": [(LINE, lambda x: torch.std_mean(x, -1, keepdim=True)[0])],
+    "aten::scaled_dot_product_attention": [
+        (LINE, lambda x: F.scaled_dot_product_attention(x, x.relu(), -x)),
+        (LINE, lambda x: F.scaled_dot_product_attention(x, x[:, :3], x[:, 1:], scale=0.3)),
+        (IMAGE, lambda x: F.scaled_dot_product_attention(x, x, x.relu(), is_causal=True)),
+        (
+            LINE,
+            lambda x: F.scaled_dot_product_attention(
+                x, x, x, attn_mask=_mask(4, 4) | torch.eye(4, dtype=bool)
+            ),
+        ),
+        (LINE, lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=_draw(4, 4))),
+        (
+            IMAGE,
+            lambda x: F.scaled_dot_product_attention(x, x, x, _draw(6, 6).log().nan_to_num(-float("inf"))),
+        ),
+    ],
 }
