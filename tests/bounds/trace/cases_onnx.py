@@ -12,7 +12,8 @@ Input = str | np.ndarray | None
 class Case:
     """One node. Its inputs are "x", "r" = Relu(x), constants or None where left out.
 
-    shape: of x, with the batch. outputs: how many it has; the last one is compared, behind ``after``.
+    shape: of x, with the batch. outputs: how many it has; the last one is compared, behind ``after``. result: its shape where
+    it cannot be inferred.
     """
 
     shape: tuple[int, ...]
@@ -21,6 +22,7 @@ class Case:
     opset: int = 17
     outputs: int = 1
     after: tuple[NodeProto, ...] = ()
+    result: tuple[int, ...] | None = None
 
 
 IMAGE, LINE, VECTOR, SOLID = (1, 4, 6, 5), (1, 4, 7), (1, 6), (1, 2, 4, 5, 3)

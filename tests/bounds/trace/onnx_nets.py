@@ -22,13 +22,14 @@ def save(
     output: str,
     opset: int = 17,
     kind: int = TensorProto.FLOAT,
+    result: Sequence[Dim] | None = None,
 ) -> Path:
-    """A model of one input "x" and one output, checked and written."""
+    """A model of one input "x" and one output (of a shape that is inferred if not given), written."""
     graph = helper.make_graph(
         list(nodes),
         "net",
         [helper.make_tensor_value_info("x", kind, list(dims))],
-        [helper.make_tensor_value_info(output, kind, None)],
+        [helper.make_tensor_value_info(output, kind, result)],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)

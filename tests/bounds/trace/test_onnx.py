@@ -35,7 +35,9 @@ def write(case: Case, op: str, path: Path) -> Path:
         helper.make_node(op, names, outputs, **case.attributes),
         *case.after,
     ]
-    return save(path, nodes, case.shape, constants, "z" if case.after else "y", case.opset)
+    return save(
+        path, nodes, case.shape, constants, "z" if case.after else "y", case.opset, result=case.result
+    )
 
 
 def agree(path: Path, graph: bounds.Graph, samples: int = 3, scale: float = 1.0) -> None:
