@@ -66,7 +66,8 @@ class Facts:
         if self.lines is None:
             return None
         line = (self.lines.lower_slope != 0) | (self.lines.upper_slope != 0)
-        return (line | (self.interval.lower != 0) | (self.interval.upper != 0)).flatten(1)
+        live = line | (self.interval.lower != 0) | (self.interval.upper != 0)
+        return live.reshape(len(live), -1)
 
     def detached(self) -> Facts:
         """The same facts, through which no gradient flows into parameters."""

@@ -201,7 +201,7 @@ def _settle(a: Coefficients) -> Coefficients:
 
 
 def _live(graph: Graph, facts: list[Facts], index: int, start: int) -> Tensor | None:
-    """Which elements of a node rows from ``start`` can have coefficients over: (batch, elements); None: all."""
+    """Which elements of a node rows from ``start`` can reach: (batch, elements); None for all."""
     masks = [facts[user].live for user in graph.users[index] if user <= start]
     if not masks or any(mask is None for mask in masks):
         return None
