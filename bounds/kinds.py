@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bounds.interval import Interval
 from bounds.linear import Patch, Shape, Unit
+from bounds.rounding import U64, down
 
 if TYPE_CHECKING:
     from bounds.graph import Builder, Ref
@@ -184,6 +185,14 @@ class Pointwise(Operator):
     def pivot(self) -> tuple[float, float] | None:
         """Between which slopes every lower line through the origin lies below f; None if there are none."""
         return None
+
+    def gap(self, slope: Tensor, z: Tensor, f: Tensor, side: int, rounded: bool) -> Tensor:
+        """``side * (f(z) - slope z)`` from the computed ``f``, rounded down where asked."""
+        line = slope * z
+        gap = (f - line) * side
+        if rounded:
+            gap = down(gap - self.error(f, U64) - 4 * U64 * (f.abs() + line.abs()))
+        return gap
 
     def slope_range(self, x: Interval) -> tuple[Tensor, Tensor]:
         """The least and the greatest slope that a useful line over the interval may have."""

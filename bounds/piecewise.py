@@ -70,6 +70,9 @@ class Piecewise(Pointwise):
         if rounded and (self.ulps or self.floor or self.loose):
             lower = down(lower - self.error(lower, U64) - self.loose * U64)
             upper = up(upper + self.error(upper, U64) + self.loose * U64)
+        # A value that overflowed is no bound on its own side.
+        largest = torch.finfo(lower.dtype).max
+        lower, upper = lower.clamp(max=largest), upper.clamp(min=-largest)
         nowhere = self.outside(x)
         if nowhere is not None:
             lower, upper = lower.masked_fill(nowhere, -math.inf), upper.masked_fill(nowhere, math.inf)
@@ -82,8 +85,8 @@ class Piecewise(Pointwise):
             if self.curvature[piece] * side > 0:
                 points = [self._tangent_point(slope, piece, low, high)]
             for z in points:
-                gap = (self.function(z) - slope * z) * side
-                better = meets & (gap < best)
+                gap = self.gap(slope, z, self.function(z), side, rounded=False)
+                better = (gap < best) & meets
                 best, where = torch.where(better, gap, best), torch.where(better, z, where)
         return where
 
@@ -93,14 +96,43 @@ class Piecewise(Pointwise):
             if self.curvature[piece] * side > 0:
                 value = self._tangent_minimum(slope, piece, side, low, high, rounded)
             else:
-                value = torch.minimum(*(self._gap(slope, z, side, rounded) for z in (low, high)))
+                ends = (self.gap(slope, z, self.function(z), side, rounded) for z in (low, high))
+                value = torch.minimum(*ends)
             best = torch.minimum(best, torch.where(meets, value, math.inf))
         if rounded and self.loose:
             best = down(best - self.loose * U64 * (1 + slope.abs()))
         nowhere = self.outside(x)
         if nowhere is not None:
             best = best.masked_fill(nowhere, -math.inf)
-        return best * side
+        # Overflow proves nothing: neither what is not a number nor a gap of plus infinity.
+        return torch.nan_to_num(best, nan=-math.inf, posinf=-math.inf, neginf=-math.inf) * side
+
+    @property
+    def whole(self) -> int:
+        """+1 if f as a whole is convex, -1 if concave, with a derivative on linear pieces, too; else 0."""
+        return 0
+
+    def slopes(self, x: Interval) -> tuple[Tensor, Tensor]:
+        """Chord and tangent at the middle where f is bent one way over the interval; a search elsewhere."""
+        width = x.upper - x.lower
+        chord = (self.function(x.upper) - self.function(x.lower)) / torch.where(width > 0, width, 1.0)
+        lower = upper = chord
+        ends = (-math.inf, math.inf) if self.whole else (-math.inf, *self.breaks, math.inf)
+        settled = torch.zeros_like(chord, dtype=torch.bool)
+        for (start, end), bend in zip(
+            itertools.pairwise(ends), (self.whole,) if self.whole else self.curvature, strict=True
+        ):
+            within = (x.lower >= start) & (x.upper <= end)
+            settled |= within
+            within &= width > 0
+            if bend:
+                tangent = self.derivative(x.centre.clamp(start, end))
+                lower = torch.where(within, tangent, lower) if bend > 0 else lower
+                upper = torch.where(within, tangent, upper) if bend < 0 else upper
+        if not bool(settled.all()):
+            below, above = super().slopes(x[~settled])
+            lower, upper = lower.masked_scatter(~settled, below), upper.masked_scatter(~settled, above)
+        return _finite(lower), _finite(upper)
 
     def slope_range(self, x: Interval) -> tuple[Tensor, Tensor]:
         """The derivative's extremes, which on each curved piece it takes at an end."""
@@ -135,14 +167,6 @@ class Piecewise(Pointwise):
         t = self.tangent_at(slope, piece)
         return torch.minimum(torch.maximum(torch.where(t.isnan(), low, t), low), high)
 
-    def _gap(self, slope: Tensor, z: Tensor, side: int, rounded: bool) -> Tensor:
-        """``side * (f(z) - slope z)``, rounded down where asked."""
-        f, line = self.function(z), slope * z
-        gap = (f - line) * side
-        if rounded:
-            gap = down(gap - self.error(f, U64) - 4 * U64 * (f.abs() + line.abs()))
-        return gap
-
     def _tangent_minimum(
         self, slope: Tensor, piece: int, side: int, low: Tensor, high: Tensor, rounded: bool
     ) -> Tensor:
@@ -155,5 +179,9 @@ class Piecewise(Pointwise):
         at_low = torch.where(t > low, (derivative + error) * (low - t), 0.0)
         at_high = torch.where(t < high, (derivative - error) * (high - t), 0.0)
         drop = torch.minimum(at_low, at_high).clamp(max=0)
-        value = self._gap(slope, t, side, rounded)
+        value = self.gap(slope, t, self.function(t), side, rounded)
         return down(value + down(drop * (1 + 2.0**-40))) if rounded else value + drop
+
+
+def _finite(slope: Tensor) -> Tensor:
+    return torch.nan_to_num(slope, nan=0.0, posinf=0.0, neginf=0.0)

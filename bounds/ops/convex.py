@@ -1,22 +1,22 @@
-"""Functions with one bend: exp, log, roots, reciprocals, powers, softplus."""
+"""Functions made of one exponential or logarithm: exp and log families, ELU, CELU, softplus, cosh."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bounds.graph import Ref
 from bounds.interval import Interval
-from bounds.ops.registry import Call, Value, from_onnx, from_torch
+from bounds.ops.registry import Call, Value, as_model, from_onnx, from_torch, register_function, unary
 from bounds.piecewise import Piecewise
+from bounds.rounding import U64
 
 
 @dataclass(frozen=True)
 class Bent(Piecewise):
-    """Convex or concave as a whole, which ``bend`` tells."""
+    """Convex or concave as a whole, with a derivative everywhere that it is defined."""
 
     @property
     def ulps(self) -> int:
@@ -27,31 +27,13 @@ class Bent(Piecewise):
         return ()
 
     @property
-    @abstractmethod
-    def bend(self) -> int:
-        """+1 convex, -1 concave."""
-
-    @property
     def curvature(self) -> tuple[int, ...]:
-        return (self.bend,)
-
-    def slopes(self, x: Interval) -> tuple[Tensor, Tensor]:
-        """The tangent at the middle, which leaves the least area, and the chord."""
-        low, high = self.function(x.lower), self.function(x.upper)
-        tangent = self.derivative(x.centre).nan_to_num(0, 0, 0)
-        wide = x.upper > x.lower
-        chord = torch.where(wide, (high - low) / torch.where(wide, x.upper - x.lower, 1.0), tangent)
-        chord = chord.nan_to_num(0, 0, 0)
-        return (tangent, chord) if self.bend > 0 else (chord, tangent)
+        return (1,)
 
 
 @dataclass(frozen=True)
 class Exp(Bent):
     """``exp(z)``."""
-
-    @property
-    def bend(self) -> int:
-        return 1
 
     def function(self, z: Tensor) -> Tensor:
         return torch.exp(z)
@@ -60,23 +42,77 @@ class Exp(Bent):
         return torch.exp(z)
 
     def tangent_at(self, slope: Tensor, piece: int) -> Tensor:
-        return torch.log(slope.clamp_min(torch.finfo(slope.dtype).tiny))
+        return torch.log(slope)
+
+
+@dataclass(frozen=True)
+class Expm1(Bent):
+    """``exp(z) - 1``."""
+
+    def function(self, z: Tensor) -> Tensor:
+        return torch.expm1(z)
+
+    def derivative(self, z: Tensor) -> Tensor:
+        return torch.exp(z)
+
+    def tangent_at(self, slope: Tensor, piece: int) -> Tensor:
+        return torch.log(slope)
+
+
+@dataclass(frozen=True)
+class Exp2(Bent):
+    """Two to the power of z."""
+
+    def function(self, z: Tensor) -> Tensor:
+        return torch.exp2(z)
+
+    def derivative(self, z: Tensor) -> Tensor:
+        return torch.exp2(z) * math.log(2)
+
+    def tangent_at(self, slope: Tensor, piece: int) -> Tensor:
+        return torch.log2(slope / math.log(2))
+
+
+@dataclass(frozen=True)
+class Cosh(Bent):
+    """Hyperbolic cosine."""
+
+    @property
+    def monotone(self) -> bool:
+        return False
+
+    @property
+    def breaks(self) -> tuple[float, ...]:
+        return (0.0,)
+
+    @property
+    def curvature(self) -> tuple[int, ...]:
+        return (1, 1)
+
+    @property
+    def whole(self) -> int:
+        return 1
+
+    def function(self, z: Tensor) -> Tensor:
+        return torch.cosh(z)
+
+    def derivative(self, z: Tensor) -> Tensor:
+        return torch.sinh(z)
+
+    def tangent_at(self, slope: Tensor, piece: int) -> Tensor:
+        return torch.asinh(slope)
 
 
 @dataclass(frozen=True)
 class Log(Bent):
-    """The natural logarithm, for z > 0."""
+    """Natural logarithm, on z > 0."""
 
     @property
-    def bend(self) -> int:
-        return -1
-
-    @property
-    def floor(self) -> int:
-        return 1
+    def curvature(self) -> tuple[int, ...]:
+        return (-1,)
 
     def outside(self, x: Interval) -> Tensor | None:
-        return x.lower <= 0
+        return ~(x.lower > 0)
 
     def function(self, z: Tensor) -> Tensor:
         return torch.log(z)
@@ -85,58 +121,77 @@ class Log(Bent):
         return 1 / z
 
     def tangent_at(self, slope: Tensor, piece: int) -> Tensor:
-        return 1 / slope.clamp_min(torch.finfo(slope.dtype).tiny)
+        return 1 / slope.clamp_min(0)
 
 
 @dataclass(frozen=True)
-class Sqrt(Bent):
-    """The square root, for z >= 0."""
-
-    @property
-    def bend(self) -> int:
-        return -1
-
-    def outside(self, x: Interval) -> Tensor | None:
-        return x.lower < 0
+class Log2(Log):
+    """Logarithm to the base of two, on z > 0."""
 
     def function(self, z: Tensor) -> Tensor:
-        return torch.sqrt(z)
+        return torch.log2(z)
 
     def derivative(self, z: Tensor) -> Tensor:
-        return 0.5 / torch.sqrt(z)
+        return 1 / (z * math.log(2))
 
     def tangent_at(self, slope: Tensor, piece: int) -> Tensor:
-        return 0.25 / slope.clamp_min(1e-18) ** 2
+        return 1 / (slope.clamp_min(0) * math.log(2))
 
 
 @dataclass(frozen=True)
-class Rsqrt(Bent):
-    """One over the square root, for z > 0."""
-
-    @property
-    def bend(self) -> int:
-        return 1
+class Log1p(Log):
+    """``log(1 + z)``, on z > -1."""
 
     def outside(self, x: Interval) -> Tensor | None:
-        return x.lower <= 0
+        return ~(x.lower > -1)
 
     def function(self, z: Tensor) -> Tensor:
-        return torch.rsqrt(z)
+        return torch.log1p(z)
 
     def derivative(self, z: Tensor) -> Tensor:
-        return -0.5 * torch.rsqrt(z) / z
+        return 1 / (1 + z)
 
     def tangent_at(self, slope: Tensor, piece: int) -> Tensor:
-        return (-2 * slope).clamp_min(1e-18) ** (-2 / 3)
+        return 1 / slope.clamp_min(0) - 1
 
 
 @dataclass(frozen=True)
-class Reciprocal(Piecewise):
-    """``1 / z``, for intervals without zero."""
+class LogSigmoid(Bent):
+    """``log(1 / (1 + exp(-z)))``."""
+
+    @property
+    def curvature(self) -> tuple[int, ...]:
+        return (-1,)
+
+    def function(self, z: Tensor) -> Tensor:
+        return z.clamp(max=0) - torch.log1p(torch.exp(-z.abs()))
+
+    def derivative(self, z: Tensor) -> Tensor:
+        return torch.sigmoid(-z)
+
+    def tangent_at(self, slope: Tensor, piece: int) -> Tensor:
+        return -torch.logit(slope.clamp(0, 1))
+
+
+@dataclass(frozen=True)
+class ELU(Piecewise):
+    """``scale * z`` where z > 0, ``scale * alpha * (exp(z / rate) - 1)`` elsewhere; all three positive.
+
+    ELU (Clevert et al. 2016); with a scale SELU (Klambauer et al. 2017); with rate = alpha CELU (Barron
+    2017).
+    """
+
+    alpha: float = 1.0
+    scale: float = 1.0
+    rate: float = 1.0
 
     @property
     def ulps(self) -> int:
-        return 1
+        return 6
+
+    @property
+    def floor(self) -> int:
+        return math.ceil(2 * self.alpha * self.scale)  # executions may compute exp(z) - 1 literally
 
     @property
     def breaks(self) -> tuple[float, ...]:
@@ -144,160 +199,133 @@ class Reciprocal(Piecewise):
 
     @property
     def curvature(self) -> tuple[int, ...]:
-        return (-1, 1)
+        return (1, 0)
 
-    def outside(self, x: Interval) -> Tensor | None:
-        return (x.lower <= 0) & (x.upper >= 0)
+    @property
+    def whole(self) -> int:
+        return 1 if self.alpha <= self.rate else 0
 
     def function(self, z: Tensor) -> Tensor:
-        return torch.reciprocal(z)
+        below = torch.expm1(z.clamp(max=0) / self.rate) * (self.scale * self.alpha)
+        return torch.where(z > 0, z * self.scale, below)
 
     def derivative(self, z: Tensor) -> Tensor:
-        return -(torch.reciprocal(z) ** 2)
+        # On the linear piece only a tangent for the lower line asks for it.
+        below = torch.exp(z.clamp(max=0) / self.rate) * (self.scale * self.alpha / self.rate)
+        return torch.where(z > 0, self.scale, below)
 
     def tangent_at(self, slope: Tensor, piece: int) -> Tensor:
-        root = (-slope).clamp_min(torch.finfo(slope.dtype).tiny) ** -0.5
-        return root if piece == 1 else -root
+        return torch.log(slope * (self.rate / (self.scale * self.alpha))) * self.rate
 
 
 @dataclass(frozen=True)
-class Power(Piecewise):
-    """``z ** exponent`` for an integer exponent >= 2, or a fractional one > 0 on z >= 0."""
+class Softplus(Piecewise):
+    """``log(1 + exp(beta z)) / beta``, but z itself where ``beta z > threshold``; beta > 0.
 
-    exponent: float
+    The second formula is part of the function as networks are run: there it drops by exp(-threshold) / beta.
+    """
+
+    beta: float = 1.0
+    threshold: float = math.inf
 
     @property
     def ulps(self) -> int:
-        return 1 if self.exponent == 2 else 8
-
-    @property
-    def _whole(self) -> bool:
-        return self.exponent == int(self.exponent)
-
-    @property
-    def _even(self) -> bool:
-        return self.exponent % 2 == 0
-
-    @property
-    def monotone(self) -> bool:
-        return not self._even
-
-    @property
-    def breaks(self) -> tuple[float, ...]:
-        return (0.0,) if self._whole else ()
-
-    @property
-    def curvature(self) -> tuple[int, ...]:
-        if self._whole:
-            return (1, 1) if self._even else (-1, 1)
-        return (1,) if self.exponent > 1 else (-1,)
-
-    def outside(self, x: Interval) -> Tensor | None:
-        return None if self._whole else x.lower < 0
-
-    def function(self, z: Tensor) -> Tensor:
-        return z * z if self.exponent == 2 else torch.pow(z, self.exponent)
-
-    def derivative(self, z: Tensor) -> Tensor:
-        return self.exponent * torch.pow(z, self.exponent - 1)
-
-    def tangent_at(self, slope: Tensor, piece: int) -> Tensor:
-        negative = self._whole and piece == 0
-        size = -slope if negative and self._even else slope
-        tiny = torch.finfo(slope.dtype).tiny
-        root = (size.clamp_min(tiny) / self.exponent) ** (1 / (self.exponent - 1))
-        return -root if negative else root
-
-
-@dataclass(frozen=True)
-class Softplus(Bent):
-    """``log(1 + exp(beta z)) / beta``, also where libraries return z for large beta z."""
-
-    beta: float = 1.0
-
-    @property
-    def bend(self) -> int:
-        return 1
+        return 6
 
     @property
     def floor(self) -> int:
-        return 2
+        return math.ceil(2 / self.beta)
+
+    @property
+    def breaks(self) -> tuple[float, ...]:
+        return (self.threshold / self.beta,) if math.isfinite(self.threshold) else ()
+
+    @property
+    def curvature(self) -> tuple[int, ...]:
+        return (1, 0) if math.isfinite(self.threshold) else (1,)
 
     def function(self, z: Tensor) -> Tensor:
-        return torch.logaddexp(self.beta * z, torch.zeros_like(z)) / self.beta
+        scaled = z * self.beta
+        smooth = (scaled.clamp(min=0) + torch.log1p(torch.exp(-scaled.abs()))) / self.beta
+        return torch.where(scaled > self.threshold, z, smooth)
 
     def derivative(self, z: Tensor) -> Tensor:
-        return torch.sigmoid(self.beta * z)
+        return torch.sigmoid(z * self.beta)
 
     def tangent_at(self, slope: Tensor, piece: int) -> Tensor:
-        tiny = torch.finfo(slope.dtype).tiny
-        return torch.log(slope.clamp_min(tiny) / (1 - slope).clamp_min(tiny)) / self.beta
+        return torch.logit(slope.clamp(0, 1)) / self.beta
+
+    def image(self, x: Interval, rounded: bool) -> Interval:
+        y = super().image(x, rounded)
+        across, below, above = self._jump(x)
+        lower = torch.where(across, torch.minimum(y.lower, above - self.error(above, U64)), y.lower)
+        upper = torch.where(across, torch.maximum(y.upper, below + self.error(below, U64)), y.upper)
+        return Interval(lower, upper)
+
+    def intercept(self, x: Interval, slope: Tensor, side: int, rounded: bool) -> Tensor:
+        best = super().intercept(x, slope, side, rounded) * side
+        across, *limits = self._jump(x)
+        for f in limits if self.breaks else ():
+            at = torch.full_like(f, self.breaks[0])
+            gap = self.gap(slope, at, f, side, rounded)
+            best = torch.where(across, torch.minimum(best, gap), best)
+        return best * side
+
+    def _jump(self, x: Interval) -> tuple[Tensor, Tensor, Tensor]:
+        """Where f may jump inside the interval, and its limits from the left and from the right."""
+        at = torch.full_like(x.lower, self.breaks[0] if self.breaks else math.inf)
+        across = (x.lower <= at * (1 + 2.0**-50)) & (x.upper >= at * (1 - 2.0**-50)) & at.isfinite()
+        return across, at + math.log1p(math.exp(-self.threshold)) / self.beta, at
 
 
-def _x(call: Call) -> str:
-    return "0" if "0" in call.args else "self"
-
-
-@from_torch("aten::exp")
-@from_onnx("Exp")
-def _exp(call: Call) -> Value:
-    return call.apply(Exp(), call.ref(_x(call)))
-
-
-@from_torch("aten::log")
-@from_onnx("Log")
-def _log(call: Call) -> Value:
-    return call.apply(Log(), call.ref(_x(call)))
-
-
-@from_torch("aten::sqrt")
-@from_onnx("Sqrt")
-def _sqrt(call: Call) -> Value:
-    return call.apply(Sqrt(), call.ref(_x(call)))
-
-
-@from_torch("aten::rsqrt")
-def _rsqrt(call: Call) -> Value:
-    return call.apply(Rsqrt(), call.ref(_x(call)))
-
-
-@from_torch("aten::reciprocal")
-@from_onnx("Reciprocal")
-def _reciprocal(call: Call) -> Value:
-    return call.apply(Reciprocal(), call.ref(_x(call)))
+for _op, _torch, _onnx in (
+    (Exp(), "exp", "Exp"),
+    (Expm1(), "expm1", None),
+    (Exp2(), "exp2", None),
+    (Cosh(), "cosh", "Cosh"),
+    (Log(), "log", "Log"),
+    (Log2(), "log2", None),
+    (Log1p(), "log1p", None),
+    (LogSigmoid(), "log_sigmoid", None),
+    (Softplus(), None, "Softplus"),
+):
+    register_function(_op, _torch, _onnx)
 
 
 @from_torch("aten::softplus")
 def _softplus(call: Call) -> Value:
-    return call.apply(Softplus(call.number("beta", 1.0)), call.ref("self"))
+    beta, threshold = as_model(call, call.number("beta", 1)), as_model(call, call.number("threshold", 20))
+    if not beta > 0:
+        raise call.unsupported(f"beta {beta}", "use a positive one")
+    return call.apply(Softplus(beta, threshold), unary(call))
 
 
-@from_onnx("Softplus")
-def _onnx_softplus(call: Call) -> Value:
-    return call.apply(Softplus(), call.ref("0"))
+@from_torch("aten::elu")
+def _elu(call: Call) -> Value:
+    return _bent(call, call.number("alpha", 1), call.number("scale", 1), 1 / call.number("input_scale", 1))
 
 
-@from_torch("aten::square")
-def _square(call: Call) -> Value:
-    return call.apply(Power(2.0), call.ref("self"))
+@from_onnx("Elu")
+def _onnx_elu(call: Call) -> Value:
+    return _bent(call, call.number("alpha", 1), 1.0, 1.0)
 
 
-@from_torch("aten::pow")
-@from_onnx("Pow")
-def _pow(call: Call) -> Value:
-    exponent = call.number("1" if "1" in call.args else "exponent")
-    return powered(call, call.ref(_x(call)), float(torch.tensor(exponent, dtype=call.dtype)))
+@from_torch("aten::celu")
+@from_onnx("Celu")
+def _celu(call: Call) -> Value:
+    alpha = call.number("alpha", 1)
+    return _bent(call, alpha, 1.0, alpha)
 
 
-def powered(call: Call, x: Ref, exponent: float) -> Value:
-    """``x ** exponent``; the cases with operators of their own, and one over the others."""
-    if exponent == 0:
-        raise call.unsupported("a power of zero, which is a constant")
-    if exponent < 0:
-        if exponent == -0.5:
-            return call.apply(Rsqrt(), x)
-        y = powered(call, x, -exponent)
-        return call.apply(Reciprocal(), y) if isinstance(y, Ref) else y
-    if exponent == 1:
-        return x
-    return call.apply(Sqrt() if exponent == 0.5 else Power(exponent), x)
+@from_torch("aten::selu")
+@from_onnx("Selu")
+def _selu(call: Call) -> Value:
+    alpha, gamma = call.number("alpha", 1.6732632423543772), call.number("gamma", 1.0507009873554805)
+    return _bent(call, alpha, gamma, 1.0)
+
+
+def _bent(call: Call, alpha: float, scale: float, rate: float) -> Value:
+    alpha, scale, rate = (as_model(call, v) for v in (alpha, scale, rate))
+    if not (alpha > 0 and scale > 0 and rate > 0):
+        raise call.unsupported(f"alpha {alpha}, scale {scale}, rate {rate}", "use positive ones")
+    return call.apply(ELU(alpha, scale, rate), unary(call))

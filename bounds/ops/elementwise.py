@@ -13,8 +13,8 @@ from torch import Tensor
 from bounds.graph import Ref
 from bounds.kinds import Affine, Tensors
 from bounds.linear import Patch, Shape, Unit
-from bounds.ops.convex import Reciprocal
 from bounds.ops.gather import common_shape, expanded
+from bounds.ops.power import Power
 from bounds.ops.product import multiplied
 from bounds.ops.registry import Call, Value, as_parameter, from_onnx, from_torch
 
@@ -308,7 +308,7 @@ def _div(call: Call) -> Value:
     if call.get("rounding_mode") is not None:
         raise call.unsupported("a rounding mode")
     if isinstance(c, Ref):
-        inverse = call.apply(Reciprocal(), c)
+        inverse = call.apply(Power(-1.0), c)
         if isinstance(x, Ref):
             return multiplied(call, x, inverse)
         inverse, numerator = meeting(call, inverse, x)

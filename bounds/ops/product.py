@@ -14,8 +14,8 @@ from bounds.graph import Ref
 from bounds.interval import Interval
 from bounds.kinds import Bilinear
 from bounds.linear import Shape
-from bounds.ops.convex import Power
 from bounds.ops.gather import common_shape, expanded
+from bounds.ops.power import Power
 from bounds.ops.registry import Call
 from bounds.ops.shape import reshaped
 

@@ -183,3 +183,25 @@ def as_parameter(call: Call, x: Tensor, shape: Shape) -> Tensor:
     if not fits:
         raise call.unsupported(f"a constant of shape {tuple(x.shape)} does not broadcast to {shape}")
     return x
+
+
+def unary(call: Call) -> Ref:
+    """The one graph value that a function of single elements takes; ONNX numbers it, torch names it."""
+    return call.ref(next((name for name in ("0", "self") if name in call.args), "input"))
+
+
+def as_model(call: Call, value: float) -> float:
+    """A Python number as the model's execution rounds it."""
+    return float(torch.tensor(value, dtype=call.dtype))
+
+
+def register_function(op: Operator, torch_name: str | None, onnx_name: str | None) -> None:
+    """Register a function of single elements without attributes by its names in the front ends."""
+
+    def importer(call: Call) -> Value:
+        return call.apply(op, unary(call))
+
+    if torch_name is not None:
+        from_torch(f"aten::{torch_name}")(importer)
+    if onnx_name is not None:
+        from_onnx(onnx_name)(importer)

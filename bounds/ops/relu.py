@@ -1,21 +1,24 @@
-"""Monotone piecewise linear functions with one or two kinks: ReLU, leaky ReLU, clip."""
+"""Piecewise linear functions with one or two kinks: ReLU, leaky and parametric ReLU, absolute value, clip."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from bounds.errors import InvalidGraph
 from bounds.interval import Interval
-from bounds.ops.registry import Call, Value, from_onnx, from_torch
+from bounds.kinds import Pointwise, Tensors
+from bounds.ops.registry import Call, Value, as_model, as_parameter, from_onnx, from_torch, unary
 from bounds.piecewise import Piecewise
+from bounds.rounding import down, up
 
 
 @dataclass(frozen=True)
 class LeakyReLU(Piecewise):
-    """``z`` where z > 0, ``negative_slope * z`` elsewhere; 0 <= negative_slope <= 1."""
+    """``z`` where z > 0, ``negative_slope * z`` elsewhere; any slope."""
 
     negative_slope: float = 0.0
 
@@ -28,8 +31,12 @@ class LeakyReLU(Piecewise):
         return (0, 0)
 
     @property
+    def monotone(self) -> bool:
+        return self.negative_slope >= 0
+
+    @property
     def pivot(self) -> tuple[float, float] | None:
-        return (self.negative_slope, 1.0)
+        return (self.negative_slope, 1.0) if self.negative_slope < 1 else None
 
     @property
     def ulps(self) -> int:
@@ -49,13 +56,89 @@ class LeakyReLU(Piecewise):
         return torch.where((x.lower < 0) & (x.upper > 0), ends.clamp(max=0), ends) * side
 
     def slopes(self, x: Interval) -> tuple[Tensor, Tensor]:
-        """Upper: the chord. Lower: the steeper or the flatter piece, whichever leaves the smaller area."""
+        """The chord, and on the other side the piece over the larger part, which leaves the smaller area."""
         low, high = self.function(x.lower), self.function(x.upper)
         unstable = self.undecided(x)
         chord = (high - low) / torch.where(unstable, x.upper - x.lower, 1.0)
-        steep = torch.where(x.upper > -x.lower, 1.0, self.negative_slope).to(chord)
+        piece = torch.where(x.upper > -x.lower, 1.0, self.negative_slope).to(chord)
         stable = torch.where(x.lower >= 0, 1.0, self.negative_slope).to(chord)
-        return torch.where(unstable, steep, stable), torch.where(unstable, chord, stable)
+        touching, across = torch.where(unstable, piece, stable), torch.where(unstable, chord, stable)
+        return (touching, across) if self.negative_slope <= 1 else (across, touching)
+
+
+@dataclass(frozen=True)
+class Abs(LeakyReLU):
+    """``|z|``."""
+
+    negative_slope: float = -1.0
+
+    @property
+    def ulps(self) -> int:
+        return 0
+
+    def function(self, z: Tensor) -> Tensor:
+        return z.abs()
+
+
+@dataclass(frozen=True)
+class PReLU(Pointwise):
+    """``z`` where z > 0, ``slope * z`` elsewhere; params: slope, broadcast over the sample's shape.
+
+    ``slope`` is None until the node's parameter is bound.
+    """
+
+    slope: Tensor | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def ulps(self) -> int:
+        return 1
+
+    def bind(self, params: Tensors) -> PReLU:
+        return PReLU(params[0])
+
+    def function(self, z: Tensor) -> Tensor:
+        return torch.where(z > 0, z, z * self._slope)
+
+    def image(self, x: Interval, rounded: bool) -> Interval:
+        ends = self.function(x.lower), self.function(x.upper)
+        lower, upper = torch.minimum(*ends), torch.maximum(*ends)
+        inside = (x.lower < 0) & (x.upper > 0)
+        lower = torch.where(inside, lower.clamp(max=0), lower)
+        return Interval(down(lower), up(upper)) if rounded else Interval(lower, upper)
+
+    def touch(self, x: Interval, slope: Tensor, side: int) -> Tensor:
+        points = torch.stack(self._points(x))
+        gaps = self.gap(slope, points, self.function(points), side, rounded=False)
+        return points.gather(0, gaps.argmin(0, keepdim=True))[0]
+
+    def intercept(self, x: Interval, slope: Tensor, side: int, rounded: bool) -> Tensor:
+        points = torch.stack(self._points(x))
+        best = self.gap(slope, points, self.function(points), side, rounded).amin(0)
+        return torch.nan_to_num(best, nan=-math.inf, posinf=-math.inf, neginf=-math.inf) * side
+
+    def undecided(self, x: Interval) -> Tensor:
+        return (x.lower < 0) & (x.upper > 0) & (self._slope != 1)
+
+    def slopes(self, x: Interval) -> tuple[Tensor, Tensor]:
+        """As for a leaky ReLU of each element's own slope."""
+        unstable = (x.lower < 0) & (x.upper > 0)
+        rise = self.function(x.upper) - self.function(x.lower)
+        chord = rise / torch.where(unstable, x.upper - x.lower, 1.0)
+        piece = torch.where(x.upper > -x.lower, 1.0, self._slope)
+        stable = torch.where(x.lower >= 0, 1.0, self._slope)
+        touching, across = torch.where(unstable, piece, stable), torch.where(unstable, chord, stable)
+        convex = self._slope <= 1
+        return torch.where(convex, touching, across), torch.where(convex, across, touching)
+
+    def _points(self, x: Interval) -> tuple[Tensor, Tensor, Tensor]:
+        """The ends and the kink, or the end nearest to it."""
+        return x.lower, torch.minimum(x.lower.clamp(min=0), x.upper), x.upper
+
+    @property
+    def _slope(self) -> Tensor:
+        if self.slope is None:
+            raise InvalidGraph("a PReLU without its slopes; bind the node's parameters first")
+        return self.slope
 
 
 @dataclass(frozen=True)
@@ -94,14 +177,16 @@ class Clip(Piecewise):
         return lower, upper
 
 
-def _input(call: Call) -> str:
-    return "0" if "0" in call.args else "self" if "self" in call.args else "input"
-
-
 @from_torch("aten::relu")
 @from_onnx("Relu")
 def _relu(call: Call) -> Value:
-    return call.apply(LeakyReLU(), call.ref(_input(call)))
+    return call.apply(LeakyReLU(), unary(call))
+
+
+@from_torch("aten::abs")
+@from_onnx("Abs")
+def _abs(call: Call) -> Value:
+    return call.apply(Abs(), unary(call))
 
 
 @from_torch("aten::leaky_relu")
@@ -114,14 +199,25 @@ def _onnx_leaky(call: Call) -> Value:
     return _leaky_relu(call, call.number("alpha", 0.01))
 
 
+@from_torch("aten::prelu")
+def _prelu(call: Call) -> Value:
+    x, slope = call.ref("self"), call.constant("weight")
+    # One slope for all, or one per channel, the axis behind the batch.
+    slope = slope.view(-1, *[1] * (len(x.shape) - 1)) if slope.numel() > 1 else slope.view(())
+    return call.apply(PReLU(), x, params=(as_parameter(call, slope, x.shape),))
+
+
+@from_onnx("PRelu")
+def _onnx_prelu(call: Call) -> Value:
+    x = call.ref("0")
+    return call.apply(PReLU(), x, params=(as_parameter(call, call.constant("1"), x.shape),))
+
+
 def _leaky_relu(call: Call, slope: float) -> Value:
-    if not 0 <= slope <= 1:
-        raise call.unsupported(f"a negative slope of {slope}", "use a slope in [0, 1]")
-    rounded = float(torch.tensor(slope, dtype=call.dtype))
-    return call.apply(LeakyReLU(rounded), call.ref(_input(call)))
+    return call.apply(LeakyReLU(as_model(call, slope)), unary(call))
 
 
-@from_torch("aten::clamp", "aten::clamp_min", "aten::hardtanh")
+@from_torch("aten::clamp", "aten::clamp_min", "aten::clamp_max", "aten::hardtanh")
 def _clamp(call: Call) -> Value:
     hardtanh = call.operator == "aten::hardtanh"
     low, high = ("min_val", "max_val") if hardtanh else ("min", "max")
@@ -141,11 +237,11 @@ def _onnx_clip(call: Call) -> Value:
 
 
 def _clip(call: Call, low: float, high: float) -> Value:
-    low, high = (float(torch.tensor(v, dtype=call.dtype)) for v in (low, high))
+    low, high = (as_model(call, v) for v in (low, high))
     if not low < high:
         raise call.unsupported(f"clip bounds {low} and {high} in the wrong order")
     if math.isinf(low) and math.isinf(high):
-        return call.ref(_input(call))
+        return unary(call)
     if abs(low) > 3e38 and abs(high) > 3e38:
-        return call.ref(_input(call))
-    return call.apply(Clip(low, high), call.ref(_input(call)))
+        return unary(call)
+    return call.apply(Clip(low, high), unary(call))

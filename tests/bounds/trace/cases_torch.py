@@ -65,6 +65,12 @@ def _norm(norm: nn.modules.batchnorm._NormBase) -> nn.Module:
     return norm
 
 
+def _slopes(prelu: nn.PReLU) -> nn.Module:
+    with torch.no_grad():
+        prelu.weight.copy_(_draw(prelu.num_parameters) * 2)
+    return prelu
+
+
 CASES: dict[str, list[tuple[tuple[int, ...], Function]]] = {
     "aten::linear": [
         (VECTOR, nn.Linear(6, 3)),
@@ -191,10 +197,68 @@ CASES: dict[str, list[tuple[tuple[int, ...], Function]]] = {
     "aten::div": [(IMAGE, lambda x: x / _draw(4, 1, 1)), (VECTOR, lambda x: x / 0.3)],
     "aten::neg": [(VECTOR, lambda x: -x)],
     "aten::relu": [(IMAGE, nn.ReLU()), (IMAGE, nn.ReLU(inplace=True)), (VECTOR, F.relu)],
-    "aten::leaky_relu": [(VECTOR, nn.LeakyReLU(0.2)), (VECTOR, nn.LeakyReLU(0.2, inplace=True))],
+    "aten::abs": [(VECTOR, torch.abs)],
+    "aten::prelu": [
+        (IMAGE, _slopes(nn.PReLU(4))),
+        (VECTOR, nn.PReLU()),
+        (LINE, _slopes(nn.PReLU(4))),
+        (VECTOR, _slopes(nn.PReLU(6))),
+    ],
+    "aten::threshold": [(VECTOR, nn.Threshold(0.1, -2.0))],
+    "aten::hardshrink": [(VECTOR, nn.Hardshrink(0.3))],
+    "aten::softshrink": [(VECTOR, nn.Softshrink(0.3))],
+    "aten::atan": [(VECTOR, torch.atan)],
+    "aten::asinh": [(VECTOR, torch.asinh)],
+    "aten::erf": [(VECTOR, torch.erf)],
+    "aten::sinh": [(VECTOR, torch.sinh)],
+    "aten::tan": [(VECTOR, torch.tan)],
+    "aten::exp": [(VECTOR, torch.exp)],
+    "aten::exp2": [(VECTOR, torch.exp2)],
+    "aten::expm1": [(VECTOR, torch.expm1)],
+    "aten::cosh": [(VECTOR, torch.cosh)],
+    "aten::log": [(VECTOR, lambda x: torch.log(x.abs() + 0.1))],
+    "aten::log2": [(VECTOR, lambda x: torch.log2(x.abs() + 0.1))],
+    "aten::log1p": [(VECTOR, lambda x: torch.log1p(x.abs()))],
+    "aten::log_sigmoid": [(VECTOR, nn.LogSigmoid())],
+    "aten::softplus": [(VECTOR, nn.Softplus()), (VECTOR, nn.Softplus(2.0, 1.0))],
+    "aten::elu": [(VECTOR, nn.ELU()), (VECTOR, nn.ELU(2.5)), (VECTOR, nn.ELU(0.3, inplace=True))],
+    "aten::celu": [(VECTOR, nn.CELU(0.7))],
+    "aten::selu": [(VECTOR, nn.SELU())],
+    "aten::gelu": [(VECTOR, nn.GELU()), (VECTOR, nn.GELU(approximate="tanh"))],
+    "aten::silu": [(VECTOR, nn.SiLU())],
+    "aten::mish": [(VECTOR, nn.Mish())],
+    "aten::hardswish": [(VECTOR, lambda x: F.hardswish(3 * x))],
+    "aten::hardsigmoid": [(VECTOR, lambda x: F.hardsigmoid(3 * x))],
+    "aten::sqrt": [(VECTOR, lambda x: x.abs().sqrt())],
+    "aten::rsqrt": [(VECTOR, lambda x: (x.abs() + 0.1).rsqrt())],
+    "aten::reciprocal": [(VECTOR, lambda x: 1 / (x.abs() + 0.1)), (VECTOR, torch.reciprocal)],
+    "aten::square": [(VECTOR, torch.square)],
+    "aten::pow": [
+        (VECTOR, lambda x: x**2),
+        (VECTOR, lambda x: x**3),
+        (VECTOR, lambda x: x.abs() ** 0.5),
+        (VECTOR, lambda x: x**-2),
+        (VECTOR, lambda x: x**1),
+        (VECTOR, lambda x: torch.pow(x, torch.tensor(3.0))),
+    ],
+    "aten::sin": [(VECTOR, torch.sin)],
+    "aten::cos": [(VECTOR, torch.cos)],
+    "aten::floor": [(VECTOR, lambda x: torch.floor(4 * x))],
+    "aten::ceil": [(VECTOR, lambda x: torch.ceil(4 * x))],
+    "aten::trunc": [(VECTOR, lambda x: torch.trunc(4 * x))],
+    "aten::round": [(VECTOR, lambda x: torch.round(4 * x))],
+    "aten::sign": [(VECTOR, torch.sign)],
+    "aten::heaviside": [(VECTOR, lambda x: torch.heaviside(x, torch.tensor(1.0)))],
+    "aten::leaky_relu": [
+        (VECTOR, nn.LeakyReLU(1.5)),
+        (VECTOR, nn.LeakyReLU(-0.5)),
+        (VECTOR, nn.LeakyReLU(0.2)),
+        (VECTOR, nn.LeakyReLU(0.2, inplace=True)),
+    ],
     "aten::sigmoid": [(VECTOR, nn.Sigmoid())],
     "aten::tanh": [(VECTOR, torch.tanh)],
     "aten::clamp": [(VECTOR, lambda x: x.clamp(-0.3, 0.4)), (VECTOR, lambda x: x.clamp(max=0.4))],
+    "aten::clamp_max": [(VECTOR, lambda x: torch.clamp_max(x, 0.1))],
     "aten::clamp_min": [(VECTOR, lambda x: torch.clamp_min(x, 0.1))],
     "aten::hardtanh": [(VECTOR, nn.Hardtanh(-0.5, 0.3)), (VECTOR, nn.ReLU6())],
     "aten::relu6": [(VECTOR, F.relu6)],

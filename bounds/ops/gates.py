@@ -1,0 +1,181 @@
+"""Inputs multiplied by a gate of themselves: GELU, SiLU, Mish, hard swish."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bounds.ops.registry import Call, Value, from_onnx, from_torch, register_function, unary
+from bounds.ops.tabulated import Tabulated
+from bounds.piecewise import Piecewise
+
+_SQRT_2, _SQRT_2_PI = math.sqrt(2), math.sqrt(2 * math.pi)
+# sqrt(2 / pi) and the cubic coefficient of the tanh form of GELU
+_RATE, _CUBIC = math.sqrt(2 / math.pi), 0.044715
+_FAR = 40.0  # beyond it a sigmoid of either sign is one
+
+
+@dataclass(frozen=True)
+class Gate(Tabulated):
+    """Concave, convex around its one minimum, concave; close to zero on the left and to z on the right."""
+
+    loose: ClassVar[int] = 1  # minimum and inflection points are no floats; f is flat or straight there
+
+    @property
+    def ulps(self) -> int:
+        return 8
+
+    @property
+    def floor(self) -> int:
+        return 8  # executions compute 1 + erf or 1 + tanh literally
+
+    @property
+    @abstractmethod
+    def _marks(self) -> tuple[float, float, float]:
+        """Left inflection point, minimum, right inflection point, each to the nearest float."""
+
+    @property
+    def breaks(self) -> tuple[float, ...]:
+        return self._marks
+
+    @property
+    def curvature(self) -> tuple[int, ...]:
+        return (-1, 1, 1, -1)
+
+    @property
+    def monotone(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class GELU(Gate):
+    """``z Phi(z)``, Phi the normal distribution (Hendrycks and Gimpel 2016)."""
+
+    reach: ClassVar[float] = 10.0
+    _marks: ClassVar[tuple[float, float, float]] = (-_SQRT_2, -0.7517915246935645, _SQRT_2)
+
+    def function(self, z: Tensor) -> Tensor:
+        return F.gelu(z)
+
+    def derivative(self, z: Tensor) -> Tensor:
+        return 0.5 * torch.erfc(-z / _SQRT_2) + z * torch.exp(-0.5 * z * z) / _SQRT_2_PI
+
+
+@dataclass(frozen=True)
+class TanhGELU(Gate):
+    """``z (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3))) / 2``."""
+
+    reach: ClassVar[float] = 10.0
+    _marks: ClassVar[tuple[float, float, float]] = (
+        -1.4185040087908283,
+        -0.7524614220710163,
+        1.4185040087908283,
+    )
+
+    def function(self, z: Tensor) -> Tensor:
+        return F.gelu(z, approximate="tanh")
+
+    def derivative(self, z: Tensor) -> Tensor:
+        near = z.clamp(-_FAR, _FAR)
+        inner = _RATE * near * (1 + _CUBIC * near * near)
+        rate = _RATE * (1 + 3 * _CUBIC * near * near)
+        return torch.sigmoid(2 * inner) + 0.5 * near * rate / torch.cosh(inner) ** 2
+
+
+@dataclass(frozen=True)
+class SiLU(Gate):
+    """``z sigmoid(z)``, also called swish."""
+
+    reach: ClassVar[float] = _FAR
+    _marks: ClassVar[tuple[float, float, float]] = (
+        -2.3993572805154677,
+        -1.2784645427610738,
+        2.3993572805154677,
+    )
+
+    def function(self, z: Tensor) -> Tensor:
+        return F.silu(z)
+
+    def derivative(self, z: Tensor) -> Tensor:
+        return torch.sigmoid(z) * (1 + z * torch.sigmoid(-z))
+
+
+@dataclass(frozen=True)
+class Mish(Gate):
+    """``z tanh(softplus(z))`` (Misra 2020)."""
+
+    reach: ClassVar[float] = _FAR
+    _marks: ClassVar[tuple[float, float, float]] = (
+        -2.2563763963607931,
+        -1.1924312145154955,
+        1.4905711794854285,
+    )
+
+    def function(self, z: Tensor) -> Tensor:
+        return F.mish(z)
+
+    def derivative(self, z: Tensor) -> Tensor:
+        near = z.clamp(max=_FAR)
+        e = torch.exp(near)
+        n = e * (e + 2)  # tanh(softplus(z)) = n / (n + 2), its square 1 - 4 (n + 1) / (n + 2)^2
+        return n / (n + 2) + near * torch.sigmoid(near) * (4 * (n + 1) / (n + 2) / (n + 2))
+
+
+@dataclass(frozen=True)
+class HardSwish(Piecewise):
+    """``z min(max(z + 3, 0), 6) / 6``."""
+
+    @property
+    def ulps(self) -> int:
+        return 4
+
+    @property
+    def breaks(self) -> tuple[float, ...]:
+        return (-3.0, -1.5, 3.0)
+
+    @property
+    def curvature(self) -> tuple[int, ...]:
+        return (0, 1, 1, 0)
+
+    @property
+    def monotone(self) -> bool:
+        return False
+
+    def function(self, z: Tensor) -> Tensor:
+        return z * (z + 3).clamp(0, 6) / 6
+
+    def derivative(self, z: Tensor) -> Tensor:
+        return (2 * z + 3) / 6
+
+    def tangent_at(self, slope: Tensor, piece: int) -> Tensor:
+        return 3 * slope - 1.5
+
+
+for _op, _torch, _onnx in (
+    (SiLU(), "silu", None),
+    (Mish(), "mish", "Mish"),
+    (HardSwish(), "hardswish", "HardSwish"),
+):
+    register_function(_op, _torch, _onnx)
+
+
+@from_torch("aten::gelu")
+@from_onnx("Gelu")
+def _gelu(call: Call) -> Value:
+    approximate = call.get("approximate", "none")
+    if approximate not in ("none", "tanh"):
+        raise call.unsupported(f"approximate={approximate!r}")
+    return call.apply(GELU() if approximate == "none" else TanhGELU(), unary(call))
+
+
+@from_onnx("Swish")
+def _swish(call: Call) -> Value:
+    if call.number("alpha", 1) != 1:
+        raise call.unsupported("alpha other than 1")
+    return call.apply(SiLU(), unary(call))
