@@ -269,8 +269,8 @@ class Derivative(Pointwise):
         first, second = ends[piece : piece + 2]
         if math.isinf(first):
             first = second - 1.0 if math.isfinite(second) else 0.0
-        if math.isinf(second):
-            second = first + 1.0
+        if math.isinf(second):  # beyond the break, where f may jump
+            first, second = first + 1.0, first + 2.0
         f, g = (self.of.function(torch.full_like(z, p)) for p in (first, second))
         return first, second, f, g
 

@@ -1,4 +1,4 @@
-"""Inputs multiplied by a gate of themselves: GELU, SiLU, Mish, hard swish."""
+"""Inputs multiplied by a gate of themselves: GELU, SiLU, Mish, hard swish; and the hard sigmoid."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bounds.ops.elementwise import Divide, Scale, Shift
 from bounds.ops.registry import Call, Value, from_onnx, from_torch, register_function, unary
+from bounds.ops.relu import Clip
 from bounds.ops.tabulated import Tabulated
 from bounds.piecewise import Piecewise
 
@@ -174,8 +176,18 @@ def _gelu(call: Call) -> Value:
     return call.apply(GELU() if approximate == "none" else TanhGELU(), unary(call))
 
 
-@from_onnx("Swish")
-def _swish(call: Call) -> Value:
-    if call.number("alpha", 1) != 1:
-        raise call.unsupported("alpha other than 1")
-    return call.apply(SiLU(), unary(call))
+@from_torch("aten::hardsigmoid")
+def _hardsigmoid(call: Call) -> Value:
+    """``relu6(x + 3) / 6`` of the parts it is defined by."""
+    three, six = (torch.tensor(v, dtype=call.dtype) for v in (3.0, 6.0))
+    shifted = call.apply(Shift(), unary(call), params=(three,))
+    return call.apply(Divide(), call.apply(Clip(0.0, 6.0), shifted), params=(six,))
+
+
+@from_onnx("HardSigmoid")
+def _onnx_hardsigmoid(call: Call) -> Value:
+    slope, shift = (
+        torch.tensor(call.number(k, v), dtype=call.dtype) for k, v in (("alpha", 0.2), ("beta", 0.5))
+    )
+    scaled = call.apply(Scale(), unary(call), params=(slope,))
+    return call.apply(Clip(0.0, 1.0), call.apply(Shift(), scaled, params=(shift,)))

@@ -217,7 +217,7 @@ def _leaky_relu(call: Call, slope: float) -> Value:
     return call.apply(LeakyReLU(as_model(call, slope)), unary(call))
 
 
-@from_torch("aten::clamp", "aten::clamp_min", "aten::clamp_max", "aten::hardtanh")
+@from_torch("aten::clamp", "aten::clip", "aten::clamp_min", "aten::clamp_max", "aten::hardtanh")
 def _clamp(call: Call) -> Value:
     hardtanh = call.operator == "aten::hardtanh"
     low, high = ("min_val", "max_val") if hardtanh else ("min", "max")

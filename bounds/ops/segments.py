@@ -126,24 +126,9 @@ def _thresholded_relu(call: Call) -> Value:
     return call.apply(Threshold(as_model(call, call.number("alpha", 1.0)), 0.0), unary(call))
 
 
-@from_torch("aten::hardshrink")
-def _hardshrink(call: Call) -> Value:
-    return _shrink(call, call.number("lambd", 0.5), 0.0)
-
-
-@from_torch("aten::softshrink")
-def _softshrink(call: Call) -> Value:
-    width = call.number("lambd", 0.5)
-    return _shrink(call, width, width)
-
-
 @from_onnx("Shrink")
 def _onnx_shrink(call: Call) -> Value:
-    return _shrink(call, call.number("lambd", 0.5), call.number("bias", 0.0))
-
-
-def _shrink(call: Call, width: float, bias: float) -> Value:
-    width, bias = as_model(call, width), as_model(call, bias)
+    width, bias = (as_model(call, call.number(*item)) for item in (("lambd", 0.5), ("bias", 0.0)))
     if width < 0:
         raise call.unsupported(f"the negative width {width}")
     return call.apply(Shrink(width, bias), unary(call))

@@ -171,6 +171,7 @@ class Tan(Flared):
 
 for _op, _torch, _onnx in (
     (Sigmoid(), "sigmoid", "Sigmoid"),
+    (Sigmoid(), "special_expit", None),
     (Tanh(), "tanh", "Tanh"),
     (Softsign(), None, "Softsign"),
     (Atan(), "atan", "Atan"),

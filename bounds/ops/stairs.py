@@ -158,7 +158,9 @@ for _op, _torch, _onnx in (
     (Floor(), "floor", "Floor"),
     (Ceil(), "ceil", "Ceil"),
     (Trunc(), "trunc", None),
+    (Trunc(), "fix", None),
     (Sign(), "sign", "Sign"),
+    (Sign(), "sgn", None),
     (Round(), None, "Round"),
 ):
     register_function(_op, _torch, _onnx)

@@ -10,7 +10,7 @@ Input = str | np.ndarray | None
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One node. Its inputs are "x", "r" = Relu(x), constants or None where left out.
+    """One node. Its inputs are "x", "r" = Relu(x), "p" = Exp(x), constants or None where left out.
 
     shape: of x, with the batch. outputs: how many it has; the last one is compared, behind ``after``. result: its shape where
     it cannot be inferred.
@@ -255,7 +255,7 @@ CASES: dict[str, list[Case]] = {
                 "HardSwish",
                 "Reciprocal",
             ),
-            *("Round", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Tan"),
+            *("Reciprocal", "Round", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Tan"),
         )
     },
     "Mish": [Case(VECTOR, ("x",), opset=18)],
