@@ -52,7 +52,8 @@ class LeakyReLU(Piecewise):
 
     def intercept(self, x: Interval, slope: Tensor, side: int, rounded: bool) -> Tensor:
         """The gap is piecewise linear: smallest at an end or, where that is inside, at the kink."""
-        ends = torch.minimum(*(self._gap(slope, z, side, rounded) for z in (x.lower, x.upper)))
+        gaps = (self.gap(slope, z, self.function(z), side, rounded) for z in (x.lower, x.upper))
+        ends = torch.minimum(*gaps)
         return torch.where((x.lower < 0) & (x.upper > 0), ends.clamp(max=0), ends) * side
 
     def slopes(self, x: Interval) -> tuple[Tensor, Tensor]:

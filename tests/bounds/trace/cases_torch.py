@@ -229,7 +229,7 @@ CASES: dict[str, list[tuple[tuple[int, ...], Function]]] = {
     "aten::hardsigmoid": [(VECTOR, lambda x: F.hardsigmoid(3 * x))],
     "aten::sqrt": [(VECTOR, lambda x: x.abs().sqrt())],
     "aten::rsqrt": [(VECTOR, lambda x: (x.abs() + 0.1).rsqrt())],
-    "aten::reciprocal": [(VECTOR, lambda x: 1 / (x.abs() + 0.1)), (VECTOR, lambda x: torch.reciprocal(x.exp()))],
+    "aten::reciprocal": [(VECTOR, lambda x: 1 / (x.abs() + 0.1)), (VECTOR, lambda x: x.exp().reciprocal())],
     "aten::square": [(VECTOR, torch.square)],
     "aten::pow": [
         (VECTOR, lambda x: x**2),
