@@ -14,7 +14,7 @@ from bounds.interval import Interval
 from bounds.kinds import Affine, Composite, Tensors
 from bounds.linear import Shape
 from bounds.ops.centre import Centre, mean
-from bounds.ops.convex import Exp, Log, Reciprocal
+from bounds.ops.convex import Exp, Log
 from bounds.ops.elementwise import Add, Negate
 from bounds.ops.pool import Sum
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
@@ -63,7 +63,7 @@ class Softmax(Composite):
 
     def parts(self, builder: Builder, xs: Sequence[Ref], params: Tensors, name: str) -> Ref:
         masks = [(p.unsqueeze(self.axis),) for p in params]
-        y = builder.apply(Reciprocal(), (_exponentials(builder, xs[0], self.axis, masks, name),), (), name)
+        y = builder.apply(Power(-1.0), (_exponentials(builder, xs[0], self.axis, masks, name),), (), name)
         return builder.apply(Keep(), (y,), params, name) if params else y
 
     def known(self, xs: Sequence[Interval]) -> Interval | None:

@@ -14,10 +14,10 @@ from bounds.graph import Builder, Ref
 from bounds.interval import Interval
 from bounds.kinds import Composite, Tensors
 from bounds.ops.centre import Centre, mean
-from bounds.ops.convex import Power, Rsqrt, Sqrt
 from bounds.ops.elementwise import Divide, Scale, Shift
 from bounds.ops.gather import Expand
 from bounds.ops.pool import Sum
+from bounds.ops.power import Power
 from bounds.ops.product import Mul, multiplied
 from bounds.ops.registry import Call, Value, as_parameter, from_onnx, from_torch
 from bounds.ops.shape import reshaped
@@ -58,7 +58,7 @@ class Unify(Composite):
         square = builder.apply(SumOfSquares(self.axes), xs, (), name)
         count = torch.tensor(float(prod(xs[0].shape[axis] for axis in self.axes)))
         here = builder.apply(Divide(), (square,), (count,), name)
-        here = builder.apply(Rsqrt(), (builder.apply(Shift(), (here,), (eps,), name),), (), name)
+        here = builder.apply(Power(-0.5), (builder.apply(Shift(), (here,), (eps,), name),), (), name)
         return builder.apply(Mul(), (xs[0], builder.apply(Expand(xs[0].shape), (here,), (), name)), (), name)
 
     def known(self, xs: Sequence[Interval]) -> Interval | None:
@@ -191,7 +191,7 @@ def _vector_norm(call: Call) -> Value:
     if order != 2:
         raise call.unsupported(f"the norm of order {order}", "use the Euclidean norm")
     axes = call.integers("dim", ()) or _every(call, x)
-    y = call.apply(Sqrt(), _squares(call, x, axes))
+    y = call.apply(Power(0.5), _squares(call, x, axes))
     return _kept(call, x, y, axes, bool(call.get("keepdim", False)))
 
 
@@ -200,7 +200,7 @@ def _onnx_norm(call: Call) -> Value:
     x = call.ref("0")
     axes = call.integers("1" if "1" in call.args else "axes", ()) or _every(call, x)
     y = _squares(call, x, axes)
-    y = call.apply(Sqrt(), y) if call.operator == "ReduceL2" else y
+    y = call.apply(Power(0.5), y) if call.operator == "ReduceL2" else y
     return _kept(call, x, y, axes, bool(call.integer("keepdims", 1)))
 
 
@@ -209,7 +209,7 @@ def _lp_normalization(call: Call) -> Value:
     if call.integer("p", 2) != 2:
         raise call.unsupported("another norm than the Euclidean one")
     x = call.ref("0")
-    return multiplied(call, x, call.apply(Rsqrt(), _squares(call, x, (call.integer("axis", -1),))))
+    return multiplied(call, x, call.apply(Power(-0.5), _squares(call, x, (call.integer("axis", -1),))))
 
 
 @from_torch("aten::var", "aten::std", "aten::var_mean", "aten::std_mean")
@@ -225,7 +225,7 @@ def _variance(call: Call) -> Value | tuple[Value, ...]:
         raise call.unsupported("a variance of too few elements")
     square = _squares(call, call.apply(Centre(places), x), axes)
     y = call.apply(Divide(), square, params=(torch.tensor(count, dtype=call.dtype),))
-    y = call.apply(Sqrt(), y) if "std" in call.operator else y
+    y = call.apply(Power(0.5), y) if "std" in call.operator else y
     keep = bool(call.get("keepdim", False))
     y = _kept(call, x, y, axes, keep)
     if not call.operator.endswith("mean"):
