@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from benchmarks.measure import Repeats, machine
+from benchmarks.measure import Repeats, machine, peer
 from benchmarks.options import BadRequest, Options
 from benchmarks.suites import SUITES
 from benchmarks.table import Row, Table, describe
@@ -34,14 +34,16 @@ def main(argv: list[str]) -> int:
         peer_python=given.peer_python,
     )
     suite = SUITES[given.suite]
-    source = f"Machine: {machine(given.threads)}.\n\nCommand: `python -m benchmarks {shlex.join(argv)}`"
+    source = [f"Machine: {machine(given.threads)}."]
+    source += [f"Peer: {peer(given.peer_python)}."] if given.peer_python is not None else []
+    source += [f"Command: `python -m benchmarks {shlex.join(argv)}`"]
     rows: list[Row] = []
     try:
         for row in suite.rows(options):
             rows.append(row)
             print(describe(row), file=sys.stderr, flush=True)
             # After every row, so that a run cut short leaves what it measured.
-            notes = (source, *suite.notes)
+            notes = (*source, *suite.notes)
             table = Table(suite.title, notes, suite.shown, rows, suite.groups, suite.summary)
             table.write(given.out, given.suite)
     except BadRequest as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -112,6 +113,16 @@ def machine(threads: int) -> str:
         f"Python {platform.python_version()}, torch {metadata.version('torch')}, "
         f"load {os.getloadavg()[0]:.1f} at the start"
     )
+
+
+def peer(python: str) -> str:
+    """One line that says which peer, on which torch, that Python has."""
+    code = "from importlib.metadata import version; import auto_LiRPA as a; print(a.__version__, version('torch'))"
+    run = subprocess.run([python, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        return "none that this Python can import"
+    library, torch = run.stdout.split()[-2:]
+    return f"auto_LiRPA {library}, torch {torch}"
 
 
 def _cpu() -> str:

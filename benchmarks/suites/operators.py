@@ -28,7 +28,8 @@ NOTES = (
     "in float64 with every rounding error accounted for. `alpha` optimises intermediate bounds too, on both "
     "sides. `ratio` is our width over the peer's, below 1 when ours is tighter.",
     "A problem is the first stage that failed, and the first line of its error. Each operator and side has "
-    "a process of its own. The peer runs with the torch of its own environment, and its default options.",
+    "a process of its own. The peer runs with its default options on the torch named above; auto_LiRPA 0.7.1 "
+    "asks for a torch before 2.9.",
 )
 
 
