@@ -117,7 +117,7 @@ def machine(threads: int) -> str:
 
 def peer(python: str) -> str:
     """One line that says which peer, on which torch, that Python has."""
-    code = "from importlib.metadata import version; import auto_LiRPA as a; print(a.__version__, version('torch'))"
+    code = "import auto_LiRPA, torch; print(auto_LiRPA.__version__, torch.__version__)"
     run = subprocess.run([python, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
     if run.returncode != 0:
         return "none that this Python can import"
