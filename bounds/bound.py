@@ -18,6 +18,8 @@ from bounds.rounding import Arithmetic, Level, check_dot_products
 from bounds.sets import InputSet
 from bounds.spec import Spec
 
+_LEAST = 2**20  # a budget that is not worth dividing further
+
 __all__ = ["METHODS", "Bounds", "bound"]
 
 
@@ -52,12 +54,14 @@ def bound(
     method: ``"ibp"`` (interval bound propagation; Gowal et al. 2018), ``"forward"`` (zonotopes; DeepZ, Singh
         et al. 2018, met with interval analysis), ``"crown-ibp"`` (Zhang et al. 2020),
         ``"crown"`` (Zhang et al. 2018; DeepPoly, Singh et al. 2019) with one gradient step on the slopes
-        of the result's own rows, ``"alpha-crown"`` (Xu et al. 2021) with twenty.
+        of the result's own rows, ``"alpha-crown"`` (Xu et al. 2021) with twenty, ``"alpha-crown-joint"``
+        with ten also on the rows of every undecided neuron. ``"cascade"`` goes from the cheapest to the
+        dearest and stops for each sample where ``spec`` is proved; it gives lower bounds only.
     dtype: float32 or float64 to compute in; by default that of the region.
     level: ``"float"`` (not a proof), ``"real"`` or ``"deployed"``. By default float64 gives ``real``, with
         every rounding error accounted for, and float32 gives ``float``. ``real`` and ``deployed`` compute
         in float64.
-    memory: bytes that the rows of one chunk may take.
+    memory: bytes that the rows of one chunk may take; where the machine has less, it is tried with less.
 
     Each sample's bounds depend on that sample alone. Gradients flow into live parameters where autograd is
     enabled and the level is ``float``; call it under ``torch.no_grad()`` where they are not wanted.
@@ -74,11 +78,22 @@ def bound(
         raise InvalidInput(f"method {method!r} is not known; use one of {', '.join(METHODS)}")
     level, dtype = _resolve(region, dtype, level)
     _check_shapes(graph, region, spec)
-    if level is Level.FLOAT:
-        return _bound(graph, region, spec, method, dtype, level, memory)
-    check_dot_products(region.box().lower.device.type)
-    with torch.no_grad():
-        return _bound(graph, region, spec, method, dtype, level, memory)
+    rounded = level is not Level.FLOAT
+    if rounded:
+        check_dot_products(region.box().lower.device.type)
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not rounded):
+        while True:
+            try:
+                return _bound(graph, region, spec, method, dtype, level, memory)
+            except RuntimeError as error:
+                if memory < _LEAST or not _is_out_of_memory(error):
+                    raise
+            memory //= 4
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an allocation failed, on a GPU or on the CPU, where torch has no error class for it."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _bound(

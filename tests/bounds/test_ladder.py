@@ -137,6 +137,24 @@ def test_chunks_do_not_change_the_bounds() -> None:
         torch.testing.assert_close(parts.lower, whole.lower, rtol=1e-9, atol=1e-9)
 
 
+def test_a_machine_that_runs_out_of_memory_gets_smaller_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = FAMILIES["cnn"](11)
+    ball = region(graph, 11, 0.3, batch=4).to(torch.float64)
+    whole = bounds.bound(graph, ball)
+    budgets: list[int] = []
+    original = Problem.rows_at_once
+
+    def rows_at_once(self: Problem, start: int) -> int:
+        budgets.append(self.memory)
+        if self.memory > 2**24:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        return original(self, start)
+
+    monkeypatch.setattr(Problem, "rows_at_once", rows_at_once)
+    torch.testing.assert_close(bounds.bound(graph, ball).lower, whole.lower)
+    assert budgets[0] == 2**28 and budgets[-1] == 2**24
+
+
 @pytest.mark.parametrize("method", ["forward", "crown"])
 def test_a_sample_does_not_depend_on_its_company(method: str) -> None:
     for family in FAMILIES.values():

@@ -12,8 +12,8 @@ Input = str | np.ndarray | None
 class Case:
     """One node. Its inputs are "x", "r" = Relu(x), "p" = Exp(x), constants or None where left out.
 
-    shape: of x, with the batch. outputs: how many it has; the last one is compared, behind ``after``. result: its shape where
-    it cannot be inferred.
+    shape: of x, with the batch. outputs: how many it has; the last one is compared, behind ``after``.
+    result: its shape where it cannot be inferred.
     """
 
     shape: tuple[int, ...]
