@@ -17,6 +17,7 @@ from bounds.ops.centre import Centre, mean
 from bounds.ops.convex import Exp, Log
 from bounds.ops.elementwise import Add, Negate
 from bounds.ops.pool import Sum
+from bounds.ops.power import Power
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
 from bounds.ops.select import Keep
 from bounds.ops.shape import Reshape, reshaped
