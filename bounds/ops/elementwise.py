@@ -291,7 +291,11 @@ def difference(call: Call, a: object, b: object, factor: float = 1.0) -> Ref:
 @from_torch("aten::mul", "aten::multiply")
 @from_onnx("Mul")
 def _mul(call: Call) -> Value:
-    a, b = operands(call)
+    return times(call, *operands(call))
+
+
+def times(call: Call, a: object, b: object) -> Ref:
+    """``a * b`` of graph values and constants that may broadcast against each other."""
     if isinstance(a, Ref) and isinstance(b, Ref):
         return multiplied(call, a, b)
     x, c = (a, b) if isinstance(a, Ref) else (b, a)

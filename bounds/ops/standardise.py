@@ -159,13 +159,8 @@ def _instance_norm(call: Call) -> Value:
 
 @from_onnx("GroupNormalization")
 def _onnx_group_norm(call: Call) -> Value:
-    """Before version 21, scale and shift are numbers per group."""
-    x, groups = call.ref("0"), call.integer("num_groups")
     weights = call.constant("1"), call.constant("2")
-    if call.opset < 21:
-        each = x.shape[0] // groups
-        weights = weights[0].repeat_interleave(each), weights[1].repeat_interleave(each)
-    return grouped(call, x, groups, *weights, _eps(call, "epsilon", 1e-5))
+    return grouped(call, call.ref("0"), call.integer("num_groups"), *weights, _eps(call, "epsilon", 1e-5))
 
 
 def _squares(call: Call, x: Ref, axes: Sequence[int]) -> Ref:

@@ -220,6 +220,8 @@ def _attributes(node: NodeProto, where: str) -> dict[str, object]:
         value = helper.get_attribute_value(attribute)
         if isinstance(value, bytes):
             value = value.decode()
+        if isinstance(value, list):
+            value = [v.decode() if isinstance(v, bytes) else v for v in value]
         found[attribute.name] = _tensor(value, where) if isinstance(value, TensorProto) else value
     return found
 

@@ -1,6 +1,20 @@
 """Single nodes for the ONNX importers of products of branches and of composites; see ``cases_onnx``."""
 
+import numpy as np
+from onnx import helper
+
 from .cases_onnx import IMAGE, LINE, SOLID, VECTOR, Case, _draw, _ints, _number
+
+
+def _recurrent(gates: int, hidden: int, directions: int = 1) -> tuple[np.ndarray, ...]:
+    """Weights of a layer of two inputs."""
+    d, n = directions, gates * hidden
+    return 0.5 * _draw(d, n, 2), 0.5 * _draw(d, n, hidden), 0.5 * _draw(d, 2 * n)
+
+
+_TWO_WAYS = {"hidden_size": 5, "direction": "bidirectional"}
+_STATES = _draw(1, 1, 5), 2 * _draw(1, 1, 5)
+_BATCH_FIRST = (helper.make_node("Transpose", ["y"], ["z"], perm=[2, 0, 1, 3]),)
 
 CASES: dict[str, list[Case]] = {
     "Mul": [Case(IMAGE, ("x", "r")), Case(IMAGE, ("r", "x"))],
@@ -47,11 +61,27 @@ CASES: dict[str, list[Case]] = {
     ],
     "InstanceNormalization": [Case(IMAGE, ("x", _draw(4), _draw(4))), Case(LINE, ("x", _draw(4), _draw(4)))],
     "GroupNormalization": [
-        Case(IMAGE, ("x", _draw(2), _draw(2)), {"num_groups": 2}, opset=18, result=IMAGE),
         Case(IMAGE, ("x", _draw(4), _draw(4)), {"num_groups": 2}, opset=21, result=IMAGE),
     ],
     "RMSNormalization": [Case(LINE, ("x", _draw(7)), opset=23)],
     "ReduceL2": [Case(IMAGE, ("x",), {"axes": [1, -1]}), Case(LINE, ("x",), {"axes": [2], "keepdims": 0})],
     "ReduceSumSquare": [Case(LINE, ("x",), {"axes": [1]})],
     "LpNormalization": [Case(LINE, ("x",), {"axis": 1})],
+    "LSTM": [
+        Case((3, 1, 2), ("x", *_recurrent(4, 5)), {"hidden_size": 5}, after=_BATCH_FIRST),
+        Case((3, 1, 2), ("x", *_recurrent(4, 5, 2)), _TWO_WAYS, after=_BATCH_FIRST),
+        Case((3, 1, 2), ("x", *_recurrent(4, 5, 2)), _TWO_WAYS, outputs=3),
+        Case((3, 1, 2), ("x", *_recurrent(4, 5), None, *_STATES), {"hidden_size": 5}, outputs=2),
+    ],
+    "GRU": [
+        Case((3, 1, 2), ("x", *_recurrent(3, 5)), {"hidden_size": 5}, outputs=2),
+        Case((3, 1, 2), ("x", *_recurrent(3, 5)), {"hidden_size": 5, "linear_before_reset": 1}, outputs=2),
+        Case((3, 1, 2), ("x", *_recurrent(3, 5)[:2]), {"hidden_size": 5, "direction": "reverse"}, outputs=2),
+    ],
+    "RNN": [
+        Case(
+            (3, 1, 2), ("x", *_recurrent(1, 5), np.array([3], dtype=np.int32)), {"hidden_size": 5}, outputs=2
+        ),
+        Case((3, 1, 2), ("x", *_recurrent(1, 5, 2)), {**_TWO_WAYS, "activations": ["Relu"] * 2}, outputs=2),
+    ],
 }

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from .cases_torch import IMAGE, LINE, SOLID, VECTOR, Function, _draw, _mask
 
@@ -13,6 +13,18 @@ def _affine(norm: nn.Module) -> nn.Module:
         for i, p in enumerate(norm.parameters()):
             p.copy_(_draw(*p.shape) + i)
     return norm
+
+
+class First(nn.Module):
+    """The first result of a module that has several, or its only one."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.module(x)
+        return y[0] if isinstance(y, tuple) else y
 
 
 CASES: dict[str, list[tuple[tuple[int, ...], Function]]] = {
@@ -140,4 +152,8 @@ CASES: dict[str, list[tuple[tuple[int, ...], Function]]] = {
             lambda x: F.scaled_dot_product_attention(x, x, x, _draw(6, 6).log().nan_to_num(-float("inf"))),
         ),
     ],
+    "aten::lstm_cell": [(VECTOR, First(nn.LSTMCell(6, 4)))],
+    "aten::gru_cell": [(VECTOR, First(nn.GRUCell(6, 4)))],
+    "aten::rnn_tanh_cell": [(VECTOR, nn.RNNCell(6, 4))],
+    "aten::rnn_relu_cell": [(VECTOR, nn.RNNCell(6, 4, nonlinearity="relu"))],
 }
