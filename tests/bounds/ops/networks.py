@@ -52,7 +52,7 @@ def extremes(graph: bounds.Graph, ball: bounds.Ball, seed: int) -> tuple[Tensor,
             x = points[torch.arange(len(ball)), best]
             for _ in range(10):
                 x = x.detach().requires_grad_()
-                (gradient,) = torch.autograd.grad(graph(x).flatten(1)[:, j].sum(), x)
+                (gradient,) = torch.autograd.grad(graph(x).flatten(1)[:, j].sum() + 0 * x.sum(), x)
                 step = side * gradient.sign() * (high - low)[:, 0] / 10
                 x = torch.minimum(torch.maximum(x.detach() + step, low[:, 0]), high[:, 0])
                 found = graph(x).detach().flatten(1)
