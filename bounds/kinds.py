@@ -119,6 +119,14 @@ class Affine(Operator):
         """
         return None
 
+    def value_live(self, x: Tensor, params: Tensors, live: Tensor | None, wanted: Tensor) -> Tensor | None:
+        """The value at points that vanish outside ``live``, right where ``wanted`` and anything elsewhere.
+
+        x: (samples, per_sample, inputs); live: (samples, inputs) or None for all, wanted: (samples, outputs);
+        returns (samples * per_sample, *out). None where it would save nothing.
+        """
+        return None
+
     def adjoint_unit(
         self, unit: Unit, weights: Tensors, ins: Sequence[Shape], out: Shape
     ) -> tuple[Unit | Patch | Tensor, ...] | None:

@@ -48,20 +48,12 @@ class Linear(Affine):
     def adjoint_live(
         self, rows: Tensor, weights: Tensors, live: Tensor, wanted: Tensor | None
     ) -> Tensors | None:
-        """Sample by sample with the part of W that counts, where most neurons are dead."""
-        weight = weights[0]
-        if weight.shape[0] != rows.shape[2] or 2 * int(live.sum()) > live.numel():
-            return None
-        parts = []
-        for s, (here, kept) in enumerate(zip(rows, positions(live), strict=True)):
-            part = weight.index_select(0, kept)
-            if wanted is None:
-                parts.append(here.index_select(1, kept) @ part)
-                continue
-            columns = wanted[s].nonzero().squeeze(1)
-            value = here.index_select(1, kept) @ part.index_select(1, columns)
-            parts.append(value.new_zeros(len(here), weight.shape[1]).index_copy(1, columns, value))
-        return (torch.cat(parts),)
+        found = _partial(rows, weights[0], live, wanted)
+        return None if found is None else (found,)
+
+    def value_live(self, x: Tensor, params: Tensors, live: Tensor | None, wanted: Tensor) -> Tensor | None:
+        found = _partial(x, params[0].mT, live, wanted)
+        return found if found is None or len(params) == 1 else found + params[1]
 
     def adjoint_unit(
         self, unit: Unit, weights: Tensors, ins: Sequence[Shape], out: Shape
@@ -114,6 +106,25 @@ class Along(Affine):
 
     def adjoint(self, rows: Tensor, weights: Tensors, ins: Sequence[Shape]) -> Tensors:
         return (self.linear((rows,), (weights[0].mT,)),)
+
+
+def _partial(rows: Tensor, matrix: Tensor, live: Tensor | None, wanted: Tensor | None) -> Tensor | None:
+    """``rows @ matrix``, sample by sample with the part of the matrix that counts, where that is small."""
+    shares = [float(mask.float().mean()) for mask in (live, wanted) if mask is not None]
+    if matrix.shape[0] != rows.shape[2] or prod(shares) > 0.5:
+        return None
+    kept = None if live is None else positions(live)
+    columns = None if wanted is None else positions(wanted)
+    parts = []
+    for s, here in enumerate(rows):
+        part = matrix if kept is None else matrix.index_select(0, kept[s])
+        here = here if kept is None else here.index_select(1, kept[s])  # noqa: PLW2901
+        if columns is None:
+            parts.append(here @ part)
+            continue
+        value = here @ part.index_select(1, columns[s])
+        parts.append(value.new_zeros(len(here), matrix.shape[1]).index_copy(1, columns[s], value))
+    return torch.cat(parts)
 
 
 def positions(mask: Tensor) -> Sequence[Tensor]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from bounds.graph import Graph
 from bounds.interval import Interval
 from bounds.kinds import Pointwise
+from bounds.propagate.dual import Pass
 from bounds.propagate.facts import Facts, line_cushion
 from bounds.propagate.problem import Problem
 from bounds.propagate.rows import Forms, Layout, Own, lower_bounds
@@ -31,11 +32,12 @@ _TINY = 1e-30
 
 
 def rows_at_once(problem: Problem) -> int:
-    """How many rows fit into the memory budget; autograd keeps about a dozen copies of every node."""
+    """How many rows fit into the memory budget; each keeps about a dozen copies of every node."""
     elements = sum(prod(node.shape) for node in problem.graph.nodes)
     return max(1, problem.memory // (12 * elements * problem.region.box().lower.element_size()))
 
 
+@torch.no_grad()
 def improved(
     problem: Problem, facts: list[Facts], rows: Tensor, layout: Layout, offset: Tensor, steps: int
 ) -> Tensor:
@@ -43,24 +45,23 @@ def improved(
 
     rows: (rows, *output_shape), dense; offset: (rows,).
     """
-    graph = problem.graph.map_params(Tensor.detach)
-    facts = [fact.detached() for fact in facts]
-    turns = _turns(graph, facts, layout)
+    graph, region = problem.graph, problem.region
     rounded = problem.forms(layout, offset)
+    turns = _turns(graph, facts, layout)
     if not turns:
-        return lower_bounds(graph, facts, problem.region, graph.output, rows, rounded)
+        return lower_bounds(graph, facts, region, graph.output, rows, rounded)
 
-    def bound(slopes: list[Tensor]) -> Tensor:
+    def bound(slopes: list[Tensor]) -> tuple[Tensor, Pass]:
+        own, record = _own(turns, slopes, rounded=False), dict[int, Tensor]()
         forms = Forms(layout, offset, slack=None)
-        own = _own(turns, slopes, rounded=False)
-        return lower_bounds(graph, facts, problem.region, graph.output, rows, forms, own=own)
+        value = lower_bounds(graph, facts, region, graph.output, rows, forms, own=own, record=record)
+        return value, Pass(graph, facts, region, layout, record, own)
 
-    with torch.enable_grad():
-        slopes, value = _ascend(bound, turns, steps)
+    slopes, value = _ascend(bound, turns, steps)
     if not problem.rounded:
         return value
     own = _own(turns, slopes, rounded=True)
-    return lower_bounds(graph, facts, problem.region, graph.output, rows, rounded, own=own)
+    return lower_bounds(graph, facts, region, graph.output, rows, rounded, own=own)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,15 +87,14 @@ class _Turn:
         margin = 2 * torch.finfo(slope.dtype).eps * (self.high - self.low)
         return torch.where(self.free, slope.clamp(self.low + margin, self.high - margin), slope)
 
-    def intercept(self, slope: Tensor, rounded: bool) -> Tensor | None:
-        """That of the turned line, proved if ``rounded``; its derivative is minus the touching point."""
-        if self.pivot and not rounded:
-            return None
-        fixed = slope.detach()
-        intercept = self.op.intercept(self.x, fixed, self.side, rounded)
-        if rounded:
-            return intercept
-        return intercept - (slope - fixed) * self.op.touch(self.x, fixed, self.side)
+    def gradient(self, slope: Tensor, coefficients: Tensor, z: Tensor) -> Tensor:
+        """The derivative of a row's bound by its slope here, where z is the input at its minimiser.
+
+        A line that is turned around its touching point moves by the distance from there.
+        """
+        weight = coefficients.clamp(min=0) if self.side > 0 else coefficients.clamp(max=0)
+        away = z if self.pivot else z - self.op.touch(self.x, slope, self.side)
+        return torch.where(self.free, weight * away, 0.0)
 
 
 def _turns(graph: Graph, facts: list[Facts], layout: Layout) -> list[_Turn]:
@@ -125,35 +125,41 @@ def _turns(graph: Graph, facts: list[Facts], layout: Layout) -> list[_Turn]:
 
 
 def _ascend(
-    bound: Callable[[list[Tensor]], Tensor], turns: list[_Turn], steps: int
+    bound: Callable[[list[Tensor]], tuple[Tensor, Pass]], turns: list[_Turn], steps: int
 ) -> tuple[list[Tensor], Tensor]:
     """Adam on all rows at once; returns the slopes of each row's best bound, and that bound."""
-    moving = [turn.inside(turn.start.detach()).requires_grad_() for turn in turns]
+    moving = [turn.inside(turn.start) for turn in turns]
     scale = [(turn.high - turn.low).nan_to_num(0, 0, 0) for turn in turns]
-    optimiser = torch.optim.Adam(moving, lr=_RATE, betas=_BETAS, eps=_NOISE, fused=True)
-    best, value = [slope.detach().clone() for slope in moving], bound(moving)
-    best_value = value.detach()
+    optimiser = torch.optim.Adam(moving, lr=_RATE, betas=_BETAS, eps=_NOISE, maximize=True, fused=True)
+    best, (value, found) = [slope.clone() for slope in moving], bound(moving)
+    best_value = value
     for step in range(steps):
         optimiser.param_groups[0]["lr"] = _RATE * _DECAY**step
-        found = torch.autograd.grad(-value.sum(), moving)
-        gradients = [g * s * turn.free for g, s, turn in zip(found, scale, turns, strict=True)]
-        largest = (
-            torch.stack([g.abs().reshape(len(g), -1).amax(1) for g in gradients]).amax(0).clamp_min(_TINY)
-        )
-        before = [slope.detach().clone() for slope in moving]
+        gradients = [g * s for g, s in zip(_gradients(turns, moving, found), scale, strict=True)]
+        largest = torch.stack([g.abs().reshape(len(g), -1).amax(1) for g in gradients]).amax(0)
+        before = [slope.clone() for slope in moving]
         for slope, gradient in zip(moving, gradients, strict=True):
-            slope.grad = gradient / _column(largest, gradient)
+            slope.grad = gradient / _column(largest.clamp_min(_TINY), gradient)
         optimiser.step()
         for slope, old, size, turn in zip(moving, before, scale, turns, strict=True):
-            slope.data.copy_(turn.inside(old + (slope.data - old) * size))
-        value = bound(moving)
-        better = value.detach() > best_value
-        best_value = torch.where(better, value.detach(), best_value)
-        best = [
-            torch.where(_column(better, kept), slope.detach(), kept)
-            for kept, slope in zip(best, moving, strict=True)
-        ]
+            slope.copy_(turn.inside(old + (slope - old) * size))
+        value, found = bound(moving)
+        better = value > best_value
+        best_value = torch.where(better, value, best_value)
+        best = [torch.where(_column(better, k), s, k) for k, s in zip(best, moving, strict=True)]
     return best, best_value
+
+
+def _gradients(turns: list[_Turn], slopes: list[Tensor], found: Pass) -> list[Tensor]:
+    """The derivative of every row's bound by all of its slopes."""
+    nodes = found.graph.nodes
+    values = found.minimisers(max(nodes[turn.index].inputs[0] for turn in turns))
+    return [
+        turn.gradient(slope, found.rows[turn.index], values[nodes[turn.index].inputs[0]])
+        if turn.index in found.rows
+        else torch.zeros_like(slope)
+        for turn, slope in zip(turns, slopes, strict=True)
+    ]
 
 
 def _column(per_row: Tensor, like: Tensor) -> Tensor:
@@ -164,8 +170,10 @@ def _own(turns: list[_Turn], slopes: list[Tensor], rounded: bool) -> dict[int, O
     """The rows' lines with these slopes; with ``rounded`` the intercepts are proved for them."""
     own: dict[int, Own] = {}
     for turn, slope in zip(turns, slopes, strict=True):
-        intercept, so_far = turn.intercept(slope, rounded), own.get(turn.index, Own())
-        cushion = so_far.cushion
+        so_far = own.get(turn.index, Own())
+        intercept, cushion = None, so_far.cushion
+        if rounded or not turn.pivot:
+            intercept = turn.op.intercept(turn.x, slope, turn.side, rounded)
         if rounded and intercept is not None:
             more = line_cushion(slope.abs(), intercept.abs(), turn.x)
             cushion = more if cushion is None else cushion + more

@@ -27,7 +27,7 @@ from bounds.sets import InputSet
 
 _INFLATE = 1.0 + 2.0**-20  # covers the rounding of the sums that make up the slack
 EVERY: tuple[type[Operator], ...] = (Affine, Pointwise, Bilinear, Known)
-_FEW = 8  # rows of a sample from which on leaving out dead neurons pays
+FEW = 8  # rows of a sample from which on leaving out dead neurons pays
 _FULL = 0.6  # share of the image from which on a window is no longer worth its bookkeeping
 
 
@@ -111,14 +111,17 @@ def lower_bounds(
     forms: Forms,
     through: tuple[type[Operator], ...] = EVERY,
     own: Mapping[int, Own] = MappingProxyType({}),
+    record: dict[int, Tensor] | None = None,
 ) -> Tensor:
-    """Lower bounds over the region of ``a . node(start) + constant``; (rows,). own: lines of single rows.
+    """Lower bounds over the region of ``a . node(start) + constant``; (rows,).
+
+    own: lines of single rows. record: is filled with the rows, dense, at nonlinear nodes and at the input.
 
     The rows travel back through operators of the kinds in ``through`` and are concretised where they stop:
     over the region at the input, over the interval of any other node. Minus infinity where anything is
     not a number.
     """
-    stopped, forms = _travel(graph, facts, start, a, forms, through, own)
+    stopped, forms = _travel(graph, facts, start, a, forms, through, own, record)
     layout, rounded = forms.layout, forms.slack is not None
     lower = forms.constant
     for index, rows in stopped.items():
@@ -165,6 +168,7 @@ def _travel(
     forms: Forms,
     through: tuple[type[Operator], ...],
     own: Mapping[int, Own],
+    record: dict[int, Tensor] | None,
 ) -> tuple[dict[int, Coefficients], Forms]:
     """Pull rows back node by node; returns what is left at each node where they stopped."""
     pending: dict[int, Coefficients] = {start: a}
@@ -173,16 +177,10 @@ def _travel(
         if index not in pending or not isinstance(node.op, through):
             continue
         here = pending.pop(index)
-        pulled: tuple[Coefficients, ...] = ()
-        if isinstance(node.op, Pointwise):
-            pulled, forms = _through_pointwise(facts[index], own.get(index), here, forms)
-        elif isinstance(node.op, Affine):
-            live = _live(graph, facts, index, start) if index < start and through == EVERY else None
-            pulled, forms = _through_affine(graph, node.op, node, facts, index, here, forms, live)
-        elif isinstance(node.op, Bilinear):
-            pulled, forms = _through_bilinear(node.op, facts[index], here, forms)
-        elif isinstance(node.op, Known):
-            pulled = (here,)
+        if record is not None and isinstance(node.op, Pointwise | Bilinear):
+            record[index] = dense(here)
+        live = _live(graph, facts, index, start) if index < start and through == EVERY else None
+        pulled, forms = _through(graph, facts, index, own.get(index), here, forms, live)
         # What is known of a composite is no function of its other inputs: nothing is pulled to those.
         for source, part in zip(node.inputs, pulled, strict=not isinstance(node.op, Known)):
             if source not in pending:
@@ -193,7 +191,29 @@ def _travel(
                 cost = forms.layout.dot(joined, facts[source].interval.magnitude, absolute=True)
                 forms = forms.minus(gamma(4, U64) * cost)
             pending[source] = _settle(joined)
+    if record is not None:
+        record.update((index, dense(rows)) for index, rows in pending.items())
     return pending, forms
+
+
+def _through(
+    graph: Graph,
+    facts: list[Facts],
+    index: int,
+    own: Own | None,
+    a: Coefficients,
+    forms: Forms,
+    live: Tensor | None,
+) -> tuple[tuple[Coefficients, ...], Forms]:
+    """Rows over a node as rows over its inputs."""
+    op = graph.nodes[index].op
+    if isinstance(op, Pointwise):
+        return _through_pointwise(facts[index], own, a, forms)
+    if isinstance(op, Affine):
+        return _through_affine(graph, op, graph.nodes[index], facts, index, a, forms, live)
+    if isinstance(op, Bilinear):
+        return _through_bilinear(op, facts[index], a, forms)
+    return (a,), forms
 
 
 def _settle(a: Coefficients) -> Coefficients:
@@ -232,7 +252,7 @@ def _through_affine(
             a = a.patch()
     if isinstance(a, Patch):
         pulled = op.adjoint_patch(a, weights, shapes, node.shape)
-    elif isinstance(a, Tensor) and live is not None and layout.per_sample >= _FEW:
+    elif isinstance(a, Tensor) and live is not None and layout.per_sample >= FEW:
         before = facts[node.inputs[0]].live
         wanted = None if before is None else before[layout.samples]
         pulled = op.adjoint_live(layout.grouped(a), weights, live[layout.samples], wanted)

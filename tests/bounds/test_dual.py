@@ -1,0 +1,61 @@
+"""The derivative of rows' bounds by their slopes, against differences of the bounds themselves."""
+
+import pytest
+import torch
+from torch import Tensor
+
+import bounds
+from bounds.ops.product import Mul
+from bounds.ops.sshape import Tanh
+from bounds.propagate import alpha
+from bounds.propagate.crown import forward_facts
+from bounds.propagate.dual import Pass
+from bounds.propagate.problem import Problem
+from bounds.propagate.rows import Forms, Layout, lower_bounds
+from bounds.rounding import Level
+
+from ..strategies import FAMILIES, Net, region
+
+
+def products(seed: int) -> bounds.Graph:
+    net = Net((4,), seed)
+    left = net.linear(6).relu().here
+    net.linear(6).add(Tanh())
+    net.here = net.builder.apply(Mul(), [net.here, left])
+    return net.linear(5).add(Tanh()).linear(3).build()
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "products"])
+@pytest.mark.parametrize("norm", [2, torch.inf])
+def test_gradients_are_differences(family: str, norm: float) -> None:
+    graph = (products if family == "products" else FAMILIES[family])(3).to(torch.float64)
+    problem = Problem(graph, region(graph, 3, 0.3, batch=2, norm=norm).to(torch.float64), Level.FLOAT, 2**28)
+    facts = forward_facts(problem, tighten=True)
+    layout = Layout(torch.arange(2), 9)
+    rows = torch.randn(
+        18, *graph.output_shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
+    turns = alpha._turns(graph, facts, layout)
+    slopes = [turn.inside(turn.start) for turn in turns]
+    slopes = [s + 0.1 * (turn.inside(s * 0 + 0.4) - s) for s, turn in zip(slopes, turns, strict=True)]
+
+    def bound(at: list[Tensor], record: dict[int, Tensor]) -> tuple[Tensor, Pass]:
+        own = alpha._own(turns, at, rounded=False)
+        forms = Forms(layout, torch.zeros(18, dtype=torch.float64), slack=None)
+        value = lower_bounds(graph, facts, problem.region, graph.output, rows, forms, own=own, record=record)
+        return value, Pass(graph, facts, problem.region, layout, record, own)
+
+    gradients = alpha._gradients(turns, slopes, bound(slopes, {})[1])
+    assert any(bool(g.any()) for g in gradients)
+    step = 1e-7
+    for k, turn in enumerate(turns):
+        g = torch.Generator().manual_seed(k)
+        for _ in range(3):
+            direction = torch.randn(slopes[k].shape, generator=g, dtype=torch.float64) * turn.free
+            ends = []
+            for sign in (+1, -1):
+                moved = list(slopes)
+                moved[k] = slopes[k] + sign * step * direction
+                ends.append(bound(moved, {})[0])
+            expected = (gradients[k] * direction).reshape(18, -1).sum(1)
+            torch.testing.assert_close((ends[0] - ends[1]) / (2 * step), expected, rtol=1e-4, atol=1e-5)
