@@ -19,6 +19,8 @@ from bounds.ops.power import Power
 from bounds.ops.registry import Call
 from bounds.ops.shape import reshaped
 
+_MOST_CORNERS = 2**22  # single products that are looked at one by one
+
 
 @dataclass(frozen=True)
 class Mul(Bilinear):
@@ -62,6 +64,21 @@ class Contraction(Bilinear):
         left, right, out = self._letters
         over_a = torch.einsum(f"...{out},...{right}->...{left}", rows, b)
         return over_a, torch.einsum(f"...{out},...{left}->...{right}", rows, a)
+
+    def interval(self, a: Interval, b: Interval) -> Interval | None:
+        """The sum of every single product's least and greatest corner, where these fit into memory."""
+        left, right, out = self._letters
+        summed = "".join(c for c in dict.fromkeys(left + right) if c not in out)
+        sizes = dict(zip(left + right, (a.lower.shape[1:] + b.lower.shape[1:]), strict=True))
+        if len(a.lower) * prod(sizes.values()) > _MOST_CORNERS:
+            return None
+        single = f"...{left},...{right}->...{out}{summed}"
+        corners = torch.stack(
+            [torch.einsum(single, x, y) for x in (a.lower, a.upper) for y in (b.lower, b.upper)]
+        )
+        axes = tuple(range(-len(summed), 0))
+        least, greatest = corners.amin(0), corners.amax(0)
+        return Interval(least.sum(axes), greatest.sum(axes)) if summed else Interval(least, greatest)
 
     def terms(self, ins: Sequence[Shape], out: Shape) -> int:
         """Each way, the letters that the result does not have are summed."""

@@ -62,8 +62,23 @@ class Unify(Composite):
         return builder.apply(Mul(), (xs[0], builder.apply(Expand(xs[0].shape), (here,), (), name)), (), name)
 
     def known(self, xs: Sequence[Interval]) -> Interval | None:
-        """One element holds at most all of the sum of squares."""
-        return _within(xs[0], self.axes, 0)
+        """Every element rises with itself and shrinks with the squares of the others; exact for a box."""
+        x, axes = xs[0], tuple(axis + 1 for axis in self.axes)
+        n = prod(x.lower.shape[axis] for axis in axes)
+        most = x.magnitude**2
+        least = torch.maximum(x.lower, -x.upper).clamp(min=0) ** 2
+        error = (8 * n + 64) * torch.finfo(most.dtype).eps
+        others = []
+        for own, side in ((least, -1), (most, +1)):
+            total = own.sum(axes, keepdim=True)
+            others.append((total - own + side * error * total).clamp(min=0))
+
+        def at(z: Tensor, rest: Tensor) -> Tensor:
+            return z * torch.rsqrt((z * z + rest) / n + self.eps)
+
+        lower = at(x.lower, torch.where(x.lower > 0, others[1], others[0]))
+        upper = at(x.upper, torch.where(x.upper > 0, others[0], others[1]))
+        return Interval(lower - error * lower.abs(), upper + error * upper.abs())
 
 
 @dataclass(frozen=True)
@@ -82,14 +97,9 @@ class Standardise(Composite):
 
     def known(self, xs: Sequence[Interval]) -> Interval | None:
         """The others sum to minus one element, so their squares are at least its own over their number."""
-        return _within(xs[0], self.axes, 1)
-
-
-def _within(x: Interval, axes: Sequence[int], less: int) -> Interval:
-    n = prod(x.lower.shape[axis + 1] for axis in axes)
-    end = torch.full_like(x.lower, math.nextafter(math.sqrt(n - less), math.inf))
-    end = end * (1 + 2 * torch.finfo(end.dtype).eps)
-    return Interval(-end, end)
+        n = prod(xs[0].lower.shape[axis + 1] for axis in self.axes)
+        end = torch.full_like(xs[0].lower, math.sqrt(n - 1) * (1 + 2.0**-20))
+        return Interval(-end, end)
 
 
 def _with_weights(call: Call, y: Ref, weight: Tensor | None, bias: Tensor | None) -> Ref:

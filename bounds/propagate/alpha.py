@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bounds.graph import Graph
 from bounds.interval import Interval
-from bounds.kinds import Pointwise
+from bounds.kinds import Known, Pointwise
 from bounds.propagate.dual import Pass
 from bounds.propagate.facts import Facts, line_cushion
 from bounds.propagate.problem import Problem
@@ -101,8 +101,8 @@ def _turns(graph: Graph, facts: list[Facts], layout: Layout) -> list[_Turn]:
     """Every side of every nonlinear node that leaves a choice of slope."""
     turns: list[_Turn] = []
     rows = layout.rows
-    for index, node in enumerate(graph.nodes):
-        around = facts[index].lines
+    for index in _reached(graph):
+        node, around = graph.nodes[index], facts[index].lines
         if around is None or not isinstance(node.op, Pointwise):
             continue
         op, x = node.op.bind(node.params), facts[node.inputs[0]].interval
@@ -122,6 +122,18 @@ def _turns(graph: Graph, facts: list[Facts], layout: Layout) -> list[_Turn]:
             )
             turns.append(turn)
     return turns
+
+
+def _reached(graph: Graph) -> list[int]:
+    """The nodes that rows from the output travel through, in order."""
+    found, stack = set[int](), [graph.output]
+    while stack:
+        index = stack.pop()
+        if index not in found:
+            found.add(index)
+            node = graph.nodes[index]
+            stack.extend(node.inputs[:1] if isinstance(node.op, Known) else node.inputs)
+    return sorted(found)
 
 
 def _ascend(

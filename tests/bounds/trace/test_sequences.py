@@ -141,6 +141,18 @@ def test_the_fast_path_of_transformers_is_restored() -> None:
         assert torch.backends.mha.get_fastpath_enabled() is enabled
 
 
+def test_joint_slopes_where_some_nodes_are_beside_the_way() -> None:
+    """Queries and keys have later users, and no part in the rows of the values."""
+    net, shape = module("attention")
+    graph = bounds.trace(net, torch.zeros(1, *shape))
+    ball = bounds.Ball(draw(1, *shape, seed=5), 0.05)
+    alone = bounds.bound(graph, ball, method="alpha-crown")
+    joint = bounds.bound(graph, ball, method="alpha-crown-joint")
+    least, greatest = extremes(graph.map_params(Tensor.detach).to(torch.float64), ball, seed=9)
+    assert bool((joint.lower <= least).all()) and bool((joint.upper >= greatest).all())
+    assert bool((alone.lower <= joint.lower + 1e-9).all()) and bool((alone.lower < joint.lower).any())
+
+
 class Mixed(nn.Module):
     """Attention over the batch: what belongs together in one sample is taken for the other axis."""
 
