@@ -135,6 +135,10 @@ class Builder:
         """The input node."""
         return Ref(0, self._nodes[0].shape)
 
+    def ref(self, index: int) -> Ref:
+        """A node that is there already."""
+        return Ref(index, self._nodes[index].shape)
+
     def node(self, ref: Ref) -> Node:
         """A node as it stands; its inputs are those of this builder."""
         return self._nodes[ref.index]

@@ -55,8 +55,7 @@ def averaged(call: Call, weights: Ref, values: Ref) -> Ref:
     node = call.builder.node(weights)
     same_front = weights.shape[:-2] == values.shape[:-2] and len(weights.shape) >= 2
     if isinstance(node.op, Softmax) and node.op.axis == len(weights.shape) - 1 and same_front:
-        scores = Ref(node.inputs[0], weights.shape)
-        return call.apply(Attend(), scores, values, params=node.params)
+        return call.apply(Attend(), call.builder.ref(node.inputs[0]), values, params=node.params)
     return matrix_product(call, weights, values)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from bounds.graph import Ref
 from bounds.kinds import Affine, Tensors
 from bounds.linear import Patch, Shape, Unit
+from bounds.ops.excluded import excluded
 from bounds.ops.gather import common_shape, expanded
 from bounds.ops.power import Power
 from bounds.ops.product import multiplied
@@ -211,11 +212,19 @@ def summed(call: Call, a: object, b: object, factor: float = 1.0) -> Ref:
         return call.apply(Add(), expanded(call, a, shape), expanded(call, b, shape))
     if isinstance(b, Ref):
         b, a = meeting(call, scaled(call, b, factor), a)
-        return call.apply(Shift(), b, params=(a,))
+        return _shifted(call, b, a)
     if not isinstance(a, Ref):
         raise call.unsupported("no operand depends on the input")
-    a, b = meeting(call, a, _folded(call, b, factor))
-    return call.apply(Shift(), a, params=(b,))
+    return _shifted(call, *meeting(call, a, _folded(call, b, factor)))
+
+
+def _shifted(call: Call, x: Ref, c: Tensor) -> Ref:
+    """``x + c``, where minus infinity in c is a mask."""
+    held = c != -torch.inf
+    if bool(held.all()):
+        return call.apply(Shift(), x, params=(c,))
+    finite = c.masked_fill(~held, 0.0)
+    return excluded(call, call.apply(Shift(), x, params=(finite,)) if bool(finite.any()) else x, held)
 
 
 @from_torch("aten::add")

@@ -13,6 +13,7 @@ from bounds.graph import Ref
 from bounds.kinds import Affine, Tensors
 from bounds.linear import Patch, Shape, Unit
 from bounds.ops.elementwise import Shift, windows
+from bounds.ops.excluded import excluded
 from bounds.ops.gather import common_shape, expanded
 from bounds.ops.registry import Call, Value, as_parameter, from_onnx, from_torch
 
@@ -95,16 +96,19 @@ def _full(call: Call, value: object) -> Shape:
     raise call.unsupported("an operand is neither a graph value nor a constant")
 
 
-def _filled(call: Call, x: Ref, held: Tensor, other: object) -> Value:
+def _filled(call: Call, x: Ref, held: Tensor, other: object) -> Ref:
     """x where ``held`` is one, a constant elsewhere."""
     if not isinstance(other, Tensor):
         raise call.unsupported("an operand is neither a graph value nor a constant")
     constant = as_parameter(call, other.to(call.dtype), x.shape)
     fill = torch.where(held != 0, 0.0, constant.detach())
-    if bool((fill.isinf() | fill.isnan()).any()):
+    banned = fill == -torch.inf
+    fill = fill.masked_fill(banned, 0.0)
+    if not bool(fill.isfinite().all()):
         raise call.unsupported("a mask that fills with infinity or NaN", "fill with a finite number")
-    y = call.apply(Keep(), x, params=(held,))
-    return call.apply(Shift(), y, params=(fill,)) if bool(fill.any()) else y
+    y = x if bool(((held != 0) | banned).all()) else call.apply(Keep(), x, params=(held,))
+    y = call.apply(Shift(), y, params=(fill,)) if bool(fill.any()) else y
+    return excluded(call, y, ~banned) if bool(banned.any()) else y
 
 
 @from_torch("aten::where")

@@ -16,6 +16,7 @@ from bounds.linear import Shape
 from bounds.ops.centre import Centre, mean
 from bounds.ops.convex import Exp, Log
 from bounds.ops.elementwise import Add, Negate
+from bounds.ops.excluded import included
 from bounds.ops.pool import Sum
 from bounds.ops.power import Power
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
@@ -123,7 +124,12 @@ def _exponentials(builder: Builder, x: Ref, axis: int, masks: Sequence[Tensors],
 @from_torch("aten::softmax", "aten::_softmax")
 def _softmax(call: Call) -> Value:
     x = call.ref("self")
-    return call.apply(Softmax(call.axis(call.integer("dim"), x)), x)
+    return _masked(call, x, call.axis(call.integer("dim"), x))
+
+
+def _masked(call: Call, x: Ref, axis: int) -> Ref:
+    x, params = included(call, x, axis)
+    return call.apply(Softmax(axis), x, params=params)
 
 
 @from_torch("aten::log_softmax", "aten::_log_softmax")
@@ -138,11 +144,10 @@ def _onnx_softmax(call: Call) -> Value:
     x = call.ref("0")
     full, old = call.full_shape(x), call.opset < 13
     axis = call.integer("axis", 1 if old else -1) % len(full)
-    kind = Softmax if call.operator == "Softmax" else LogSoftmax
-    if not old or axis == len(full) - 1:
-        return call.apply(kind(call.axis(axis, x)), x)
-    y = reshaped(call, x, (*full[:axis], prod(full[axis:])))
-    return reshaped(call, call.apply(kind(call.axis(axis, y)), y), full)
+    y = x if not old or axis == len(full) - 1 else reshaped(call, x, (*full[:axis], prod(full[axis:])))
+    place = call.axis(axis, y)
+    z = _masked(call, y, place) if call.operator == "Softmax" else call.apply(LogSoftmax(place), y)
+    return reshaped(call, z, full)
 
 
 @from_torch("aten::logsumexp")

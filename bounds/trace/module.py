@@ -19,6 +19,7 @@ from torch._decomp import decomposition_table
 from bounds.errors import InvalidGraph, InvalidInput, Unsupported
 from bounds.graph import Builder, Graph, Ref
 from bounds.ops import TORCH, Call
+from bounds.ops.excluded import check
 from bounds.trace.batch import Found, Whole, flat, imported
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def _build(program: ExportedProgram, module: nn.Module, example: Tensor) -> Grap
         raise Unsupported(f"the output of {name} has lost its batch axis; keep it as axis 0")
     if not isinstance(output, Ref):
         raise Unsupported(f"the output of {name} does not depend on its input")
-    return builder.build(output).to(device=example.device)
+    return check(builder.build(output)).to(device=example.device)
 
 
 def _sources(program: ExportedProgram, module: nn.Module, entry: Ref) -> dict[str, Ref | Tensor]:

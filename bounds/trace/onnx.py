@@ -23,6 +23,7 @@ from bounds.errors import InvalidFile, InvalidGraph, Unsupported
 from bounds.graph import Builder, Graph, Ref
 from bounds.linear import Shape
 from bounds.ops import ONNX, Call
+from bounds.ops.excluded import check
 from bounds.trace.batch import Whole, imported
 
 _OLDEST_OPSET = 7  # before it, broadcasting was an attribute
@@ -104,7 +105,7 @@ class _Reader:
         output = output.ref if isinstance(output, Whole) else output
         if not isinstance(output, Ref):
             raise Unsupported(f"the output {exit_.name!r} of {self.file} does not depend on its input")
-        return builder.build(output)
+        return check(builder.build(output))
 
     @property
     def _opset(self) -> int:

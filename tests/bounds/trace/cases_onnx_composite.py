@@ -12,6 +12,7 @@ def _recurrent(gates: int, hidden: int, directions: int = 1) -> tuple[np.ndarray
     return 0.5 * _draw(d, n, 2), 0.5 * _draw(d, n, hidden), 0.5 * _draw(d, 2 * n)
 
 
+_SOFTMAX = (helper.make_node("Softmax", ["y"], ["z"], axis=2),)
 _TWO_WAYS = {"hidden_size": 5, "direction": "bidirectional"}
 _STATES = _draw(1, 1, 5), 2 * _draw(1, 1, 5)
 _BATCH_FIRST = (helper.make_node("Transpose", ["y"], ["z"], perm=[2, 0, 1, 3]),)
@@ -50,6 +51,8 @@ CASES: dict[str, list[Case]] = {
         Case(IMAGE, ("x",), {"axis": 2}, opset=11),
         Case(LINE, ("x",), opset=11),
     ],
+    "Add": [Case(LINE, ("x", np.where(_draw(7) > 0.5, -np.inf, 0.3).astype(np.float32)), after=_SOFTMAX)],
+    "Where": [Case(LINE, (_draw(4, 7) > 0, "x", _number(-np.inf)), after=_SOFTMAX)],
     "LogSoftmax": [Case(VECTOR, ("x",)), Case(LINE, ("x",), {"axis": 1})],
     "ReduceLogSumExp": [
         Case(IMAGE, ("x",), {"axes": [1, -1]}),

@@ -280,6 +280,12 @@ def test_first_operator_may_write_its_input() -> None:
         (lambda x: x @ x, bounds.InvalidInput, "fails on a batch"),
         (lambda x: x[[0, 0]], bounds.Unsupported, "aten::index .*batch axis"),
         (lambda x: x.masked_fill(torch.eye(3, 4) > 0, float("-inf")).relu(), bounds.Unsupported, "infinity"),
+        (lambda x: x.masked_fill(torch.eye(3, 4) > 0, float("inf")).relu(), bounds.Unsupported, "infinity"),
+        (
+            lambda x: x.masked_fill(torch.eye(3, 4) > 0, float("-inf")).sigmoid(),
+            bounds.Unsupported,
+            "softmax",
+        ),
         (lambda x: torch.where(x > 0, x, 0.0), bounds.Unsupported, "aten::gt"),
         (lambda x: x[:, :, 0].tril(), bounds.Unsupported, "triangle"),
         (lambda x: x.cumsum(0), bounds.Unsupported, "aten::cumsum .*batch axis"),
