@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 Tensors = tuple[Tensor, ...]
 
-_BISECTIONS = 30
+# Rounds of the search for a slope: the first settles tangents, the others converge quadratically to chords.
+_ROUNDS = 12
+# How far apart two points are that count as one, as a share of the interval.
+_APART = 1e-4
 
 
 @dataclass(frozen=True)
@@ -171,8 +174,15 @@ class Pointwise(Operator):
         """
 
     @abstractmethod
+    def contact(self, x: Interval, slope: Tensor, side: int) -> tuple[Tensor, Tensor]:
+        """About where in ``x`` the gap ``side * (f(z) - slope z)`` is smallest, and the gap there.
+
+        Where f jumps, its limits from both sides count.
+        """
+
     def touch(self, x: Interval, slope: Tensor, side: int) -> Tensor:
-        """About where in ``x`` the gap ``side * (f(z) - slope z)`` is smallest."""
+        """About where in ``x`` a line of that slope touches f."""
+        return self.contact(x, slope, side)[0]
 
     @abstractmethod
     def intercept(self, x: Interval, slope: Tensor, side: int, rounded: bool) -> Tensor:
@@ -215,38 +225,52 @@ class Pointwise(Operator):
         """Slopes of a lower and an upper line over the interval; any value is sound, a good one is tight.
 
         By default those of least area between line and function. That area is decided by the line's height
-        at the middle of the interval, so the best line supports the convex envelope there: bisection on the
-        slope until the touching point jumps across the middle.
+        at the middle of the interval, so the best line supports the convex envelope there.
         """
-        y = self.image(x, rounded=False)
-        at_lower, at_upper = self.function(x.lower), self.function(x.upper)
-        lower = self._steepest(x, at_lower - y.lower, at_upper - y.lower, +1)
-        return lower, -self._steepest(x, y.upper - at_lower, y.upper - at_upper, -1)
+        return self._supporting(x, +1), -self._supporting(x, -1)
 
-    def _steepest(self, x: Interval, left: Tensor, right: Tensor, side: int) -> Tensor:
-        """The slope at the middle of the convex envelope of ``side * f``, which is ``left`` and ``right``
-        above its least value at the ends."""
+    def _supporting(self, x: Interval, side: int) -> Tensor:
+        """The slope of the convex envelope of ``side * f`` at the middle of the interval.
+
+        First the slope of f itself there, then that of the chord between the last points of contact on
+        either side of the middle: Newton's method for the highest line. Of all lines the highest is taken.
+        """
         with torch.no_grad():
-            middle, half = x.centre, (x.upper - x.lower) / 2
-            low, high = -left / half, right / half
-            for _ in range(_BISECTIONS):
-                slope = (low + high) / 2
-                beyond = self.touch(x, side * slope, side) > middle
-                low, high = torch.where(beyond, low, slope), torch.where(beyond, slope, high)
-            found = torch.nan_to_num((low + high) / 2, nan=0.0, posinf=0.0, neginf=0.0)
+            middle, width = x.centre, x.upper - x.lower
+            first, last = x.lower, x.upper
+            at_first, at_last = side * self.function(first), side * self.function(last)
+            near = (middle - _APART * width, middle + _APART * width)
+            slope = side * (self.function(near[1]) - self.function(near[0])) / (near[1] - near[0])
+            best, found, flat = torch.full_like(slope, -torch.inf), torch.zeros_like(slope), middle < first
+            for turn in range(_ROUNDS):
+                point, gap = self.contact(x, side * slope, side)
+                height = gap + slope * middle
+                better = height > best
+                best, found = torch.where(better, height, best), torch.where(better, slope, found)
+                flat = (
+                    torch.where(better, (point - middle).abs() < _APART * width, flat)
+                    if turn == 0
+                    else flat & ~better
+                )
+                left, value = point < middle, gap + slope * point
+                first, at_first = torch.where(left, point, first), torch.where(left, value, at_first)
+                last, at_last = torch.where(left, last, point), torch.where(left, at_last, value)
+                slope = (at_last - at_first) / (last - first)
+            found = torch.nan_to_num(found, nan=0.0, posinf=0.0, neginf=0.0)
         follows = torch.is_grad_enabled() and (x.lower.requires_grad or x.upper.requires_grad)
-        return self._following(x, found, low, high, side) if follows else found
+        return self._following(x, found, first, last, flat, side) if follows else found
 
-    def _following(self, x: Interval, slope: Tensor, low: Tensor, high: Tensor, side: int) -> Tensor:
-        """The slope with its derivative with respect to the interval, which bisection does not have.
+    def _following(
+        self, x: Interval, slope: Tensor, first: Tensor, last: Tensor, flat: Tensor, side: int
+    ) -> Tensor:
+        """The slope with its derivative with respect to the interval, which the search does not have.
 
         The line supports the envelope at two points, next to either side of the middle: it moves with those
-        of them that are ends of the interval. Where the two are one, it is the tangent at the middle.
+        of them that are ends of the interval. Where it is ``flat`` to f at the middle, it is the tangent there.
         """
         with torch.no_grad():
-            first, last = (self.touch(x, side * a, side) for a in (low, high))
-            step = (x.upper - x.lower) * 1e-4
-            apart = last - first > step
+            step = (x.upper - x.lower) * _APART
+            apart = (last - first > step) & ~flat
         first, last = (
             torch.where(first <= x.lower, x.lower, first),
             torch.where(last >= x.upper, x.upper, last),
@@ -314,3 +338,9 @@ class Known(Operator):
 
     def value(self, xs: Tensors, params: Tensors) -> Tensor:
         return xs[0]
+
+
+def chosen(points: Tensor, gaps: Tensor) -> tuple[Tensor, Tensor]:
+    """Of several points along axis 0 the one with the smallest gap, and that gap."""
+    best = gaps.argmin(0, keepdim=True)
+    return points.gather(0, best)[0], gaps.gather(0, best)[0]

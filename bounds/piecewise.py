@@ -1,4 +1,4 @@
-"""Functions that split into pieces, each monotone and convex, concave or linear.
+"""Functions that split into pieces, each convex, concave or linear.
 
 For any slope ``a`` whatsoever, ``f(z) >= a z + c`` on [l, u] with ``c = min (f(z) - a z)``. On a linear or
 concave piece that minimum is at an end. On a convex piece the tangent of ``f(z) - a z`` at any point ``t``
@@ -35,7 +35,7 @@ class Piecewise(Pointwise):
     @property
     @abstractmethod
     def breaks(self) -> tuple[float, ...]:
-        """Where one piece ends and the next begins, ascending; local extrema are among them."""
+        """Where one piece ends and the next begins, ascending."""
 
     @property
     @abstractmethod
@@ -43,9 +43,9 @@ class Piecewise(Pointwise):
         """Per piece: +1 convex, -1 concave, 0 linear; one more than ``breaks``."""
 
     @property
-    def monotone(self) -> bool:
-        """Whether f as a whole rises or falls, so that no break is an extremum."""
-        return True
+    def extrema(self) -> tuple[float, ...]:
+        """Where f turns from rising to falling or back."""
+        return ()
 
     def derivative(self, z: Tensor) -> Tensor:
         """f'(z) on curved pieces, to within 16 u (1 + |f'|); never called for piecewise linear functions."""
@@ -62,7 +62,7 @@ class Piecewise(Pointwise):
     def image(self, x: Interval, rounded: bool) -> Interval:
         ends = [self.function(x.lower), self.function(x.upper)]
         lower, upper = torch.minimum(*ends), torch.maximum(*ends)
-        for point in () if self.monotone else self.breaks:
+        for point in self.extrema:
             value = self.function(torch.full_like(x.lower, point))
             inside = (x.lower < point) & (point < x.upper)
             lower = torch.where(inside, torch.minimum(lower, value), lower)
@@ -78,7 +78,7 @@ class Piecewise(Pointwise):
             lower, upper = lower.masked_fill(nowhere, -math.inf), upper.masked_fill(nowhere, math.inf)
         return Interval(lower, upper)
 
-    def touch(self, x: Interval, slope: Tensor, side: int) -> Tensor:
+    def contact(self, x: Interval, slope: Tensor, side: int) -> tuple[Tensor, Tensor]:
         best, where = torch.full_like(slope, math.inf), x.centre
         for piece, low, high, meets in self._pieces(x):
             points = [low, high]
@@ -88,7 +88,7 @@ class Piecewise(Pointwise):
                 gap = self.gap(slope, z, self.function(z), side, rounded=False)
                 better = (gap < best) & meets
                 best, where = torch.where(better, gap, best), torch.where(better, z, where)
-        return where
+        return where, best
 
     def intercept(self, x: Interval, slope: Tensor, side: int, rounded: bool) -> Tensor:
         best = torch.full_like(slope, math.inf)

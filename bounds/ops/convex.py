@@ -78,20 +78,8 @@ class Cosh(Bent):
     """Hyperbolic cosine."""
 
     @property
-    def monotone(self) -> bool:
-        return False
-
-    @property
-    def breaks(self) -> tuple[float, ...]:
+    def extrema(self) -> tuple[float, ...]:
         return (0.0,)
-
-    @property
-    def curvature(self) -> tuple[int, ...]:
-        return (1, 1)
-
-    @property
-    def whole(self) -> int:
-        return 1
 
     def function(self, z: Tensor) -> Tensor:
         return torch.cosh(z)

@@ -223,14 +223,14 @@ class Derivative(Pointwise):
             lower, upper = lower.masked_fill(nowhere, -math.inf), upper.masked_fill(nowhere, math.inf)
         return Interval(lower, upper)
 
-    def touch(self, x: Interval, slope: Tensor, side: int) -> Tensor:
+    def contact(self, x: Interval, slope: Tensor, side: int) -> tuple[Tensor, Tensor]:
         best, where = torch.full_like(slope, math.inf), x.centre
         for low, high, ends, meets in self._ranges(x, rounded=False):
             for z in (ends.lower, ends.upper):
                 gap = (low if side > 0 else -high) - side * slope * z
                 better = meets & (gap < best)
                 best, where = torch.where(better, gap, best), torch.where(better, z, where)
-        return where
+        return where, best
 
     def intercept(self, x: Interval, slope: Tensor, side: int, rounded: bool) -> Tensor:
         """Exact on linear pieces; elsewhere f' and the line count by their ranges on the piece."""
@@ -324,15 +324,15 @@ class Bell(Piecewise):
     @property
     def breaks(self) -> tuple[float, ...]:
         inflection = math.log(2 + math.sqrt(3)) / self.sharpness
-        return (-inflection, 0.0, inflection)
+        return (-inflection, inflection)
 
     @property
     def curvature(self) -> tuple[int, ...]:
-        return (1, -1, -1, 1)
+        return (1, -1, 1)
 
     @property
-    def monotone(self) -> bool:
-        return False
+    def extrema(self) -> tuple[float, ...]:
+        return (0.0,)
 
     def function(self, z: Tensor) -> Tensor:
         z = self.sharpness * z
@@ -349,7 +349,7 @@ class Bell(Piecewise):
         """With t = s - 1/2 the slope is ``2 t^3 - t / 2``: one root of a cubic per piece."""
         scaled = slope / (self.height * self.sharpness)
         angle = torch.arccos((6 * math.sqrt(3) * scaled).clamp(-1, 1)) / 3
-        turn = (2, 1, 1, 0)[piece]
+        turn = (2, 1, 0)[piece]
         s = torch.cos(angle - 2 * math.pi * turn / 3) / math.sqrt(3) + 0.5
         tiny = torch.finfo(s.dtype).eps
         return torch.logit(s.clamp(tiny, 1 - tiny)) / self.sharpness

@@ -39,20 +39,25 @@ class Gate(Tabulated):
 
     @property
     @abstractmethod
-    def _marks(self) -> tuple[float, float, float]:
-        """Left inflection point, minimum, right inflection point, each to the nearest float."""
+    def _minimum(self) -> float:
+        """Where f is least, to the nearest float."""
+
+    @property
+    @abstractmethod
+    def _inflections(self) -> tuple[float, float]:
+        """Where it turns convex and concave again, to the nearest floats."""
 
     @property
     def breaks(self) -> tuple[float, ...]:
-        return self._marks
+        return self._inflections
 
     @property
     def curvature(self) -> tuple[int, ...]:
-        return (-1, 1, 1, -1)
+        return (-1, 1, -1)
 
     @property
-    def monotone(self) -> bool:
-        return False
+    def extrema(self) -> tuple[float, ...]:
+        return (self._minimum,)
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,8 @@ class GELU(Gate):
     """``z Phi(z)``, Phi the normal distribution (Hendrycks and Gimpel 2016)."""
 
     reach: ClassVar[float] = 10.0
-    _marks: ClassVar[tuple[float, float, float]] = (-_SQRT_2, -0.7517915246935645, _SQRT_2)
+    _minimum: ClassVar[float] = -0.7517915246935645
+    _inflections: ClassVar[tuple[float, float]] = (-_SQRT_2, _SQRT_2)
 
     def function(self, z: Tensor) -> Tensor:
         return F.gelu(z)
@@ -74,11 +80,8 @@ class TanhGELU(Gate):
     """``z (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3))) / 2``."""
 
     reach: ClassVar[float] = 10.0
-    _marks: ClassVar[tuple[float, float, float]] = (
-        -1.4185040087908283,
-        -0.7524614220710163,
-        1.4185040087908283,
-    )
+    _minimum: ClassVar[float] = -0.7524614220710163
+    _inflections: ClassVar[tuple[float, float]] = (-1.4185040087908283, 1.4185040087908283)
 
     def function(self, z: Tensor) -> Tensor:
         return F.gelu(z, approximate="tanh")
@@ -95,11 +98,8 @@ class SiLU(Gate):
     """``z sigmoid(z)``, also called swish."""
 
     reach: ClassVar[float] = _FAR
-    _marks: ClassVar[tuple[float, float, float]] = (
-        -2.3993572805154677,
-        -1.2784645427610738,
-        2.3993572805154677,
-    )
+    _minimum: ClassVar[float] = -1.2784645427610738
+    _inflections: ClassVar[tuple[float, float]] = (-2.3993572805154677, 2.3993572805154677)
 
     def function(self, z: Tensor) -> Tensor:
         return F.silu(z)
@@ -113,11 +113,8 @@ class Mish(Gate):
     """``z tanh(softplus(z))`` (Misra 2020)."""
 
     reach: ClassVar[float] = _FAR
-    _marks: ClassVar[tuple[float, float, float]] = (
-        -2.2563763963607931,
-        -1.1924312145154955,
-        1.4905711794854285,
-    )
+    _minimum: ClassVar[float] = -1.1924312145154955
+    _inflections: ClassVar[tuple[float, float]] = (-2.2563763963607931, 1.4905711794854285)
 
     def function(self, z: Tensor) -> Tensor:
         return F.mish(z)
@@ -139,15 +136,15 @@ class HardSwish(Piecewise):
 
     @property
     def breaks(self) -> tuple[float, ...]:
-        return (-3.0, -1.5, 3.0)
+        return (-3.0, 3.0)
 
     @property
     def curvature(self) -> tuple[int, ...]:
-        return (0, 1, 1, 0)
+        return (0, 1, 0)
 
     @property
-    def monotone(self) -> bool:
-        return False
+    def extrema(self) -> tuple[float, ...]:
+        return (-1.5,)
 
     def function(self, z: Tensor) -> Tensor:
         return z * (z + 3).clamp(0, 6) / 6

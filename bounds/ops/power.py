@@ -38,21 +38,22 @@ class Power(Piecewise):
         return self._integer and self.exponent % 2 == 0
 
     @property
+    def _round(self) -> bool:
+        """Whether it is convex as a whole, with its minimum at zero."""
+        return self._even and self.exponent > 0
+
+    @property
     def breaks(self) -> tuple[float, ...]:
-        return (0.0,) if self._integer else ()
+        return (0.0,) if self._integer and not self._round else ()
+
+    @property
+    def extrema(self) -> tuple[float, ...]:
+        return (0.0,) if self._round else ()
 
     @property
     def curvature(self) -> tuple[int, ...]:
         above = -1 if 0 < self.exponent < 1 else 1
-        return (above if self._even else -above, above) if self._integer else (above,)
-
-    @property
-    def monotone(self) -> bool:
-        return not self._even
-
-    @property
-    def whole(self) -> int:
-        return 1 if self._even and self.exponent > 0 else 0
+        return (above if self._even else -above, above) if self.breaks else (above,)
 
     def outside(self, x: Interval) -> Tensor | None:
         if self._integer:
@@ -67,9 +68,12 @@ class Power(Piecewise):
         return self.exponent * torch.pow(z, self.exponent - 1)
 
     def tangent_at(self, slope: Tensor, piece: int) -> Tensor:
+        root = 1 / (self.exponent - 1)
+        if self._round:
+            return torch.copysign((slope / self.exponent).abs() ** root, slope)
         left = self._integer and piece == 0
         mirror = -1 if left and self._even else 1
-        size = (slope * (mirror / self.exponent)).clamp_min(0) ** (1 / (self.exponent - 1))
+        size = (slope * (mirror / self.exponent)).clamp_min(0) ** root
         return -size if left else size
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bounds.errors import InvalidGraph
 from bounds.interval import Interval
-from bounds.kinds import Pointwise, Tensors
+from bounds.kinds import Pointwise, Tensors, chosen
 from bounds.ops.registry import Call, Value, as_model, as_parameter, from_onnx, from_torch, unary
 from bounds.piecewise import Piecewise
 from bounds.rounding import down, up
@@ -31,8 +31,8 @@ class LeakyReLU(Piecewise):
         return (0, 0)
 
     @property
-    def monotone(self) -> bool:
-        return self.negative_slope >= 0
+    def extrema(self) -> tuple[float, ...]:
+        return (0.0,) if self.negative_slope < 0 else ()
 
     @property
     def pivot(self) -> tuple[float, float] | None:
@@ -107,10 +107,10 @@ class PReLU(Pointwise):
         lower = torch.where(inside, lower.clamp(max=0), lower)
         return Interval(down(lower), up(upper)) if rounded else Interval(lower, upper)
 
-    def touch(self, x: Interval, slope: Tensor, side: int) -> Tensor:
+    def contact(self, x: Interval, slope: Tensor, side: int) -> tuple[Tensor, Tensor]:
         points = torch.stack(self._points(x))
         gaps = self.gap(slope, points, self.function(points), side, rounded=False)
-        return points.gather(0, gaps.argmin(0, keepdim=True))[0]
+        return chosen(points, gaps)
 
     def intercept(self, x: Interval, slope: Tensor, side: int, rounded: bool) -> Tensor:
         points = torch.stack(self._points(x))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bounds.interval import Interval
-from bounds.kinds import Pointwise
+from bounds.kinds import Pointwise, chosen
 from bounds.ops.registry import Call, Value, as_model, from_onnx, from_torch, unary
 from bounds.rounding import down, up
 
@@ -40,11 +40,10 @@ class Segments(Pointwise):
         upper = torch.where(meets, values, -math.inf).amax(0)
         return Interval(down(lower), up(upper)) if rounded else Interval(lower, upper)
 
-    def touch(self, x: Interval, slope: Tensor, side: int) -> Tensor:
+    def contact(self, x: Interval, slope: Tensor, side: int) -> tuple[Tensor, Tensor]:
         points, values, meets = self._corners(x)
         gaps = self.gap(slope, points, values, side, rounded=False)
-        best = torch.where(meets, gaps, math.inf).argmin(0, keepdim=True)
-        return points.gather(0, best)[0]
+        return chosen(points, torch.where(meets, gaps, math.inf))
 
     def intercept(self, x: Interval, slope: Tensor, side: int, rounded: bool) -> Tensor:
         points, values, meets = self._corners(x)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bounds.interval import Interval
-from bounds.kinds import Pointwise
+from bounds.kinds import Pointwise, chosen
 from bounds.ops.registry import Call, Value, from_torch, register_function, unary
 
 
@@ -37,10 +37,10 @@ class Stairs(Pointwise):
     def image(self, x: Interval, rounded: bool) -> Interval:
         return Interval(self.function(x.lower), self.function(x.upper))
 
-    def touch(self, x: Interval, slope: Tensor, side: int) -> Tensor:
+    def contact(self, x: Interval, slope: Tensor, side: int) -> tuple[Tensor, Tensor]:
         points, values = self._corners(x)
         gaps = self.gap(slope, points, values, side, rounded=False)
-        return points.gather(0, gaps.argmin(0, keepdim=True))[0]
+        return chosen(points, gaps)
 
     def intercept(self, x: Interval, slope: Tensor, side: int, rounded: bool) -> Tensor:
         points, values = self._corners(x)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bounds.interval import Interval
-from bounds.kinds import Pointwise
+from bounds.kinds import Pointwise, chosen
 from bounds.ops.registry import register_function
 from bounds.rounding import U64, down
 
@@ -58,10 +58,10 @@ class Wave(Pointwise):
         lower, upper = lower.masked_fill(far, -1.0), upper.masked_fill(far, 1.0)
         return Interval(lower.clamp(-1, 1), upper.clamp(-1, 1))
 
-    def touch(self, x: Interval, slope: Tensor, side: int) -> Tensor:
+    def contact(self, x: Interval, slope: Tensor, side: int) -> tuple[Tensor, Tensor]:
         points = self._points(x, slope, side)
         gaps = self.gap(slope, points, self.function(points), side, rounded=False)
-        return points.gather(0, gaps.argmin(0, keepdim=True))[0]
+        return chosen(points, gaps)
 
     def intercept(self, x: Interval, slope: Tensor, side: int, rounded: bool) -> Tensor:
         points = self._points(x, slope, side)
