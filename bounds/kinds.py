@@ -29,6 +29,8 @@ Tensors = tuple[Tensor, ...]
 _ROUNDS = 12
 # How far apart two points are that count as one, as a share of the interval.
 _APART = 1e-4
+# What a line may still be raised by, relative to its height and rise.
+_CLOSE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,13 @@ class Pointwise(Operator):
         """
         return self._supporting(x, +1), -self._supporting(x, -1)
 
+    def searched(self, x: Interval, where: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+        """The slopes that are given, but those of least area ``where`` that is true."""
+        if bool(where.any()):
+            below, above = Pointwise.slopes(self, x[where])
+            lower, upper = lower.masked_scatter(where, below), upper.masked_scatter(where, above)
+        return lower, upper
+
     def _supporting(self, x: Interval, side: int) -> Tensor:
         """The slope of the convex envelope of ``side * f`` at the middle of the interval.
 
@@ -241,21 +250,22 @@ class Pointwise(Operator):
             at_first, at_last = side * self.function(first), side * self.function(last)
             near = (middle - _APART * width, middle + _APART * width)
             slope = side * (self.function(near[1]) - self.function(near[0])) / (near[1] - near[0])
-            best, found, flat = torch.full_like(slope, -torch.inf), torch.zeros_like(slope), middle < first
-            for turn in range(_ROUNDS):
-                point, gap = self.contact(x, side * slope, side)
-                height = gap + slope * middle
-                better = height > best
-                best, found = torch.where(better, height, best), torch.where(better, slope, found)
-                flat = (
-                    torch.where(better, (point - middle).abs() < _APART * width, flat)
-                    if turn == 0
-                    else flat & ~better
-                )
+            point, gap = self.contact(x, side * slope, side)
+            best, found = gap + slope * middle, slope
+            flat = (point - middle).abs() <= _APART * width
+            for _ in range(_ROUNDS):
                 left, value = point < middle, gap + slope * point
                 first, at_first = torch.where(left, point, first), torch.where(left, value, at_first)
                 last, at_last = torch.where(left, last, point), torch.where(left, at_last, value)
                 slope = (at_last - at_first) / (last - first)
+                chord = at_first - slope * first
+                point, gap = self.contact(x, side * slope, side)
+                height = gap + slope * middle
+                better = height > best
+                best, found = torch.where(better, height, best), torch.where(better, slope, found)
+                touching = gap >= chord - _CLOSE * (chord.abs() + slope.abs() * width)
+                if bool((flat | touching | slope.isnan()).all()):
+                    break
             found = torch.nan_to_num(found, nan=0.0, posinf=0.0, neginf=0.0)
         follows = torch.is_grad_enabled() and (x.lower.requires_grad or x.upper.requires_grad)
         return self._following(x, found, first, last, flat, side) if follows else found
@@ -266,7 +276,8 @@ class Pointwise(Operator):
         """The slope with its derivative with respect to the interval, which the search does not have.
 
         The line supports the envelope at two points, next to either side of the middle: it moves with those
-        of them that are ends of the interval. Where it is ``flat`` to f at the middle, it is the tangent there.
+        of them that are ends of the interval. Where it is ``flat`` to f at the middle, it is the
+        tangent there.
         """
         with torch.no_grad():
             step = (x.upper - x.lower) * _APART

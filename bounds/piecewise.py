@@ -129,9 +129,7 @@ class Piecewise(Pointwise):
                 tangent = self.derivative(x.centre.clamp(start, end))
                 lower = torch.where(within, tangent, lower) if bend > 0 else lower
                 upper = torch.where(within, tangent, upper) if bend < 0 else upper
-        if not bool(settled.all()):
-            below, above = super().slopes(x[~settled])
-            lower, upper = lower.masked_scatter(~settled, below), upper.masked_scatter(~settled, above)
+        lower, upper = self.searched(x, ~settled, lower, upper)
         return _finite(lower), _finite(upper)
 
     def slope_range(self, x: Interval) -> tuple[Tensor, Tensor]:

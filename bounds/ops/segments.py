@@ -58,11 +58,9 @@ class Segments(Pointwise):
         return inside
 
     def slopes(self, x: Interval) -> tuple[Tensor, Tensor]:
-        lower, upper = super().slopes(x)
         width = x.upper - x.lower
         straight = (self.function(x.upper) - self.function(x.lower)) / torch.where(width > 0, width, 1.0)
-        decided = ~self.undecided(x)
-        return torch.where(decided, straight, lower), torch.where(decided, straight, upper)
+        return self.searched(x, self.undecided(x), straight, straight)
 
     def _corners(self, x: Interval) -> tuple[Tensor, Tensor, Tensor]:
         """The ends of every piece's share of the interval, the piece's values there, and where they count."""

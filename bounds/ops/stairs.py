@@ -51,9 +51,8 @@ class Stairs(Pointwise):
         return self.function(x.lower) != self.function(x.upper)
 
     def slopes(self, x: Interval) -> tuple[Tensor, Tensor]:
-        lower, upper = super().slopes(x)
-        flat = ~self.undecided(x)
-        return lower.masked_fill(flat, 0.0), upper.masked_fill(flat, 0.0)
+        flat = torch.zeros_like(x.lower)
+        return self.searched(x, self.undecided(x), flat, flat)
 
     def _corners(self, x: Interval) -> tuple[Tensor, Tensor]:
         """Both ends of the stairs that decide, as far as they lie in the interval, and their values."""

@@ -39,6 +39,14 @@ class Wave(Pointwise):
         return 2
 
     @abstractmethod
+    def derivative(self, z: Tensor) -> Tensor:
+        """f'(z)."""
+
+    @abstractmethod
+    def _half_turns(self, z: Tensor) -> Tensor:
+        """How many zeros of f lie between a fixed one and z."""
+
+    @abstractmethod
     def _critical(self, slope: Tensor, side: int) -> Tensor:
         """A point where f' = slope and side * f is convex; NaN for a slope beyond [-1, 1]."""
 
@@ -77,9 +85,15 @@ class Wave(Pointwise):
         return x.lower < x.upper
 
     def slopes(self, x: Interval) -> tuple[Tensor, Tensor]:
-        lower, upper = super().slopes(x)
-        far = self._far(x)
-        return lower.masked_fill(far, 0.0), upper.masked_fill(far, 0.0)
+        """Chord and tangent at the middle where the interval lies between two zeros of f; zero if far out."""
+        far, width = self._far(x), x.upper - x.lower
+        chord = (self.function(x.upper) - self.function(x.lower)) / torch.where(width > 0, width, 1.0)
+        tangent, concave = self.derivative(x.centre), self.function(x.centre) > 0
+        lower, upper = torch.where(concave, chord, tangent), torch.where(concave, tangent, chord)
+        across = self._half_turns(x.lower) != self._half_turns(x.upper)
+        lower, upper = self.searched(x, across & ~far, lower, upper)
+        still = far | (width == 0)
+        return lower.masked_fill(still, 0.0), upper.masked_fill(still, 0.0)
 
     def slope_range(self, x: Interval) -> tuple[Tensor, Tensor]:
         """-1 and 1."""
@@ -116,6 +130,12 @@ class Sin(Wave):
     def _critical(self, slope: Tensor, side: int) -> Tensor:
         return -side * torch.acos(slope)
 
+    def derivative(self, z: Tensor) -> Tensor:
+        return torch.cos(z)
+
+    def _half_turns(self, z: Tensor) -> Tensor:
+        return torch.floor(z / math.pi)
+
 
 @dataclass(frozen=True)
 class Cos(Wave):
@@ -123,6 +143,12 @@ class Cos(Wave):
 
     def function(self, z: Tensor) -> Tensor:
         return torch.cos(z)
+
+    def derivative(self, z: Tensor) -> Tensor:
+        return -torch.sin(z)
+
+    def _half_turns(self, z: Tensor) -> Tensor:
+        return torch.floor(z / math.pi - 0.5)
 
     def _critical(self, slope: Tensor, side: int) -> Tensor:
         return math.pi + torch.asin(slope) if side > 0 else -torch.asin(slope)
