@@ -124,8 +124,8 @@ def dense(coefficients: Coefficients) -> Tensor:
 
 def total(a: Coefficients, b: Coefficients) -> Coefficients:
     """The sum of two sets of rows over the same node; a patch where both are patches that line up."""
-    a = a.patch() if isinstance(a, Unit) and isinstance(b, Patch) else a
-    b = b.patch() if isinstance(b, Unit) and isinstance(a, Patch) else b
+    if not isinstance(a, Tensor) and not isinstance(b, Tensor) and len(a.shape) == 3:
+        a, b = (part.patch() if isinstance(part, Unit) else part for part in (a, b))
     if isinstance(a, Patch) and isinstance(b, Patch):
         joined = _join(a, b)
         if joined is not None:
