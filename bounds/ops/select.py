@@ -12,6 +12,7 @@ from torch import Tensor
 from bounds.graph import Ref
 from bounds.kinds import Affine, Tensors
 from bounds.linear import Patch, Shape, Unit
+from bounds.ops.compare import chosen
 from bounds.ops.elementwise import Shift, windows
 from bounds.ops.excluded import excluded
 from bounds.ops.gather import common_shape, expanded
@@ -73,9 +74,11 @@ class Select(Affine):
 
 
 def selected_by(call: Call, mask: object, a: object, b: object) -> Value:
-    """``a`` where the constant mask holds, ``b`` elsewhere; these are graph values, constants or numbers."""
+    """``a`` where the mask holds, ``b`` elsewhere; all are graph values, constants or numbers."""
+    if isinstance(mask, Ref):
+        return chosen(call, mask, a, b)
     if not isinstance(mask, Tensor):
-        raise call.unsupported("a condition that depends on the input", "use a constant mask")
+        raise call.unsupported("a condition that is neither a graph value nor a constant")
     a, b = (torch.tensor(v, dtype=call.dtype) if isinstance(v, int | float) else v for v in (a, b))
     shape = common_shape(call, *(_full(call, v) for v in (mask, a, b)))
     held = as_parameter(call, (mask != 0).to(call.dtype), shape)

@@ -73,15 +73,19 @@ def trace(module: nn.Module, example: Tensor) -> Graph:
     with _evaluation_mode(module):
         probe = _probe(example)
         expected = _evaluate(module, probe)
+        if not bool(expected.isfinite().all()):  # the wave may lie where a logarithm is not defined
+            probe = _probe(example, beside=True)
+            expected = _evaluate(module, probe)
         graph = _build(_export(module, example[:1]), module, example)
     _compare(module, graph(probe).detach(), expected)
     return graph
 
 
-def _probe(example: Tensor) -> Tensor:
+def _probe(example: Tensor, beside: bool = False) -> Tensor:
+    """Two samples to compare on: the first of the example, and a wave, or a wave's share of it ``beside``."""
     first = example[:1].detach().clone()
     wave = torch.sin(torch.arange(first.numel(), dtype=first.dtype, device=first.device)).view_as(first)
-    return torch.cat([first, wave])
+    return torch.cat([first, first * (1 + wave / 2) if beside else wave])
 
 
 @contextmanager
@@ -270,7 +274,8 @@ class _Walk:
             dtype=self.dtype,
         )
         result = imported(TORCH, call, single=call.operator in _LAYOUT)
-        if isinstance(out, Tensor) and out.dtype != self.dtype and isinstance(result, Ref):
+        kinds = (self.dtype, torch.bool)  # conditions are values of 0 and 1
+        if isinstance(out, Tensor) and out.dtype not in kinds and isinstance(result, Ref):
             raise call.unsupported(f"its result is {out.dtype} in a model of {self.dtype}", "keep one dtype")
         return result
 

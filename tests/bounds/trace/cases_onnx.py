@@ -10,7 +10,8 @@ Input = str | np.ndarray | None
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One node. Its inputs are "x", "r" = Relu(x), "p" = Exp(x), constants or None where left out.
+    """One node. Its inputs are "x", "r" = Relu(x), "p" = Exp(x), conditions
+    "b" (x > 0) and "d" (x < 0), constants or None where left out.
 
     shape: of x, with the batch. outputs: how many it has; the last one is compared, behind ``after``.
     result: its shape where it cannot be inferred.
@@ -68,6 +69,7 @@ _RESHAPE_BY_END = (
     helper.make_node("Reshape", ["t", "target"], ["z"]),
 )
 
+_AS_NUMBER = [helper.make_node("Cast", ["y"], ["z"], to=1)]
 _SCALE_BY_SIZE = (
     helper.make_node("Cast", ["y"], ["s"], to=1),
     helper.make_node("Mul", ["x", "s"], ["z"]),
@@ -91,6 +93,16 @@ CASES: dict[str, list[Case]] = {
         Case(LINE, (_draw(1, 4, 1) > 0, _draw(7), "x")),
         Case((1, 4, 1), (_draw(4, 7) > 0, "x", _number(2))),
     ],
+    **{
+        name: [
+            Case(VECTOR, ("x", "r"), after=_AS_NUMBER),
+            Case(VECTOR, ("x", _number(0.2)), after=_AS_NUMBER),
+        ]
+        for name in ("Greater", "GreaterOrEqual", "Less", "LessOrEqual")
+    },
+    "Not": [Case(VECTOR, ("b",), after=_AS_NUMBER)],
+    "And": [Case(VECTOR, ("b", "d"), after=_AS_NUMBER)],
+    "Or": [Case(VECTOR, ("b", "d"), after=_AS_NUMBER)],
     "Neg": [Case(VECTOR, ("x",))],
     "MatMul": [
         Case(VECTOR, ("x", _draw(6, 3))),
