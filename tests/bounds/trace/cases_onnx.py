@@ -65,8 +65,8 @@ _RESHAPE_BY_SHAPE = (
 _RESHAPE_BY_END = (
     helper.make_node("Constant", [], ["one"], value_ints=[1, 5]),
     helper.make_node("Concat", ["one", "y"], ["target"], axis=0),
-    helper.make_node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2]),
-    helper.make_node("Reshape", ["t", "target"], ["z"]),
+    helper.make_node("Transpose", ["x"], ["moved"], perm=[0, 3, 1, 2]),
+    helper.make_node("Reshape", ["moved", "target"], ["z"]),
 )
 
 _AS_NUMBER = [helper.make_node("Cast", ["y"], ["z"], to=1)]
