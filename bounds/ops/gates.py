@@ -76,6 +76,36 @@ class GELU(Gate):
 
 
 @dataclass(frozen=True)
+class ErfGate(Gate):
+    """``z (1 + erf(z / width))``, width > 0: twice GELU, written out with a float in place of sqrt 2."""
+
+    width: float
+
+    @property
+    def reach(self) -> float:
+        return 7 * self.width
+
+    @property
+    def floor(self) -> int:
+        return math.ceil(16 * max(1.0, self.width))
+
+    @property
+    def _minimum(self) -> float:
+        return -0.7517915246935645 / _SQRT_2 * self.width
+
+    @property
+    def _inflections(self) -> tuple[float, float]:
+        return (-self.width, self.width)
+
+    def function(self, z: Tensor) -> Tensor:
+        return z * (1 + torch.erf(z / self.width))
+
+    def derivative(self, z: Tensor) -> Tensor:
+        y = z / self.width
+        return torch.erfc(-y) + y * torch.exp(-y * y) * (2 / math.sqrt(math.pi))
+
+
+@dataclass(frozen=True)
 class TanhGELU(Gate):
     """``z (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3))) / 2``."""
 

@@ -152,6 +152,20 @@ class Sinh(Flared):
 
 
 @dataclass(frozen=True)
+class Tanhshrink(Flared):
+    """``z - tanh(z)``."""
+
+    def function(self, z: Tensor) -> Tensor:
+        return z - torch.tanh(z)
+
+    def derivative(self, z: Tensor) -> Tensor:
+        return torch.tanh(z) ** 2
+
+    def _derivative_inverse(self, slope: Tensor) -> Tensor:
+        return torch.atanh(slope.clamp(0, 1).sqrt().clamp(max=1 - torch.finfo(slope.dtype).eps))
+
+
+@dataclass(frozen=True)
 class Tan(Flared):
     """Tangent, bounded on intervals within (-pi/2, pi/2)."""
 

@@ -21,6 +21,7 @@ from bounds.graph import Builder, Graph, Ref
 from bounds.ops import TORCH, Call
 from bounds.ops.excluded import check
 from bounds.trace.batch import Found, Whole, flat, imported
+from bounds.trace.fuse import fused
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -199,7 +200,7 @@ def _build(program: ExportedProgram, module: nn.Module, example: Tensor) -> Grap
         raise Unsupported(f"the output of {name} has lost its batch axis; keep it as axis 0")
     if not isinstance(output, Ref):
         raise Unsupported(f"the output of {name} does not depend on its input")
-    return check(builder.build(output)).to(device=example.device)
+    return check(fused(builder.build(output))).to(device=example.device)
 
 
 def _sources(program: ExportedProgram, module: nn.Module, entry: Ref) -> dict[str, Ref | Tensor]:

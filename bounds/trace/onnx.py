@@ -25,6 +25,7 @@ from bounds.linear import Shape
 from bounds.ops import ONNX, Call
 from bounds.ops.excluded import check
 from bounds.trace.batch import Whole, imported
+from bounds.trace.fuse import fused
 
 _OLDEST_OPSET = 7  # before it, broadcasting was an attribute
 _DOMAINS = ("", "ai.onnx")
@@ -105,7 +106,7 @@ class _Reader:
         output = output.ref if isinstance(output, Whole) else output
         if not isinstance(output, Ref):
             raise Unsupported(f"the output {exit_.name!r} of {self.file} does not depend on its input")
-        return check(builder.build(output))
+        return check(fused(builder.build(output)))
 
     @property
     def _opset(self) -> int:

@@ -12,11 +12,11 @@ from bounds.interval import Interval
 from bounds.kinds import Pointwise
 from bounds.ops.convex import ELU, Cosh, Exp, Exp2, Expm1, Log, Log1p, Log2, LogSigmoid, Softplus
 from bounds.ops.derivative import Bell, Derivative
-from bounds.ops.gates import GELU, HardSwish, Mish, SiLU, TanhGELU
+from bounds.ops.gates import GELU, ErfGate, HardSwish, Mish, SiLU, TanhGELU
 from bounds.ops.power import Power
 from bounds.ops.relu import Abs, Clip, LeakyReLU, PReLU
 from bounds.ops.segments import Shrink, Threshold
-from bounds.ops.sshape import Asinh, Atan, Erf, Sigmoid, Sinh, Softsign, Tan, Tanh
+from bounds.ops.sshape import Asinh, Atan, Erf, Sigmoid, Sinh, Softsign, Tan, Tanh, Tanhshrink
 from bounds.ops.stairs import Ceil, Floor, Round, Sign, Step, Trunc
 from bounds.ops.trig import Cos, Sin
 from bounds.piecewise import Piecewise
@@ -100,6 +100,10 @@ def softplus(beta: float, threshold: float) -> Exact:
     return lambda z: z if b * z > t else mpmath.log1p(mpmath.exp(b * z)) / b
 
 
+def erf_gate(width: float) -> Exact:
+    return lambda z: z * mpmath.erfc(-z / mpmath.mpf(width))
+
+
 def tanh_gelu(z: mpmath.mpf) -> mpmath.mpf:
     inner = mpmath.sqrt(2 / mpmath.pi) * (z + mpmath.mpf("0.044715") * z**3)
     return z * (1 + mpmath.tanh(inner)) / 2
@@ -167,7 +171,9 @@ CASES: list[Case] = [
     Case(Softplus(1.0, 20.0), softplus(1, 20)),
     Case(Softplus(2.7, 9.0), softplus(2.7, 9)),
     Case(GELU(), lambda z: z * mpmath.erfc(-z / mpmath.sqrt(2)) / 2),
+    *(Case(ErfGate(w), erf_gate(w)) for w in (1.41421354, 0.8, 3.0)),
     Case(TanhGELU(), tanh_gelu),
+    Case(Tanhshrink(), lambda z: z - mpmath.tanh(z)),
     Case(SiLU(), lambda z: z / (1 + mpmath.exp(-z))),
     Case(Mish(), lambda z: z * mpmath.tanh(mpmath.log1p(mpmath.exp(z)))),
     Case(HardSwish(), lambda z: z * min(max(z + 3, mpmath.mpf(0)), mpmath.mpf(6)) / 6),
