@@ -35,10 +35,13 @@ class Differences(Affine):
         return xs[0].unsqueeze(self.axis + 1) - xs[0].unsqueeze(self.axis + 2)
 
     def absolute(self, xs: Tensors, weights: Tensors) -> Tensor:
-        both = xs[0].unsqueeze(self.axis + 1) + xs[0].unsqueeze(self.axis + 2)
-        n, after = xs[0].shape[self.axis + 1], xs[0].dim() - self.axis - 2
-        same = torch.eye(n, dtype=torch.bool, device=both.device).view(n, n, *[1] * after)
-        return torch.where(same, 0.0, both)
+        return self._between_others(xs[0].unsqueeze(self.axis + 1) + xs[0].unsqueeze(self.axis + 2))
+
+    def _between_others(self, pairs: Tensor) -> Tensor:
+        """Zero where a position meets itself, also on the way back, where large rows would cancel in sums."""
+        n, after = pairs.shape[self.axis + 1], pairs.dim() - self.axis - 3
+        same = torch.eye(n, dtype=torch.bool, device=pairs.device).view(n, n, *[1] * after)
+        return torch.where(same, 0.0, pairs)
 
     def terms(self, ins: Sequence[Shape], out: Shape, params: Tensors) -> int:
         return 2 * ins[0][self.axis] + 2
@@ -47,6 +50,7 @@ class Differences(Affine):
         return 2
 
     def adjoint(self, rows: Tensor, weights: Tensors, ins: Sequence[Shape]) -> Tensors:
+        rows = self._between_others(rows)
         return (rows.sum(self.axis + 1) - rows.sum(self.axis + 2),)
 
 

@@ -194,3 +194,23 @@ def test_rounding_account_holds_in_float32(sample: Sample) -> None:
     assert (error <= gamma(n, U32) * magnitude).all()
     n = op.fan_in(sample.ins, sample.out, sample.params) + 2
     assert (error <= gamma(n, U32) * magnitude).all()
+
+
+def test_rounding_account_holds_backward(sample: Sample) -> None:
+    """The same on the way back, where rows may be of any scale: each adjoint, against its own in float64."""
+    op, single = sample.op, sample.op.weights(sample.single)
+    scales = 10.0 ** torch.randint(-9, 10, (40, *sample.out), generator=sample.g)
+    rows = (sample.draw(40, *sample.out) * scales).float()
+    wide = rows.double()
+    zeros = tuple(torch.zeros(40, *shape, dtype=torch.float64) for shape in sample.ins)
+    _, vjp = torch.func.vjp(lambda *xs: op.absolute(xs, sample.weights), *zeros)
+    n = op.terms(sample.ins, sample.out, sample.params) + 4
+    ways = [op.adjoint(rows, single, sample.ins)]
+    if len(sample.out) == 3:
+        zero = torch.zeros(40, dtype=torch.int64)
+        found = op.adjoint_patch(Patch(rows, zero, zero, sample.out), single, sample.ins, sample.out)
+        ways += [] if found is None else [tuple(dense(part) for part in found)]
+    for way in ways:
+        exact = op.adjoint(wide, sample.weights, sample.ins)
+        for got, right, magnitude in zip(way, exact, vjp(wide.abs()), strict=True):
+            assert ((got.double() - right).abs() <= gamma(n, U32) * magnitude + 2.0**-120).all()
