@@ -14,7 +14,7 @@ from bounds.kinds import Composite
 from bounds.propagate.cascade import METHODS, cascade, lower_bounds
 from bounds.propagate.crown import forward_facts
 from bounds.propagate.problem import Problem
-from bounds.rounding import Arithmetic, Level, check_dot_products
+from bounds.rounding import U32, Arithmetic, Level, check_dot_products
 from bounds.sets import InputSet
 from bounds.spec import Spec
 
@@ -131,13 +131,23 @@ def _bound(
 
 def _bindable(graph: Graph, level: Level) -> Graph:
     """The graph without composite operators; they must mean what they compute at level ``deployed``."""
-    for node in graph.nodes:
-        if level is Level.DEPLOYED and isinstance(node.op, Composite) and not node.op.faithful:
+    for node in graph.nodes if level is Level.DEPLOYED else ():
+        if isinstance(node.op, Composite) and not node.op.faithful:
             raise Unsupported(
                 f"operator {node.op.name} of node {node.name!r} has no account of its float32 execution; "
                 "ask for level 'real'"
             )
+        if not all(_fits_float32(p) for p in node.params):
+            raise Unsupported(
+                f"node {node.name!r} ({node.op.name}) has weights beyond the range of float32; "
+                "ask for level 'real'"
+            )
     return graph.expanded()
+
+
+def _fits_float32(x: Tensor) -> bool:
+    """Whether float32 holds every element to one rounding."""
+    return bool(((x.float() - x).abs() <= U32 * x.abs()).all())
 
 
 def _identity(graph: Graph, dtype: torch.dtype) -> Spec:

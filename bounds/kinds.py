@@ -27,6 +27,8 @@ Tensors = tuple[Tensor, ...]
 
 # Rounds of the search for a slope: the first settles tangents, the others converge quadratically to chords.
 _ROUNDS = 12
+# What underflow on the way to a value may cost, as where z^-2 is computed as 1 / z^2.
+_UNDERFLOW = 2.0**-1000
 # How far apart two points are that count as one, as a share of the interval.
 _APART = 1e-4
 # What a line may still be raised by, relative to its height and rise.
@@ -221,7 +223,8 @@ class Pointwise(Operator):
 
     def error(self, f: Tensor, u: float) -> Tensor:
         """A bound of ``|computed f(z) - f(z)|`` at unit roundoff ``u``; f: the computed values."""
-        return 2 * u * (self.ulps * f.abs() + self.floor)
+        lost = _UNDERFLOW if self.ulps or self.floor else 0.0
+        return 2 * u * (self.ulps * f.abs() + self.floor) + lost
 
     def slopes(self, x: Interval) -> tuple[Tensor, Tensor]:
         """Slopes of a lower and an upper line over the interval; any value is sound, a good one is tight.

@@ -59,6 +59,10 @@ class Piecewise(Pointwise):
         """Where f is not defined on the whole interval; None for functions defined everywhere."""
         return None
 
+    def steep(self, x: Interval) -> Tensor | None:
+        """Where f has no derivative that bounds its differences on the whole interval; None for nowhere."""
+        return self.outside(x)
+
     def image(self, x: Interval, rounded: bool) -> Interval:
         ends = [self.function(x.lower), self.function(x.upper)]
         lower, upper = torch.minimum(*ends), torch.maximum(*ends)

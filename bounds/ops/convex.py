@@ -259,6 +259,9 @@ class Softplus(Piecewise):
             best = torch.where(across, torch.minimum(best, gap), best)
         return best * side
 
+    def steep(self, x: Interval) -> Tensor | None:
+        return self._jump(x)[0] if self.breaks else None
+
     def _jump(self, x: Interval) -> tuple[Tensor, Tensor, Tensor]:
         """Where f may jump inside the interval, and its limits from the left and from the right."""
         at = torch.full_like(x.lower, self.breaks[0] if self.breaks else math.inf)

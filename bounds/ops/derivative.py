@@ -218,7 +218,7 @@ class Derivative(Pointwise):
         # A value that overflowed is no bound on its own side.
         largest = torch.finfo(lower.dtype).max
         lower, upper = found.lower.clamp(max=largest), found.upper.clamp(min=-largest)
-        nowhere = self.of.outside(x)
+        nowhere = self.of.steep(x)
         if nowhere is not None:
             lower, upper = lower.masked_fill(nowhere, -math.inf), upper.masked_fill(nowhere, math.inf)
         return Interval(lower, upper)
@@ -242,7 +242,7 @@ class Derivative(Pointwise):
             if rounded:
                 gap = down(gap - 4 * U64 * (least.abs() + line.abs()))
             best = torch.where(meets, torch.minimum(best, gap), best)
-        nowhere = self.of.outside(x)
+        nowhere = self.of.steep(x)
         if nowhere is not None:
             best = best.masked_fill(nowhere, -math.inf)
         return torch.nan_to_num(best, nan=-math.inf, posinf=-math.inf, neginf=-math.inf) * side

@@ -35,7 +35,7 @@ class Segments(Pointwise):
         """Slope and shift of each piece; one more than ``breaks``."""
 
     def image(self, x: Interval, rounded: bool) -> Interval:
-        _, values, meets = self._corners(x)
+        _, values, meets = self._corners(x.closed())  # comparisons would hide what is not a number
         lower = torch.where(meets, values, math.inf).amin(0)
         upper = torch.where(meets, values, -math.inf).amax(0)
         return Interval(down(lower), up(upper)) if rounded else Interval(lower, upper)

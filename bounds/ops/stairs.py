@@ -35,6 +35,7 @@ class Stairs(Pointwise):
         """Where a stair ends; may be infinity."""
 
     def image(self, x: Interval, rounded: bool) -> Interval:
+        x = x.closed()  # comparisons would hide what is not a number
         return Interval(self.function(x.lower), self.function(x.upper))
 
     def contact(self, x: Interval, slope: Tensor, side: int) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,9 @@ from bounds.ops.product import Mul, multiplied
 from bounds.ops.registry import Call, Value, as_parameter, from_onnx, from_torch
 from bounds.ops.shape import reshaped
 
+# Below it, squares that underflow would count beside eps; zero leaves the operator undefined at zero.
+_LEAST_EPS = 1e-30
+
 
 @dataclass(frozen=True)
 class SumOfSquares(Composite):
@@ -63,6 +66,8 @@ class Unify(Composite):
 
     def known(self, xs: Sequence[Interval]) -> Interval | None:
         """Every element rises with itself and shrinks with the squares of the others; exact for a box."""
+        if self.eps < _LEAST_EPS:
+            return None
         x, axes = xs[0], tuple(axis + 1 for axis in self.axes)
         n = prod(x.lower.shape[axis] for axis in axes)
         most = x.magnitude**2
@@ -78,7 +83,13 @@ class Unify(Composite):
 
         lower = at(x.lower, torch.where(x.lower > 0, others[1], others[0]))
         upper = at(x.upper, torch.where(x.upper > 0, others[0], others[1]))
-        return Interval(lower - error * lower.abs(), upper + error * upper.abs())
+        # Where squares overflow, what is left is that one element holds at most all of the sum of squares.
+        end = math.sqrt(n) * (1 + 2.0**-20)
+        over = ~(most.sum(axes, keepdim=True) < torch.inf)
+        return Interval(
+            torch.where(over, -end, lower - error * lower.abs()),
+            torch.where(over, end, upper + error * upper.abs()),
+        )
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,8 @@ class Standardise(Composite):
 
     def known(self, xs: Sequence[Interval]) -> Interval | None:
         """The others sum to minus one element, so their squares are at least its own over their number."""
+        if self.eps <= 0:
+            return None
         n = prod(xs[0].lower.shape[axis + 1] for axis in self.axes)
         end = torch.full_like(xs[0].lower, math.sqrt(n - 1) * (1 + 2.0**-20))
         return Interval(-end, end)

@@ -18,6 +18,10 @@ from bounds.relaxation import Lines, lines
 from bounds.rounding import U32, U64, Level, gamma
 
 _TINY = 2.0**-1000  # covers every underflow of one step
+_LEAST32 = 2.0**-149  # the smallest float32 above zero
+_NORMAL32 = 2.0**-126  # the smallest of full precision, below which a function may go astray on its way
+# From here on a float32 execution may overflow on its way, and nothing is said about it.
+_MOST32 = 2.0**120
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +73,12 @@ class Facts:
         live = line | (self.interval.lower != 0) | (self.interval.upper != 0)
         return live.reshape(len(live), -1)
 
+    @cached_property
+    def underflow(self) -> Tensor:
+        """What underflow in the coefficients of one row over this node may cost: (batch,)."""
+        magnitude = self.interval.magnitude
+        return _TINY * (1 + magnitude.reshape(len(magnitude), -1).amax(1))
+
     def detached(self) -> Facts:
         """The same facts, through which no gradient flows into parameters."""
         lines = self.lines
@@ -112,7 +122,7 @@ def _pointwise(op: Pointwise, x: Interval, level: Level, relaxed: bool) -> Facts
     interval = interval.closed() if relaxed or rounded else interval
     error = None
     if level is Level.DEPLOYED and (op.ulps or op.floor):
-        error = op.error(interval.magnitude, U32) + 2.0**-149
+        error = executed(op, x, interval)
         interval = interval.widened(error)
     if not relaxed:
         return Facts(interval)
@@ -121,6 +131,18 @@ def _pointwise(op: Pointwise, x: Interval, level: Level, relaxed: bool) -> Facts
         return Facts(interval, around)
     cushion = line_cushion(around.slope_magnitude, around.intercept_magnitude, x)
     return Facts(interval, around, cushion=cushion if error is None else cushion + error)
+
+
+def executed(op: Pointwise, x: Interval, y: Interval) -> Tensor:
+    """How far a float32 execution of f from x to y may be off."""
+    error = op.error(y.magnitude, U32) + _NORMAL32
+    return torch.where(torch.maximum(x.magnitude, y.magnitude) < _MOST32, error, torch.inf)
+
+
+def _summed(magnitude: Tensor, terms: int) -> Tensor:
+    """How far a float32 sum of so many terms may be off."""
+    error = gamma(terms, U32) * magnitude + terms * _LEAST32
+    return torch.where(magnitude < _MOST32, error, torch.inf)
 
 
 def line_cushion(slope: Tensor, intercept: Tensor, x: Interval) -> Tensor:
@@ -151,8 +173,7 @@ def _affine(
     magnitude = magnitude if offset is None else magnitude + offset
     cushion = gamma(op.terms(shapes, node.shape, node.params) + 4, U64) * magnitude + _TINY
     if level is Level.DEPLOYED:
-        n = op.fan_in(shapes, node.shape, node.params) + 2
-        cushion = cushion + (gamma(n, U32) * magnitude + n * 2.0**-149)
+        cushion = cushion + _summed(magnitude, op.fan_in(shapes, node.shape, node.params) + 2)
     return Facts(interval.widened(cushion), cushion=cushion, tight=tight, box=box)
 
 
@@ -175,5 +196,5 @@ def _bilinear(
     # Every sum here and in the backward step is at most four times the product of magnitudes.
     cushion = 4 * gamma(terms + prod(out) + 8, U64) * magnitude + _TINY
     if level is Level.DEPLOYED:
-        cushion = cushion + (gamma(terms + 2, U32) * magnitude + (terms + 2) * 2.0**-149)
+        cushion = cushion + _summed(magnitude, terms + 2)
     return Facts(interval.widened(cushion), planes=planes, cushion=cushion)

@@ -19,11 +19,11 @@ from bounds.interval import Interval
 from bounds.kinds import Affine, Bilinear, Known, Pointwise
 from bounds.propagate import zonotope
 from bounds.propagate.crown import spec_lower_bounds
-from bounds.propagate.facts import Facts, node_facts
+from bounds.propagate.facts import Facts, executed, node_facts
 from bounds.propagate.problem import Problem
 from bounds.propagate.rows import dense_width
 from bounds.propagate.zonotope import Zonotope
-from bounds.rounding import U32, Level
+from bounds.rounding import Level
 from bounds.spec import Spec
 
 _COPIES = 6  # of a node's generators: its own, the source's, what a step needs beside them
@@ -120,7 +120,7 @@ def _step(
         bound = op.bind(node.params)
         z = zonotope.pointwise(bound, zs[0], ins[0].interval, rounded)
         if problem.level is Level.DEPLOYED and (bound.ulps or bound.floor):
-            return _wider(z, bound.error(here.interval.magnitude, U32) + 2.0**-149)
+            return _wider(z, executed(bound, ins[0].interval, here.interval))
         return z
     if isinstance(op, Affine):
         z = zonotope.affine(op, node.params, zs, shapes, node.shape, rounded)

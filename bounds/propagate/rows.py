@@ -183,6 +183,9 @@ def _travel(
         pulled, forms = _through(graph, facts, index, own.get(index), here, forms, live)
         # What is known of a composite is no function of its other inputs: nothing is pulled to those.
         for source, part in zip(node.inputs, pulled, strict=not isinstance(node.op, Known)):
+            if forms.slack is not None:
+                lost = facts[source].underflow
+                forms = forms.minus(lost[forms.layout.index(lost)])
             if source not in pending:
                 pending[source] = _settle(part)
                 continue
