@@ -148,6 +148,10 @@ class LogSigmoid(Bent):
     """``log(1 / (1 + exp(-z)))``."""
 
     @property
+    def floor(self) -> int:
+        return 1
+
+    @property
     def curvature(self) -> tuple[int, ...]:
         return (-1,)
 

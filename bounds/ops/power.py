@@ -30,6 +30,10 @@ class Power(Piecewise):
         return 4
 
     @property
+    def floor(self) -> int:
+        return 1 if self.exponent < -1 else 0  # executions that invert a power lose it where it overflows
+
+    @property
     def _integer(self) -> bool:
         return self.exponent == math.floor(self.exponent)
 

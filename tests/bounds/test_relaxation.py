@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 from dataclasses import dataclass
 
 import mpmath
@@ -16,6 +17,7 @@ from bounds.kinds import Pointwise
 from bounds.ops.derivative import Derivative
 from bounds.piecewise import Piecewise
 from bounds.relaxation import lines
+from bounds.rounding import U64
 
 from .cases_pointwise import CASES, Case, leaky
 
@@ -190,6 +192,42 @@ def test_pieces_bend_as_stated(case: Case) -> None:
                     continue
                 a, b, c = (case.exact(p) for p in (left, (left + right) / 2, right))
                 assert abs(a + c - 2 * b) < mpmath.mpf(10) ** -50 if bend == 0 else (a + c - 2 * b) * bend > 0
+
+
+@every_case
+def test_stated_error_of_the_derivative_holds(case: Case) -> None:
+    """``Piecewise`` counts on it to within 16 u (1 + |f'|) on curved pieces."""
+    op = case.op
+    if not isinstance(op, Piecewise) or not any(op.curvature):
+        return
+    x = intervals(7, 150, case)
+    ends = (-torch.inf, *op.breaks, torch.inf)
+    for start, end, bend in zip(ends[:-1], ends[1:], op.curvature, strict=True):
+        z = torch.cat([x.lower, x.upper])
+        z = z[(z > start) & (z < end) & (z != 0)] if bend else z[:0]
+        computed = op.derivative(z)
+        with mpmath.workdps(80):
+            for point, slope in zip(z.tolist(), computed.tolist(), strict=True):
+                near = mpmath.mpf(10) ** -25 * min(1, abs(point))
+                true = (case.exact(point + near) - case.exact(point - near)) / (2 * near)
+                allowed = 16 * U64 * (1 + abs(true)) + mpmath.mpf(10) ** -45 * abs(true)
+                assert not abs(true) < 1e300 or abs(slope - true) <= allowed, point
+
+
+@every_case
+def test_tangent_points_have_the_slope_asked_for(case: Case) -> None:
+    """To what the lines may lose by it."""
+    op = case.op
+    if not isinstance(op, Piecewise) or not any(op.curvature):
+        return
+    x = intervals(8, 200, case)
+    ends = (-torch.inf, *op.breaks, torch.inf)
+    for piece, (start, end) in enumerate(itertools.pairwise(ends)):
+        z = torch.cat([x.lower, x.centre, x.upper])
+        z = z[(z > start) & (z < end) & (z.abs() < 30) & (z != 0)] if op.curvature[piece] else z[:0]
+        slope = op.derivative(z)
+        found = op.derivative(op.tangent_at(slope, piece).clamp(start, end))
+        assert ((found - slope).abs() <= 1e-10 * (1 + slope.abs())).all()
 
 
 def undefined(op: Piecewise, left: mpmath.mpf, right: mpmath.mpf) -> bool:
