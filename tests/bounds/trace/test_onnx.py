@@ -33,8 +33,8 @@ def write(case: Case, op: str, path: Path) -> Path:
     nodes = [
         helper.make_node("Relu", ["x"], ["r"]),
         helper.make_node("Exp", ["x"], ["p"]),
-        helper.make_node("Tanh", ["x"], ["t"]),
-        helper.make_node("Less", ["t", "x"], ["b"]),
+        helper.make_node("Tanh", ["x"], ["tanh"]),
+        helper.make_node("Less", ["tanh", "x"], ["b"]),
         helper.make_node("Less", ["x", "r"], ["d"]),
         helper.make_node(op, names, outputs, **case.attributes),
         *case.after,
