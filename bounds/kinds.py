@@ -199,6 +199,10 @@ class Pointwise(Operator):
     def undecided(self, x: Interval) -> Tensor:
         """Where a tighter interval would give a tighter relaxation."""
 
+    def split(self, x: Interval) -> Tensor:
+        """Where branch and bound cuts the interval in two; by default in the middle."""
+        return x.centre
+
     def bind(self, params: Tensors) -> Pointwise:
         """The function with the node's parameters, for the few that have some."""
         return self

@@ -150,6 +150,18 @@ class Piecewise(Pointwise):
                 greatest = torch.where(wide, torch.maximum(greatest, slope), greatest)
         return least, greatest
 
+    def split(self, x: Interval) -> Tensor:
+        """At the kink inside that is nearest to the middle, where all pieces are linear."""
+        point = x.centre
+        if any(self.curvature):
+            return point
+        for kink in self.breaks:
+            inside = (x.lower < kink) & (kink < x.upper)
+            kinks = torch.full_like(point, kink)
+            nearer = (point == x.centre) | ((kinks - x.centre).abs() < (point - x.centre).abs())
+            point = torch.where(inside & nearer, kinks, point)
+        return point
+
     def undecided(self, x: Interval) -> Tensor:
         if any(self.curvature):
             return x.lower < x.upper

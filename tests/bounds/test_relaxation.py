@@ -285,3 +285,17 @@ def test_the_grid_check_sees_a_wrong_fact() -> None:
     around = lines(case.op, x, rounded=True)
     values = exactly(case, grid(x, case.places))
     assert violations(values, around.lower_slope, around.lower_intercept, +1) > 0
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_splitting_an_interval_makes_it_easier(case: Case) -> None:
+    """The cut lies inside, and on both sides of it lines are at least as close, piece by piece even exact."""
+    x = intervals(8, 60, case)
+    wide = x.upper - x.lower > 1e-6 * (1 + x.magnitude)
+    x = x[wide.nonzero().squeeze(1)]
+    cut = case.op.split(x)
+    assert ((x.lower <= cut) & (cut <= x.upper)).all()
+    linear = isinstance(case.op, Piecewise) and not any(case.op.curvature)
+    if linear and len(case.op.breaks) == 1:
+        for part in (Interval(x.lower, cut), Interval(cut, x.upper)):
+            assert not (case.op.undecided(part) & case.op.undecided(x)).any()
