@@ -26,8 +26,8 @@ COLUMNS = (
 
 
 _LEGEND = (
-    "What `python -m bounds.ops` prints. `=`: without loss; `+`: with a sound relaxation; `-`: refused with a "
-    "message that names the operator and the remedy. `alpha`: whether gradient steps choose its slopes. "
+    "What `python -m bounds.ops` prints. `=`: without loss; `+`: with a sound relaxation; `-`: refused with "
+    "a message that names the operator and the remedy. `alpha`: whether gradient steps choose its slopes. "
     "`windows`: whether rows over images stay windows. A composite is bounded as a combination of others."
 )
 
