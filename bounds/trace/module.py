@@ -41,6 +41,9 @@ _LAYOUT = frozenset(
         "stack",
     )
 )
+# What makes a condition of numbers, and what is another function on conditions than on 0 and 1.
+_COMPARISONS = frozenset(f"aten::{name}" for name in ("gt", "ge", "lt", "le"))
+_SATURATING = frozenset(f"aten::{name}" for name in ("add", "addcmul", "diff"))
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 
 
@@ -278,6 +281,8 @@ class _Walk:
         kinds = (self.dtype, torch.bool)  # conditions are values of 0 and 1
         if isinstance(out, Tensor) and out.dtype not in kinds and isinstance(result, Ref):
             raise call.unsupported(f"its result is {out.dtype} in a model of {self.dtype}", "keep one dtype")
+        if isinstance(out, Tensor) and out.dtype is torch.bool and isinstance(result, Ref):
+            _check_condition(call, node)
         return result
 
     def _arguments(self, node: fx.Node, target: torch._ops.OpOverload) -> dict[str, object]:
@@ -316,6 +321,17 @@ class _Walk:
         path, kind = _path(node)
         inside = f"module '{path}' ({kind}) of {self.module}" if path else self.module
         return f"node '{node.name}' in {inside}"
+
+
+def _check_condition(call: Call, node: fx.Node) -> None:
+    """Raises ``Unsupported`` for a condition that is not 0 and 1 where its formula gives numbers."""
+    if call.operator in _COMPARISONS:
+        return
+    found = [source.meta.get("val") for source in node.all_input_nodes]
+    if call.operator in _SATURATING or any(
+        isinstance(v, Tensor) and v.dtype is not torch.bool for v in found
+    ):
+        raise call.unsupported("a condition out of numbers", "write it as a comparison, such as x > 0")
 
 
 def _known(out: object) -> tuple[int, ...] | None:

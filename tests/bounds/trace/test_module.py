@@ -291,6 +291,14 @@ def test_first_operator_may_write_its_input() -> None:
         (lambda x: x.cumsum(0), bounds.Unsupported, "aten::cumsum .*batch axis"),
         (lambda x: torch.einsum("bij,cij->bci", x, x), bounds.Unsupported, "aten::einsum .*batch axis"),
         (lambda x: x.sort(1).values, bounds.Unsupported, "aten::sort"),
+        (lambda x: (x - 9).relu().bool() * x, bounds.Unsupported, "aten::_to_copy .*out of numbers"),
+        (lambda x: x.floor().logical_not() * x, bounds.Unsupported, "aten::logical_not .*out of numbers"),
+        (
+            lambda x: (x > x.relu().logical_and(x)) * x,
+            bounds.Unsupported,
+            "aten::logical_and .*out of numbers",
+        ),
+        (lambda x: ((x > 9) + (x > 8)).float(), bounds.Unsupported, "aten::add .*out of numbers"),
     ],
 )
 def test_what_cannot_be_traced_is_named(
