@@ -107,8 +107,8 @@ def rooms(center: Tensor, clip: tuple[float, float]) -> tuple[Tensor, Tensor]:
 
 
 def farthest(a: Tensor, above: Tensor, below: Tensor) -> Tensor:
-    """Per element the step within its room that gains most, upwards where ``a`` > 0; 0 where ``a`` is 0."""
-    return torch.clamp(a * ENDLESS[a.dtype], -below, above)
+    """Per element the step within its room that gains most, upwards where ``a`` > 0."""
+    return torch.where(a > 0, above, -below)
 
 
 def cushioned(value: Tensor, scale: Tensor, terms: int, rounded: bool, floor: float = 1.0) -> Tensor:

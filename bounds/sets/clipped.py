@@ -67,7 +67,9 @@ def _gain2(a: Tensor, room: Tensor, eps: float) -> tuple[Tensor, Tensor]:
         quick = _rate((size / norm).float().flatten(0, 1), (room / eps).float().flatten(0, 1), 1.0)
         rate = quick.view(norm.shape).to(norm) * (norm / eps)
         rate = torch.where((rate > _LEAST) & (rate < _MOST) & (eps < _MOST), rate, 0)
-        step = torch.minimum(room, size * torch.where(rate > 0, 1 / rate, ENDLESS[a.dtype]))
+        step = torch.minimum(room, size * torch.where(rate > 0, 1 / rate, 1))
+        if not bool((rate > 0).all()):
+            step = torch.where(rate > 0, step, room)
     half = rate / 2
     spent = half[:, :, 0] * min(eps, _MOST) ** 2
     value = torch.linalg.vecdot(step, torch.addcmul(size, step, half, value=-1)) + spent

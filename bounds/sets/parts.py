@@ -87,7 +87,7 @@ class Parts(InputSet):
         value = (rows @ flat).squeeze(2) + most
         if rounded:
             most = most + (rows.abs() @ flat.abs()).squeeze(2)
-        return cushioned(value, most, rows.shape[2] + 8, rounded, floor=self.clip[1] - self.clip[0])
+        return cushioned(value, most, rows.shape[2] + 8, rounded)
 
     def argmax(self, a: Tensor) -> Tensor:
         above, below = rooms(self.center, self.clip)

@@ -139,12 +139,18 @@ def test_a_power_that_underflows_on_its_way() -> None:
     assert deployed.lower.item() <= (1 / (f32(3e19) * f32(3e19))).item()
 
 
-@pytest.mark.parametrize("kind", ["l0", "patch"])
-def test_a_gain_that_underflows_times_a_large_room(kind: str) -> None:
-    centre, clip = torch.zeros(1, 1, 2, dtype=torch.float64), (-1e300, 1e300)
-    sets = {"l0": bounds.L0Ball(centre, clip, 1), "patch": bounds.Patch(centre, clip, (1, 1))}
-    row = torch.full((1, 1, 1, 2), 1e-300, dtype=torch.float64)
-    assert sets[kind].support(row, torch.tensor([0]), rounded=True).item() >= 1
+@pytest.mark.parametrize("kind", ["l0", "patch", "l1", "l2"])
+@pytest.mark.parametrize("size", [1e-300, 1e-100, 1.0, 1e5])
+def test_gains_in_a_large_room(kind: str, size: float) -> None:
+    centre, clip, room = torch.zeros(1, 1, 2, dtype=torch.float64), (-1e300, 1e300), 1e300
+    sets = {
+        "l0": bounds.L0Ball(centre, clip, 1),
+        "patch": bounds.Patch(centre, clip, (1, 1)),
+        "l1": bounds.Ball(centre, 1e301, 1, clip),
+        "l2": bounds.Ball(centre, 1e301, 2, clip),
+    }
+    row = torch.tensor([[[[size, 0.0]]]], dtype=torch.float64)
+    assert sets[kind].support(row, torch.tensor([0]), rounded=True).item() >= size * room * (1 - 1e-15)
 
 
 def test_a_function_that_jumps_is_not_monotone() -> None:
