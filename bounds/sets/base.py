@@ -108,7 +108,9 @@ def rooms(center: Tensor, clip: tuple[float, float]) -> tuple[Tensor, Tensor]:
 
 def farthest(a: Tensor, above: Tensor, below: Tensor) -> Tensor:
     """Per element the step within its room that gains most, upwards where ``a`` > 0."""
-    return torch.where(a > 0, above, -below)
+    if float(torch.maximum(above.max(), below.max())) > ENDLESS[a.dtype] ** 0.2:
+        return torch.where(a > 0, above, -below)
+    return torch.clamp(a * ENDLESS[a.dtype], -below, above)  # the same, but for gains that do not count; fast
 
 
 def cushioned(value: Tensor, scale: Tensor, terms: int, rounded: bool, floor: float = 1.0) -> Tensor:
