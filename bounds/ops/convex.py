@@ -74,6 +74,32 @@ class Exp2(Bent):
 
 
 @dataclass(frozen=True)
+class Exponential(Bent):
+    """``base ** z`` for a base > 0 other than 1."""
+
+    base: float
+
+    @property
+    def ulps(self) -> int:
+        """float32 rounds some bases by u and so powers by z u, where |z rate| < 104 unless they overflow."""
+        rounds = float(torch.tensor(self.base, dtype=torch.float32)) != self.base
+        return 4 + (math.ceil(54 / abs(self._rate)) if rounds else 0)
+
+    @property
+    def _rate(self) -> float:
+        return math.log(self.base)
+
+    def function(self, z: Tensor) -> Tensor:
+        return torch.pow(self.base, z)
+
+    def derivative(self, z: Tensor) -> Tensor:
+        return torch.pow(self.base, z) * self._rate
+
+    def tangent_at(self, slope: Tensor, piece: int) -> Tensor:
+        return torch.log(slope / self._rate) / self._rate
+
+
+@dataclass(frozen=True)
 class Cosh(Bent):
     """Hyperbolic cosine."""
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from bounds.graph import Ref
 from bounds.kinds import Affine, Tensors
 from bounds.linear import Shape
+from bounds.ops.elementwise import summed
 from bounds.ops.linear import times_constant
 from bounds.ops.product import contracted
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
@@ -131,3 +132,13 @@ def _tensordot(call: Call) -> Value:
     x = reshaped(call, transposed(call, x, (*kept, *ours)), (*(full[a] for a in kept), len(matrix)))
     y = times_constant(call, x, matrix)
     return reshaped(call, y, (*(full[a] for a in kept), *(weight.shape[a] for a in free)))
+
+
+@from_torch("aten::bilinear")
+def _bilinear(call: Call) -> Value:
+    """``x W y + b``: a step that is affine in x, and the product of its result with y."""
+    x, y, weight, bias = call.ref("input1"), call.ref("input2"), call.constant("weight"), call.get("bias")
+    front = string.ascii_letters[3 : 3 + len(call.full_shape(x)) - 1]
+    held = call.apply(Einsum(f"{front}a,cab->{front}cb", 0), x, params=(weight,))
+    z = contracted(call, held, y, f"{front}cb,{front}b->{front}c")
+    return z if bias is None else summed(call, z, bias)

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from bounds.graph import Ref
+from bounds.ops.elementwise import summed
 from bounds.ops.gather import common_shape, expanded, moved
+from bounds.ops.linear import Along
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
 from bounds.ops.shape import reshaped
 from bounds.ops.slicing import joined, sliced
@@ -194,6 +196,20 @@ def _scatter(call: Call) -> Value:
     value = call.get("value")
     src = _value(call, "src") if value is None else torch.full(index.shape, call.number("value"))
     return merged(call, [base, src], lambda a, b: a.scatter(axis, index, b))
+
+
+@from_torch("aten::index_add")
+def _index_add(call: Call) -> Value:
+    """Slices of the second value added to those of the first, which may be hit more than once."""
+    base, source = _value(call, "self"), _value(call, "source")
+    axis, index = call.integer("dim"), call.constant("index").flatten()
+    full = call.full_shape(base) if isinstance(base, Ref) else tuple(base.shape)
+    if isinstance(source, Ref):
+        hits = torch.nn.functional.one_hot(index, full[axis]).mT.to(call.dtype)
+        added: Value = call.apply(Along(call.axis(axis, source)), source, params=(hits,))
+    else:
+        added = torch.zeros(full, dtype=call.dtype).index_add(axis, index, source.to(call.dtype))
+    return summed(call, base, added, call.number("alpha", 1))
 
 
 @from_torch("aten::index_put")

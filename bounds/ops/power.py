@@ -1,4 +1,4 @@
-"""Powers with a constant exponent: square, square root, reciprocal and all others."""
+"""Powers with a constant exponent, such as square, square root, reciprocal, or with a constant base."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bounds.graph import Ref
 from bounds.interval import Interval
+from bounds.ops.convex import Exponential
 from bounds.ops.registry import Call, Value, as_model, from_onnx, from_torch, register_function, unary
 from bounds.piecewise import Piecewise
 
@@ -93,18 +94,37 @@ for _exponent, _torch, _onnx in (
 @from_torch("aten::pow")
 @from_onnx("Pow")
 def _pow(call: Call) -> Value:
-    exponent = call.get("1") if "1" in call.args else call.get("exponent")
+    base, exponent = (call.get(a, call.get(b)) for a, b in (("0", "self"), ("1", "exponent")))
     if isinstance(exponent, Ref):
-        raise call.unsupported(
-            "an exponent that depends on the input", "write it as exp(exponent * log(base))"
-        )
-    if isinstance(exponent, Tensor) and exponent.numel() > 0:
-        if not bool((exponent == exponent.flatten()[0]).all()):
-            raise call.unsupported("exponents that differ from element to element", "use one for all")
-        exponent = float(exponent.flatten()[0])
-    if not isinstance(exponent, int | float):
-        raise call.unsupported("an exponent that is no number")
-    power, x = as_model(call, exponent), unary(call)
+        if isinstance(base, Ref):
+            raise call.unsupported(
+                "a base and an exponent that both depend on the input",
+                "write it as exp(exponent * log(base))",
+            )
+        return call.apply(Exponential(_base(call, base)), exponent)
+    power, x = _number(call, "exponent", exponent), unary(call)
     if power == 0 or not math.isfinite(power):
         raise call.unsupported(f"exponent {power}")
     return x if power == 1 else call.apply(Power(power), x)
+
+
+def _base(call: Call, value: object) -> float:
+    if "0" in call.args and isinstance(value, Tensor) and not value.is_floating_point():
+        raise call.unsupported(
+            "an integer base, which makes the result one", "cast the base to the model's type"
+        )
+    base = _number(call, "base", value)
+    if not (0 < base < math.inf) or base == 1:
+        raise call.unsupported(f"base {base}", "use a positive number other than 1")
+    return base
+
+
+def _number(call: Call, kind: str, value: object) -> float:
+    """A number, or a constant tensor that holds one, as the model's execution rounds it."""
+    if isinstance(value, Tensor) and value.numel() > 0:
+        if not bool((value == value.flatten()[0]).all()):
+            raise call.unsupported(f"{kind}s that differ from element to element", "use one for all")
+        value = float(value.flatten()[0])
+    if not isinstance(value, int | float):
+        raise call.unsupported(f"a {kind} that is no number")
+    return as_model(call, value)

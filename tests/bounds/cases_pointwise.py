@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bounds.interval import Interval
 from bounds.kinds import Pointwise
-from bounds.ops.convex import ELU, Cosh, Exp, Exp2, Expm1, Log, Log1p, Log2, LogSigmoid, Softplus
+from bounds.ops.convex import ELU, Cosh, Exp, Exp2, Expm1, Exponential, Log, Log1p, Log2, LogSigmoid, Softplus
 from bounds.ops.derivative import Bell, Derivative
 from bounds.ops.gates import GELU, ErfGate, HardSwish, Mish, SiLU, TanhGELU
 from bounds.ops.power import Power
@@ -126,6 +126,10 @@ def rounded(z: mpmath.mpf) -> mpmath.mpf:
     return mpmath.mpf(round(Fraction(int(z * 2**200), 2**200)))
 
 
+def exponential(base: float) -> Exact:
+    return lambda z: mpmath.mpf(base) ** z
+
+
 SELU = (1.6732632423543772, 1.0507009873554805)
 INTEGERS = tuple(float(k) for k in range(-70, 71))
 HALVES = tuple(k + 0.5 for k in INTEGERS)
@@ -157,6 +161,7 @@ CASES: list[Case] = [
     Case(Exp(), mpmath.exp),
     Case(Expm1(), mpmath.expm1),
     Case(Exp2(), lambda z: mpmath.mpf(2) ** z),
+    *(Case(Exponential(base), exponential(base)) for base in (2.0, 0.3, 1.0009765625, 50.0)),
     Case(Cosh(), mpmath.cosh),
     Case(Log(), mpmath.log, positive),
     Case(Log2(), lambda z: mpmath.log(z) / mpmath.log(2), positive),

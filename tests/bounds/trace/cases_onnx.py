@@ -280,6 +280,7 @@ CASES: dict[str, list[Case]] = {
         Case(VECTOR, ("r", _number(0.5))),
         Case(VECTOR, ("p", _number(-1.5))),
         Case(VECTOR, ("x", np.full((1, 6), 2, dtype=np.float32))),
+        Case(VECTOR, (_number(1.7), "x")),
     ],
     "Elu": [Case(VECTOR, ("x",)), Case(VECTOR, ("x",), {"alpha": 2.5})],
     "Celu": [Case(VECTOR, ("x",)), Case(VECTOR, ("x",), {"alpha": 0.7})],

@@ -238,6 +238,9 @@ CASES: dict[str, list[tuple[tuple[int, ...], Function]]] = {
         (VECTOR, lambda x: x.exp() ** -2),
         (VECTOR, lambda x: x**1),
         (VECTOR, lambda x: torch.pow(x, torch.tensor(3.0))),
+        (VECTOR, lambda x: 2**x),
+        (VECTOR, lambda x: 0.3**x),
+        (VECTOR, lambda x: torch.pow(torch.tensor([2.7]), x)),
     ],
     "aten::sin": [(VECTOR, torch.sin)],
     "aten::cos": [(VECTOR, torch.cos)],
@@ -325,6 +328,11 @@ CASES: dict[str, list[tuple[tuple[int, ...], Function]]] = {
     "aten::fill": [(VECTOR, _write_column)],
     "aten::slice_scatter": [(VECTOR, _write_slice), (VECTOR, _scale_slice)],
     "aten::select_scatter": [(VECTOR, _write_column)],
+    "aten::index_add": [
+        (VECTOR, lambda x: x.index_add(1, torch.tensor([5, 0, 5]), x[:, :3].relu(), alpha=-2)),
+        (IMAGE, lambda x: torch.zeros(len(x), 3, *x.shape[2:]).index_add(1, torch.tensor([2, 2, 0, 1]), x)),
+        (LINE, lambda x: x.index_add(-1, torch.tensor([1, 0]), torch.ones(4, 2).expand(len(x), 4, 2))),
+    ],
     "aten::index_copy": [
         (VECTOR, lambda x: torch.zeros(len(x), 8).index_copy(1, torch.tensor([0, 2, 3, 4, 5, 7]), x)),
     ],

@@ -47,6 +47,10 @@ CASES: dict[str, list[tuple[tuple[int, ...], Function]]] = {
         (IMAGE, lambda x: torch.einsum("b...ij,b...kj->b...ik", x, x)),
         (VECTOR, lambda x: torch.einsum("bi,bj->bij", x, x)),
     ],
+    "aten::bilinear": [
+        (VECTOR, lambda x: F.bilinear(x, x[:, :2].relu(), _draw(3, 6, 2), _draw(3))),
+        (IMAGE, lambda x: F.bilinear(x.sigmoid(), x, _draw(2, x.shape[-1], x.shape[-1]))),
+    ],
     "aten::maximum": [
         (IMAGE, lambda x: torch.maximum(x, -x.mean(1, keepdim=True))),
         (LINE, lambda x: torch.maximum(x, _draw(7))),

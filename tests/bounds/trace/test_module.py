@@ -352,3 +352,26 @@ def test_a_deep_network_is_traced_in_seconds() -> None:
     start = time.perf_counter()
     bounds.trace(module, draw(1, 4, 8, 8))
     assert time.perf_counter() - start < 10
+
+
+@pytest.mark.parametrize(
+    ("f", "message"),
+    [
+        (lambda x: x ** x.relu(), "both depend on the input; write it as exp"),
+        (lambda x: (-2.0) ** x.round(), "base -2.0; use a positive number other than 1"),
+        (lambda x: torch.tensor([1.5, 2.0]) ** x, "bases that differ from element to element"),
+    ],
+)
+def test_powers_that_are_refused(f: Function, message: str) -> None:
+    with pytest.raises(bounds.Unsupported, match=message):
+        bounds.trace(Module(f), torch.ones(1, 2))
+
+
+def test_a_tangent_beyond_one_branch_is_not_bounded() -> None:
+    """Infinite, which is what it is; within (-pi/2, pi/2) its ends."""
+    graph = bounds.trace(Module(torch.tan), torch.zeros(1, 1))
+    box = bounds.Box(torch.tensor([[1.5], [-1.2]]).double(), torch.tensor([[1.7], [1.2]]).double())
+    for method in ("ibp", "forward", "crown"):
+        b = bounds.bound(graph, box, method=method)
+        assert (b.lower[0, 0], b.upper[0, 0]) == (-torch.inf, torch.inf)
+        torch.testing.assert_close(b.upper[1], box.upper[1].tan())
