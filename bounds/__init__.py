@@ -10,6 +10,7 @@ from bounds.sets import Ball, Box, InputSet, L0Ball, Patch, Subspace, Substituti
 from bounds.spec import Spec, margins
 from bounds.trace import read_onnx, trace
 from bounds.vnnlib import format_counterexample, read_vnnlib
+from bounds.weights import perturbed
 
 __all__ = [
     "FLOAT",
@@ -40,6 +41,7 @@ __all__ = [
     "lipschitz",
     "margins",
     "monotone",
+    "perturbed",
     "read_onnx",
     "read_vnnlib",
     "trace",
