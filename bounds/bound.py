@@ -11,8 +11,8 @@ from torch import Tensor
 from bounds.errors import InvalidInput, Unsupported
 from bounds.graph import Graph
 from bounds.kinds import Composite
+from bounds.propagate import intervals
 from bounds.propagate.cascade import METHODS, cascade, lower_bounds
-from bounds.propagate.crown import forward_facts
 from bounds.propagate.problem import Problem
 from bounds.rounding import U32, Arithmetic, Level, check_dot_products
 from bounds.sets import InputSet
@@ -108,8 +108,8 @@ def _bound(
     region = region if region.box().lower.dtype is dtype else region.to(dtype)
     graph = _bindable(graph, level).to(dtype, region.box().lower.device)
     problem = Problem(graph, region, level, memory)
-    if method == "ibp" and spec is None:  # the outputs' intervals as they are, without rows of their own
-        found = forward_facts(problem, tighten=False, relaxed=False)[graph.output].interval.closed()
+    if method == "ibp":
+        found = intervals.outputs(problem) if spec is None else intervals.rows(problem, spec.to(dtype))
         return Bounds(found.lower, found.upper, level)
     rows = _identity(graph, dtype) if spec is None else spec.to(dtype)
     rows = rows.on(region.box().lower.device)

@@ -25,7 +25,7 @@ class Interval:
     @property
     def centre(self) -> Tensor:
         """The midpoint as it comes out in floats; pair it with ``radius``."""
-        return (self.lower + self.upper) * 0.5
+        return torch.lerp(self.lower, self.upper, 0.5)
 
     def radius(self, centre: Tensor, outward: bool) -> Tensor:
         """A radius around ``centre`` that covers the interval; rounded up if ``outward``."""

@@ -50,10 +50,14 @@ class Spec:
 
     def to(self, dtype: torch.dtype) -> Spec:
         """The same specification with float coefficients in ``dtype``."""
+        if self.matrix.dtype is dtype and self.offset.dtype is dtype:
+            return self
         return Spec(self.matrix.to(dtype), self.offset.to(dtype), self.clause)
 
     def on(self, device: torch.device) -> Spec:
         """The same specification on another device."""
+        if self.matrix.device == device:
+            return self
         clause = None if self.clause is None else self.clause.to(device)
         return Spec(self.matrix.to(device), self.offset.to(device), clause)
 

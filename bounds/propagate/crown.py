@@ -52,19 +52,13 @@ def spec_lower_bounds(problem: Problem, facts: list[Facts], spec: Spec, backward
     Always by interval analysis with the specification folded into the last affine layers; with ``backward``
     also by rows that travel all the way to the input. Keeps the better.
     """
-    graph, batch = problem.graph, len(problem.region)
-    matrix, offset = spec.matrix.expand(batch, -1, -1), spec.offset.expand(batch, -1)
-    per_sample = matrix.shape[1]
-    size = max(1, problem.rows_at_once(graph.output) // per_sample)
+    graph, shape = problem.graph, (len(problem.region), spec.matrix.shape[1])
+    routes: list[tuple[type[Operator], ...]] = [(Affine,), EVERY] if backward else [(Affine,)]
     parts = []
-    for first in range(0, batch, size):
-        samples = torch.arange(first, min(batch, first + size), device=matrix.device)
-        rows = matrix[samples].reshape(-1, *graph.output_shape)
-        forms = problem.forms(Layout(samples, per_sample), offset[samples].flatten())
-        routes: list[tuple[type[Operator], ...]] = [(Affine,), EVERY] if backward else [(Affine,)]
+    for rows, forms in problem.asked(spec):
         found = [lower_bounds(graph, facts, problem.region, graph.output, rows, forms, r) for r in routes]
-        parts.append(torch.stack(found).amax(0).view(len(samples), per_sample))
-    return torch.cat(parts)
+        parts.append(torch.stack(found).amax(0))
+    return torch.cat(parts).view(shape)
 
 
 def climbed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,6 +12,7 @@ from bounds.graph import Graph
 from bounds.propagate.rows import Forms, Layout, dense_width
 from bounds.rounding import Level
 from bounds.sets import InputSet
+from bounds.spec import Spec
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,15 @@ class Problem:
         """Rows that have not moved yet."""
         slack = torch.full_like(constant, 2.0**-900) if self.rounded else None
         return Forms(layout, constant, slack)
+
+    def asked(self, spec: Spec) -> Iterator[tuple[Tensor, Forms]]:
+        """The rows of a specification over the output, (rows, *output_shape), in chunks that fit."""
+        batch, count = len(self.region), spec.matrix.shape[1]
+        matrix, offset = spec.matrix.expand(batch, -1, -1), spec.offset.expand(batch, -1)
+        size = max(1, self.rows_at_once(self.graph.output) // count)
+        for samples in torch.split(torch.arange(batch, device=matrix.device), size):
+            rows = matrix[samples].reshape(-1, *self.graph.output_shape)
+            yield rows, self.forms(Layout(samples, count), offset[samples].flatten())
 
     def rows_at_once(self, start: int) -> int:
         """How many rows from ``start`` fit into the memory budget; a step holds about six copies."""

@@ -77,9 +77,9 @@ class Forms:
     slack: Tensor | None
 
     def plus(self, term: Tensor) -> Forms:
-        """With a term added to the constants, rounded down where rounding is accounted for."""
-        constant = self.constant + term
-        return Forms(self.layout, constant if self.slack is None else down(constant), self.slack)
+        """With a term added to the constants; the rounding of the sum goes to the slack."""
+        moved = Forms(self.layout, self.constant + term, self.slack)
+        return moved if self.slack is None else moved.minus(2 * U64 * moved.constant.abs())
 
     def minus(self, cost: Tensor) -> Forms:
         """With the rounding cost of one step added to the slack."""
@@ -135,6 +135,42 @@ def lower_bounds(
     if forms.slack is not None:
         lower = down(lower - forms.slack * _INFLATE)
     return torch.where(lower.isnan(), -torch.inf, lower)
+
+
+def interval_bounds(
+    graph: Graph, facts: list[Facts], region: InputSet, start: int, a: Coefficients, forms: Forms
+) -> Interval:
+    """Both bounds of ``a . node(start) + constant``, (rows,) each, through affine operators alone."""
+    stopped, forms = _travel(graph, facts, start, a, forms, (Affine,), {}, None)
+    layout, slack = forms.layout, forms.slack
+    lower = upper = forms.constant
+    for index, rows in stopped.items():
+        if index > 0 or region.is_box:
+            here = _range(
+                layout, rows, region.box() if index == 0 else facts[index].interval, slack is not None
+            )
+        else:
+            grouped = dense(rows).view(len(layout.samples), layout.per_sample, *region.shape)
+            low, high = (region.support(s * grouped, layout.samples, slack is not None) for s in (-1, 1))
+            here = Interval(-low.flatten(), high.flatten())
+        lower, upper = lower + here.lower, upper + here.upper
+        if slack is not None:
+            lower, upper = down(lower), up(upper)
+    found = Interval(lower, upper)
+    return found.closed() if slack is None else found.widened(slack * _INFLATE)
+
+
+def _range(layout: Layout, rows: Coefficients, x: Interval, rounded: bool) -> Interval:
+    """The values of ``a . z`` over an interval per sample, with ``rounded`` including its own error; (rows,)."""
+    centre = x.centre
+    radius = x.radius(centre, rounded)
+    value, spread = layout.dot(rows, centre), layout.dot(rows, radius, absolute=True)
+    found = Interval(value - spread, value + spread)
+    if not rounded:
+        return found
+    n = centre[0].numel()
+    scale = layout.dot(rows, centre.abs() + radius, absolute=True)
+    return found.widened(up(2 * gamma(n + 8, U64) * scale) + n * 2.0**-900)
 
 
 def _over_interval(layout: Layout, rows: Coefficients, x: Interval, rounded: bool) -> Tensor:

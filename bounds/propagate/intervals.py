@@ -1,0 +1,56 @@
+"""Interval bound propagation by itself (Gowal et al. 2018): no fact is kept that no later step needs."""
+
+from __future__ import annotations
+
+import torch
+
+from bounds.graph import Graph
+from bounds.interval import Interval
+from bounds.kinds import Affine
+from bounds.propagate.facts import Facts, node_facts
+from bounds.propagate.problem import Problem
+from bounds.propagate.rows import interval_bounds
+from bounds.spec import Spec
+
+
+def outputs(problem: Problem) -> Interval:
+    """Bounds of the output, (batch, *output_shape) each."""
+    return _facts(problem, {problem.graph.output})[problem.graph.output].interval.closed()
+
+
+def rows(problem: Problem, spec: Spec) -> Interval:
+    """Bounds of the rows of ``spec``, (batch, rows) each, with the last affine layers folded into them."""
+    graph, shape = problem.graph, (len(problem.region), spec.matrix.shape[1])
+    facts = _facts(problem, _folded(graph))
+    found = [
+        interval_bounds(graph, facts, problem.region, graph.output, start, forms)
+        for start, forms in problem.asked(spec)
+    ]
+    lower, upper = (
+        torch.cat(ends).view(shape) for ends in zip(*((f.lower, f.upper) for f in found), strict=True)
+    )
+    return Interval(lower, upper)
+
+
+def _facts(problem: Problem, keep: set[int]) -> list[Facts]:
+    """The facts of every node by interval analysis; those outside ``keep`` are without elements."""
+    graph, region = problem.graph, problem.region
+    facts = [Facts(region.box(), tight=True, box=region.is_box)]
+    nothing = Facts(Interval(*(region.box().lower.new_empty(0),) * 2))
+    for index, node in enumerate(graph.nodes[1:], start=1):
+        facts.append(node_facts(graph, node, tuple(facts[i] for i in node.inputs), problem.level, False))
+        for source in node.inputs:
+            if source not in keep and graph.users[source][-1] == index:
+                facts[source] = nothing
+    return facts
+
+
+def _folded(graph: Graph) -> set[int]:
+    """The nodes that rows over the output reach through affine operators alone."""
+    found, stack = set[int](), [graph.output]
+    while stack:
+        index = stack.pop()
+        if index not in found:
+            found.add(index)
+            stack.extend(graph.nodes[index].inputs if isinstance(graph.nodes[index].op, Affine) else ())
+    return found
