@@ -10,9 +10,10 @@ from torch import Tensor
 
 from bounds.errors import InvalidInput, Unsupported
 from bounds.graph import Graph
+from bounds.interval import Interval
 from bounds.kinds import Composite
 from bounds.propagate import intervals
-from bounds.propagate.cascade import METHODS, cascade, lower_bounds
+from bounds.propagate.cascade import METHODS, cascade, row_bounds
 from bounds.propagate.problem import Problem
 from bounds.rounding import U32, Arithmetic, Level, check_dot_products
 from bounds.sets import InputSet
@@ -56,7 +57,8 @@ def bound(
         ``"crown"`` (Zhang et al. 2018; DeepPoly, Singh et al. 2019) with one gradient step on the slopes
         of the result's own rows, ``"alpha-crown"`` (Xu et al. 2021) with twenty, ``"alpha-crown-joint"``
         with ten also on the rows of every undecided neuron. ``"cascade"`` goes from the cheapest to the
-        dearest and stops for each sample where ``spec`` is proved; it gives lower bounds only.
+        dearest and stops for each sample where ``spec`` is proved. With a ``spec`` the question is the
+        lower side; the upper one comes with the interval analysis on the way.
     dtype: float32 or float64 to compute in; by default that of the region.
     level: ``"float"`` (not a proof), ``"real"`` or ``"deployed"``. By default float64 gives ``real``, with
         every rounding error accounted for, and float32 gives ``float``. ``real`` and ``deployed`` compute
@@ -108,25 +110,23 @@ def _bound(
     region = region if region.box().lower.dtype is dtype else region.to(dtype)
     graph = _bindable(graph, level).to(dtype, region.box().lower.device)
     problem = Problem(graph, region, level, memory)
-    if method == "ibp":
-        found = intervals.outputs(problem) if spec is None else intervals.rows(problem, spec.to(dtype))
+    if spec is not None:
+        found = _of_rows(problem, spec.to(dtype).on(region.box().lower.device), method)
         return Bounds(found.lower, found.upper, level)
-    rows = _identity(graph, dtype) if spec is None else spec.to(dtype)
-    rows = rows.on(region.box().lower.device)
+    if method == "ibp":
+        found = intervals.outputs(problem)
+        return Bounds(found.lower, found.upper, level)
     if method == "cascade":
-        if spec is None:
-            raise InvalidInput("a cascade stops where a specification is proved: give a spec")
-        proved = cascade(problem, rows, METHODS[method])
-        return Bounds(proved, torch.full_like(proved, torch.inf), level)
-    both, count = rows.with_negated(), rows.matrix.shape[1]
-    # With a specification the question is the lower side; the upper side is left to cheaper analyses.
-    wanted = torch.ones(len(region), 2 * count, dtype=torch.bool, device=both.matrix.device)
-    wanted[:, count:] = spec is None
-    lower, upper = lower_bounds(problem, both, METHODS[method], wanted).tensor_split([count], dim=1)
-    if spec is None:
-        shape = (len(region), *graph.output_shape)
-        return Bounds(lower.reshape(shape), -upper.reshape(shape), level)
+        raise InvalidInput("a cascade stops where a specification is proved: give a spec")
+    both = row_bounds(problem, _identity(graph, region.box().lower).with_negated(), METHODS[method])
+    lower, upper = both.lower.view(len(region), 2, *graph.output_shape).unbind(1)
     return Bounds(lower, -upper, level)
+
+
+def _of_rows(problem: Problem, spec: Spec, method: str) -> Interval:
+    if method == "ibp":
+        return intervals.rows(problem, spec)
+    return (cascade if method == "cascade" else row_bounds)(problem, spec, METHODS[method])
 
 
 def _bindable(graph: Graph, level: Level) -> Graph:
@@ -150,9 +150,9 @@ def _fits_float32(x: Tensor) -> bool:
     return bool(((x.float() - x).abs() <= U32 * x.abs()).all())
 
 
-def _identity(graph: Graph, dtype: torch.dtype) -> Spec:
+def _identity(graph: Graph, like: Tensor) -> Spec:
     n = prod(graph.output_shape)
-    return Spec(torch.eye(n, dtype=dtype)[None], torch.zeros(1, n, dtype=dtype))
+    return Spec(torch.eye(n).to(like)[None], torch.zeros(1, n).to(like))
 
 
 def _resolve(

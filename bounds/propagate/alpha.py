@@ -139,27 +139,33 @@ def _reached(graph: Graph) -> list[int]:
 def _ascend(
     bound: Callable[[list[Tensor]], tuple[Tensor, Pass]], turns: list[_Turn], steps: int
 ) -> tuple[list[Tensor], Tensor]:
-    """Adam on all rows at once; returns the slopes of each row's best bound, and that bound."""
+    """Adam (Kingma & Ba 2015) on all rows at once; returns the slopes of each row's best bound, and that."""
     moving = [turn.inside(turn.start) for turn in turns]
     scale = [(turn.high - turn.low).nan_to_num(0, 0, 0) for turn in turns]
-    optimiser = torch.optim.Adam(moving, lr=_RATE, betas=_BETAS, eps=_NOISE, maximize=True, fused=True)
-    best, (value, found) = [slope.clone() for slope in moving], bound(moving)
+    moments = [(torch.zeros_like(slope), torch.zeros_like(slope)) for slope in moving]
+    best, (value, found) = moving, bound(moving)
     best_value = value
     for step in range(steps):
-        optimiser.param_groups[0]["lr"] = _RATE * _DECAY**step
         gradients = [g * s for g, s in zip(_gradients(turns, moving, found), scale, strict=True)]
         largest = torch.stack([g.abs().reshape(len(g), -1).amax(1) for g in gradients]).amax(0)
-        before = [slope.clone() for slope in moving]
-        for slope, gradient in zip(moving, gradients, strict=True):
-            slope.grad = gradient / _column(largest.clamp_min(_TINY), gradient)
-        optimiser.step()
-        for slope, old, size, turn in zip(moving, before, scale, turns, strict=True):
-            slope.copy_(turn.inside(old + (slope - old) * size))
+        moving = [
+            turn.inside(slope + size * _move(step, g / _column(largest.clamp_min(_TINY), g), *moment))
+            for turn, slope, size, g, moment in zip(turns, moving, scale, gradients, moments, strict=True)
+        ]
         value, found = bound(moving)
         better = value > best_value
         best_value = torch.where(better, value, best_value)
         best = [torch.where(_column(better, k), s, k) for k, s in zip(best, moving, strict=True)]
     return best, best_value
+
+
+def _move(step: int, gradient: Tensor, mean: Tensor, square: Tensor) -> Tensor:
+    """Adam's move; its moments are updated in place."""
+    first, second = (1 - beta ** (step + 1) for beta in _BETAS)
+    mean.lerp_(gradient, 1 - _BETAS[0])
+    square.lerp_(gradient.square(), 1 - _BETAS[1])
+    size = (square * (1 / second)).sqrt_().add_(_NOISE)
+    return (mean * (_RATE * _DECAY**step / first)).div_(size)
 
 
 def _gradients(turns: list[_Turn], slopes: list[Tensor], found: Pass) -> list[Tensor]:

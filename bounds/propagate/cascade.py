@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from bounds.interval import Interval
 from bounds.propagate import forward
-from bounds.propagate.crown import climbed, forward_facts, spec_lower_bounds
+from bounds.propagate.crown import climbed, forward_facts, spec_bounds
 from bounds.propagate.facts import Facts
 from bounds.propagate.problem import Problem
 from bounds.spec import Spec
@@ -48,50 +49,57 @@ METHODS: Mapping[str, tuple[Method, ...]] = {
 }
 
 
-def lower_bounds(problem: Problem, spec: Spec, methods: Sequence[Method], wanted: Tensor) -> Tensor:
-    """Lower bounds of the rows (batch, rows) by several methods in turn, each at least as tight as the last.
+def row_bounds(problem: Problem, spec: Spec, methods: Sequence[Method]) -> Interval:
+    """Bounds of the rows (batch, rows) by several methods in turn, each at least as tight as the last.
 
-    wanted: (batch, rows) which rows get gradient steps.
+    The question is the lower side; the upper one comes with the interval analysis.
     """
-    lower = torch.full_like(wanted, -torch.inf, dtype=spec.matrix.dtype)
+    every = torch.ones(len(problem.region), spec.matrix.shape[1], dtype=torch.bool, device=spec.matrix.device)
+    found = _unknown(every, spec)
     known: list[Facts] | None = None
     for method in methods:
-        lower, known = _apply(problem, spec, method, known, lower, wanted)
-    return lower
+        found, known = _apply(problem, spec, method, known, found, every)
+    return found
 
 
-def cascade(problem: Problem, spec: Spec, methods: Sequence[Method]) -> Tensor:
-    """Lower bounds of the rows, (batch, rows): every sample stops at the first method that proves its
+def cascade(problem: Problem, spec: Spec, methods: Sequence[Method]) -> Interval:
+    """Bounds of the rows, (batch, rows): every sample stops at the first method that proves its
     specification, and gradient steps go to rows of unproved clauses alone."""
-    shape = (len(problem.region), spec.matrix.shape[1])
-    lower = torch.full(shape, -torch.inf, dtype=spec.matrix.dtype, device=spec.matrix.device)
-    left = torch.arange(len(lower), device=lower.device)
+    every = torch.ones(len(problem.region), spec.matrix.shape[1], dtype=torch.bool, device=spec.matrix.device)
+    best = _unknown(every, spec)
+    left = torch.arange(len(every), device=every.device)
     known: list[Facts] | None = None
     for method in methods:
-        here, before = spec[left], lower[left]
-        found, facts = _apply(problem[left], here, method, known, before, here.undecided(before))
-        lower[left] = found
-        unproved = (here.worst(found) <= 0).nonzero().squeeze(1)
+        here, before = spec[left], best[left]
+        found, facts = _apply(problem[left], here, method, known, before, here.undecided(before.lower))
+        best.lower[left], best.upper[left] = found.lower, found.upper
+        unproved = (here.worst(found.lower) <= 0).nonzero().squeeze(1)
         left = left[unproved]
         if len(left) == 0:
             break
         known = [fact.of(unproved) for fact in facts]
-    return lower
+    return best
+
+
+def _unknown(mask: Tensor, spec: Spec) -> Interval:
+    """Nothing known of rows, in the shape of a mask."""
+    ends = torch.full_like(mask, torch.inf, dtype=spec.matrix.dtype)
+    return Interval(-ends, ends)
 
 
 def _apply(
-    problem: Problem, spec: Spec, method: Method, known: list[Facts] | None, lower: Tensor, wanted: Tensor
-) -> tuple[Tensor, list[Facts]]:
-    """The lower bounds met with those of one method, and the facts these rest on.
+    problem: Problem, spec: Spec, method: Method, known: list[Facts] | None, so_far: Interval, wanted: Tensor
+) -> tuple[Interval, list[Facts]]:
+    """The bounds so far met with those of one method, and the facts these rest on.
 
     known: facts of the same problem to be at least as tight as. wanted: which rows get gradient steps.
     """
     if method.zonotopes:
-        found, facts = forward.lower_bounds(problem, spec)
-        return torch.maximum(lower, found), facts
+        found, facts = forward.row_bounds(problem, spec)
+        return so_far.met(found), facts
     facts = forward_facts(problem, method.tighten, method.relaxed, method.joint, known)
     backward = method.relaxed and method.steps == 0  # the steps begin with such rows themselves
-    lower = torch.maximum(lower, spec_lower_bounds(problem, facts, spec, backward))
+    found = so_far.met(spec_bounds(problem, facts, spec, backward))
     if method.steps:
-        lower = climbed(problem, facts, spec, method.steps, lower, wanted)
-    return lower, facts
+        found = replace(found, lower=climbed(problem, facts, spec, method.steps, found.lower, wanted))
+    return found, facts

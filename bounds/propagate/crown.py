@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from bounds.interval import Interval
-from bounds.kinds import Affine, Bilinear, Operator, Pointwise
+from bounds.kinds import Bilinear, Pointwise
 from bounds.linear import Unit
 from bounds.propagate import alpha
 from bounds.propagate.facts import Facts, node_facts
 from bounds.propagate.problem import Problem
-from bounds.propagate.rows import EVERY, Layout, lower_bounds
+from bounds.propagate.rows import Layout, interval_bounds, lower_bounds
 from bounds.spec import Spec
 
 
@@ -46,19 +46,26 @@ def forward_facts(
     return facts
 
 
-def spec_lower_bounds(problem: Problem, facts: list[Facts], spec: Spec, backward: bool) -> Tensor:
-    """Lower bounds of the rows of ``spec`` (batch, rows).
+def spec_bounds(problem: Problem, facts: list[Facts], spec: Spec, backward: bool) -> Interval:
+    """Bounds of the rows of ``spec``, (batch, rows) each.
 
-    Always by interval analysis with the specification folded into the last affine layers; with ``backward``
-    also by rows that travel all the way to the input. Keeps the better.
+    By interval analysis with the specification folded into the last affine layers; with ``backward`` the
+    lower ends also by rows that travel all the way to the input. Keeps the better.
     """
-    graph, shape = problem.graph, (len(problem.region), spec.matrix.shape[1])
-    routes: list[tuple[type[Operator], ...]] = [(Affine,), EVERY] if backward else [(Affine,)]
-    parts = []
+    graph, region, shape = problem.graph, problem.region, (len(problem.region), spec.matrix.shape[1])
+    lower, upper = [], []
     for rows, forms in problem.asked(spec):
-        found = [lower_bounds(graph, facts, problem.region, graph.output, rows, forms, r) for r in routes]
-        parts.append(torch.stack(found).amax(0))
-    return torch.cat(parts).view(shape)
+        found = interval_bounds(graph, facts, region, graph.output, rows, forms)
+        upper.append(found.upper)
+        if backward:
+            found = replace(
+                found,
+                lower=torch.maximum(
+                    found.lower, lower_bounds(graph, facts, region, graph.output, rows, forms)
+                ),
+            )
+        lower.append(found.lower)
+    return Interval(torch.cat(lower).view(shape), torch.cat(upper).view(shape))
 
 
 def climbed(

@@ -8,6 +8,7 @@ memory budget is reduced in order, in the extreme to interval analysis.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -18,7 +19,7 @@ from bounds.graph import Graph, Node
 from bounds.interval import Interval
 from bounds.kinds import Affine, Bilinear, Known, Pointwise
 from bounds.propagate import zonotope
-from bounds.propagate.crown import spec_lower_bounds
+from bounds.propagate.crown import spec_bounds
 from bounds.propagate.facts import Facts, executed, node_facts
 from bounds.propagate.problem import Problem
 from bounds.propagate.rows import dense_width
@@ -29,10 +30,10 @@ from bounds.spec import Spec
 _COPIES = 6  # of a node's generators: its own, the source's, what a step needs beside them
 
 
-def lower_bounds(problem: Problem, spec: Spec) -> tuple[Tensor, list[Facts]]:
-    """Lower bounds of the rows of ``spec`` (batch, rows), and the facts of every node that came with them.
+def row_bounds(problem: Problem, spec: Spec) -> tuple[Interval, list[Facts]]:
+    """Bounds of the rows of ``spec`` (batch, rows), and the facts of every node that came with them.
 
-    Never below those of interval analysis. Samples go in chunks of what fits into the memory budget.
+    Never looser than interval analysis. Samples go in chunks of what fits into the memory budget.
     """
     batch, plan = len(problem.region), _Plan.of(problem)
     parts, facts = [], []
@@ -41,10 +42,10 @@ def lower_bounds(problem: Problem, spec: Spec) -> tuple[Tensor, list[Facts]]:
         found, output = _propagated(here, plan)
         matrix, offset = (x.expand(len(samples), *x.shape[1:]) for x in (rows.matrix, rows.offset))
         last = zonotope.rows(output, matrix, offset, problem.rounded)
-        lower = last.interval(here.region, problem.rounded).lower
-        parts.append(torch.maximum(lower, spec_lower_bounds(here, found, rows, backward=False)))
+        interval = last.interval(here.region, problem.rounded)
+        parts.append(interval.met(spec_bounds(here, found, rows, backward=False)))
         facts.append(found)
-    return torch.cat(parts), [_joined(nodes) for nodes in zip(*facts, strict=True)]
+    return _cat(parts), [_joined(nodes) for nodes in zip(*facts, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,10 @@ def _wider(z: Zonotope, error: Tensor) -> Zonotope:
     return replace(z, box=(z.box + error) * (1 + 2.0**-50))
 
 
+def _cat(parts: Sequence[Interval]) -> Interval:
+    return Interval(torch.cat([part.lower for part in parts]), torch.cat([part.upper for part in parts]))
+
+
 def _joined(parts: tuple[Facts, ...]) -> Facts:
     """One node's facts of all samples; of intervals alone."""
-    lower = torch.cat([part.interval.lower for part in parts])
-    upper = torch.cat([part.interval.upper for part in parts])
-    return Facts(Interval(lower, upper), tight=parts[0].tight, box=parts[0].box)
+    return Facts(_cat([part.interval for part in parts]), tight=parts[0].tight, box=parts[0].box)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-
 from bounds.graph import Graph
 from bounds.interval import Interval
 from bounds.kinds import Affine
+from bounds.propagate.crown import spec_bounds
 from bounds.propagate.facts import Facts, node_facts
 from bounds.propagate.problem import Problem
-from bounds.propagate.rows import interval_bounds
 from bounds.spec import Spec
 
 
@@ -20,16 +18,7 @@ def outputs(problem: Problem) -> Interval:
 
 def rows(problem: Problem, spec: Spec) -> Interval:
     """Bounds of the rows of ``spec``, (batch, rows) each, with the last affine layers folded into them."""
-    graph, shape = problem.graph, (len(problem.region), spec.matrix.shape[1])
-    facts = _facts(problem, _folded(graph))
-    found = [
-        interval_bounds(graph, facts, problem.region, graph.output, start, forms)
-        for start, forms in problem.asked(spec)
-    ]
-    lower, upper = (
-        torch.cat(ends).view(shape) for ends in zip(*((f.lower, f.upper) for f in found), strict=True)
-    )
-    return Interval(lower, upper)
+    return spec_bounds(problem, _facts(problem, _folded(problem.graph)), spec, backward=False)
 
 
 def _facts(problem: Problem, keep: set[int]) -> list[Facts]:

@@ -161,7 +161,7 @@ def interval_bounds(
 
 
 def _range(layout: Layout, rows: Coefficients, x: Interval, rounded: bool) -> Interval:
-    """The values of ``a . z`` over an interval per sample, with ``rounded`` including its own error; (rows,)."""
+    """The values of ``a . z`` over an interval per sample; with ``rounded`` including its error; (rows,)."""
     centre = x.centre
     radius = x.radius(centre, rounded)
     value, spread = layout.dot(rows, centre), layout.dot(rows, radius, absolute=True)

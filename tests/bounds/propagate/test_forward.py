@@ -42,7 +42,7 @@ class Product(Bilinear):
 def all_facts(graph: bounds.Graph, ball: bounds.Ball, memory: int = 2**26) -> list[Facts]:
     n = int(np.prod(graph.output_shape))
     spec = bounds.Spec(torch.eye(n, dtype=torch.float64)[None], torch.zeros(1, n, dtype=torch.float64))
-    return forward.lower_bounds(Problem(graph.to(torch.float64), ball, Level.FLOAT, memory), spec)[1]
+    return forward.row_bounds(Problem(graph.to(torch.float64), ball, Level.FLOAT, memory), spec)[1]
 
 
 def test_every_interval_encloses_its_exact_range() -> None:
