@@ -9,6 +9,7 @@ graph enclose, and by Lebourg's mean-value theorem it bounds differences of func
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from math import prod
 
 import torch
@@ -19,7 +20,8 @@ from bounds.errors import InvalidInput, Unsupported
 from bounds.graph import Builder, Graph, Node, Ref
 from bounds.kinds import Affine, Bilinear, Known, Pointwise
 from bounds.linear import Shape
-from bounds.ops.derivative import Adjoint, BilinearAdjoint, Constant, RowProduct, derivative
+from bounds.ops.adjoint import Adjoint, BilinearAdjoint, Constant, RowProduct
+from bounds.ops.derivative import derivative
 from bounds.ops.elementwise import Add
 from bounds.propagate.problem import Problem
 from bounds.propagate.signs import signs
@@ -93,11 +95,15 @@ def lipschitz(
 
     norm: of x - y: inf, 2 or 1; L is the dual norm of the largest absolute derivatives over the region.
     method, level: of ``bounds.bound``; level ``deployed`` says nothing of derivatives and is refused.
-    rows: (rows, outputs) linear forms of the outputs; by default every output.
+    rows: (rows, outputs) linear forms of the outputs, or (batch, rows, outputs) for each sample its own, such
+        as ``bounds.margins(labels, classes).matrix``; by default every output. Samples with the same rows go
+        together.
     Raises as ``jacobian`` and ``bounds.bound`` do, ``InvalidInput`` for another norm.
     """
     if norm not in (1, 2, math.inf):
         raise InvalidInput(f"norm {norm} is not known; use 1, 2 or inf")
+    if rows is not None and rows.dim() == 3:
+        return _by_rows(region, rows, lambda part, own: lipschitz(graph, part, norm, method, own, level))
     found = _bounds(graph, region, method, rows, level)
     size = torch.maximum(found.lower.abs(), found.upper.abs()).flatten(2)
     dual = {1: math.inf, 2: 2.0, math.inf: 1.0}[norm]
@@ -121,11 +127,23 @@ def monotone(
     Found by the derivatives' bounds, or by the signs of all terms that they are sums of. Arguments and errors
     as in ``lipschitz``; as there, it holds on the convex hull of the region.
     """
+    if rows is not None and rows.dim() == 3:
+        return _by_rows(region, rows, lambda part, own: monotone(graph, part, method, own, level))
     found = _bounds(graph, region, method, rows, level)
     by_terms = signs(_problem(jacobian(graph, rows), region))
     rising = (found.lower >= 0) | (by_terms.negative == 0)
     falling = (found.upper <= 0) | (by_terms.positive == 0)
     return rising.to(torch.int8) - (falling & ~rising).to(torch.int8)
+
+
+def _by_rows(region: InputSet, rows: Tensor, of: Callable[[InputSet, Tensor], Tensor]) -> Tensor:
+    """Samples with rows (batch, rows, outputs) of their own: one call for all that have the same."""
+    if len(rows) != len(region):
+        raise InvalidInput(f"there are rows for {len(rows)} samples; the region has {len(region)}")
+    kinds, which = torch.unique(rows, dim=0, return_inverse=True)
+    groups = [(which == kind).nonzero()[:, 0] for kind in range(len(kinds))]
+    found = torch.cat([of(region[group], own) for group, own in zip(groups, kinds, strict=True)])
+    return found[torch.cat(groups).argsort()]
 
 
 def _problem(graph: Graph, region: InputSet) -> Problem:

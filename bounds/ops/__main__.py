@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from inspect import isabstract
 
 from bounds.kinds import Affine, Bilinear, Composite, Operator, Pointwise
+from bounds.ops.derivative import Slopes, derivative
 from bounds.ops.registry import ONNX, TORCH, Importer
-from bounds.piecewise import Piecewise
 
 KINDS: tuple[type[Operator], ...] = (Affine, Pointwise, Bilinear, Composite)
 COLUMNS = (
@@ -24,6 +24,8 @@ COLUMNS = (
     "derivative",
 )
 
+
+REFUSED = tuple(derivative.dispatch(kind) for kind in (object, Slopes))
 
 _LEGEND = (
     "What `python -m bounds.ops` prints. `=`: without loss; `+`: with a sound relaxation; `-`: refused with "
@@ -55,7 +57,7 @@ def _derivative(op: type[Operator]) -> str:
     """Whether ``bounds.jacobian`` goes through: pointwise functions need a derivative of their own."""
     if not issubclass(op, Pointwise):
         return "+"
-    return "+" if issubclass(op, Piecewise) else "-"
+    return "-" if derivative.dispatch(op) in REFUSED else "+"
 
 
 def names(importers: dict[str, Importer], module: str) -> str:

@@ -94,6 +94,16 @@ class PReLU(Pointwise):
     def ulps(self) -> int:
         return 1
 
+    @property
+    def breaks(self) -> tuple[float, ...]:
+        """The kink."""
+        return (0.0,)
+
+    @property
+    def segments(self) -> tuple[tuple[float | Tensor, float], ...]:
+        """Slope and shift on both sides of it."""
+        return ((self._slope, 0.0), (1.0, 0.0))
+
     def bind(self, params: Tensors) -> PReLU:
         return PReLU(params[0])
 

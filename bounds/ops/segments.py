@@ -31,7 +31,7 @@ class Segments(Pointwise):
 
     @property
     @abstractmethod
-    def segments(self) -> tuple[tuple[float, float], ...]:
+    def segments(self) -> tuple[tuple[float, float | Tensor], ...]:
         """Slope and shift of each piece; one more than ``breaks``."""
 
     def image(self, x: Interval, rounded: bool) -> Interval:
@@ -69,7 +69,7 @@ class Segments(Pointwise):
         for (start, end), (slope, shift) in zip(ends, self.segments, strict=True):
             for z in (x.lower.clamp(start, end), x.upper.clamp(start, end)):
                 points.append(z)
-                values.append(slope * z + shift if slope else torch.full_like(z, shift))
+                values.append((slope * z if slope else torch.zeros_like(z)) + shift)
                 meets.append((x.lower <= end) & (x.upper >= start))
         return torch.stack(points), torch.stack(values), torch.stack(meets)
 

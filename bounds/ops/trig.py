@@ -138,6 +138,23 @@ class Sin(Wave):
 
 
 @dataclass(frozen=True)
+class MinusSin(Wave):
+    """The derivative of the cosine."""
+
+    def function(self, z: Tensor) -> Tensor:
+        return -torch.sin(z)
+
+    def _half_turns(self, z: Tensor) -> Tensor:
+        return torch.floor(z / math.pi)
+
+    def _critical(self, slope: Tensor, side: int) -> Tensor:
+        return side * torch.acos(-slope)
+
+    def derivative(self, z: Tensor) -> Tensor:
+        return -torch.cos(z)
+
+
+@dataclass(frozen=True)
 class Cos(Wave):
     """Cosine."""
 

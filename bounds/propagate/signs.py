@@ -14,7 +14,7 @@ from torch import Tensor
 from bounds.graph import Node
 from bounds.interval import Interval
 from bounds.kinds import Affine, Bilinear, Known
-from bounds.ops.derivative import Constant
+from bounds.ops.adjoint import Constant
 from bounds.propagate.crown import forward_facts
 from bounds.propagate.problem import Problem
 

@@ -11,14 +11,14 @@ from torch import Tensor
 from bounds.interval import Interval
 from bounds.kinds import Pointwise
 from bounds.ops.convex import ELU, Cosh, Exp, Exp2, Expm1, Exponential, Log, Log1p, Log2, LogSigmoid, Softplus
-from bounds.ops.derivative import Bell, Derivative
+from bounds.ops.derivative import Bell, Derivative, Slopes
 from bounds.ops.gates import GELU, ErfGate, HardSwish, Mish, SiLU, TanhGELU
 from bounds.ops.power import Power
 from bounds.ops.relu import Abs, Clip, LeakyReLU, PReLU
 from bounds.ops.segments import Shrink, Threshold
 from bounds.ops.sshape import Asinh, Atan, Erf, Sigmoid, Sinh, Softsign, Tan, Tanh, Tanhshrink
 from bounds.ops.stairs import Ceil, Floor, Round, Sign, Step, Trunc
-from bounds.ops.trig import Cos, Sin
+from bounds.ops.trig import Cos, MinusSin, Sin
 from bounds.piecewise import Piecewise
 
 Exact = Callable[[mpmath.mpf], mpmath.mpf]
@@ -188,6 +188,7 @@ CASES: list[Case] = [
     *(Case(Power(p), power(p), positive) for p in (-0.5, -1.25)),
     Case(Sin(), mpmath.sin, marks=(-1.5707963267948966, 1.5707963267948966, 3.141592653589793)),
     Case(Cos(), mpmath.cos, marks=(0.0, 3.141592653589793, 6.283185307179586)),
+    Case(MinusSin(), lambda z: -mpmath.sin(z), marks=(-1.5707963267948966, 1.5707963267948966)),
     Case(Floor(), mpmath.floor, marks=INTEGERS),
     Case(Ceil(), mpmath.ceil, marks=INTEGERS),
     Case(Round(), rounded, marks=HALVES),
@@ -197,6 +198,9 @@ CASES: list[Case] = [
     Case(Step(closed=False), lambda z: mpmath.mpf(1 if z > 0 else 0), marks=(0.0,)),
     Case(Derivative(LeakyReLU()), jump(0.0, 0.0, 1.0), marks=(0.0,)),
     Case(Derivative(LeakyReLU(0.1)), jump(0.0, 0.1, 1.0), marks=(0.0,)),
+    Case(Slopes(PReLU(torch.tensor(-0.5, dtype=torch.float64))), jump(0.0, -0.5, 1.0), marks=(0.0,)),
+    Case(Slopes(Threshold(0.1, 0.1)), jump(0.1, 0.0, 1.0), marks=(0.1,)),
+    Case(Slopes(Shrink(0.3, 0.3)), lambda z: mpmath.mpf(not -0.3 < z <= 0.3), marks=(-0.3, 0.3)),
     Case(Derivative(Clip(0.25, INF)), jump(0.25, 0.0, 1.0), marks=(0.25,)),
     Case(Derivative(Clip(-1.0, 1.0)), lambda z: mpmath.mpf(-1 < z <= 1), marks=(-1.0, 1.0)),
     Case(Derivative(Sigmoid()), lambda z: mpmath.sech(z / 2) ** 2 / 4, marks=(0.0,)),

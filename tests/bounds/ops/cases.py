@@ -7,10 +7,10 @@ from torch import Tensor
 
 from bounds.kinds import Affine
 from bounds.linear import Shape
+from bounds.ops.adjoint import Adjoint, Constant
 from bounds.ops.centre import Centre
 from bounds.ops.conv import Conv
 from bounds.ops.conv_transpose import ConvTranspose
-from bounds.ops.derivative import Adjoint, Constant
 from bounds.ops.einsum import Einsum
 from bounds.ops.elementwise import Add, Divide, Negate, Scale, Shift, Subtract
 from bounds.ops.gather import Expand, Gather, Pick, Take

@@ -11,6 +11,7 @@ import bounds
 from bounds.graph import Builder
 from bounds.interval import Interval
 from bounds.kinds import Pointwise
+from bounds.ops.derivative import Slopes
 from bounds.ops.elementwise import Shift
 from bounds.ops.linear import Linear
 from bounds.ops.relu import PReLU
@@ -37,6 +38,8 @@ def network(case: Case, start: Tensor) -> bounds.Graph:
     op: Pointwise = case.op
     if isinstance(op, PReLU) and op.slope is not None:
         op, params = PReLU(), (op.slope,)
+    if isinstance(op, Slopes) and isinstance(op.of, PReLU) and op.of.slope is not None:
+        op, params = Slopes(PReLU()), (op.of.slope,)
     here = builder.apply(op, (here,), params)
     return builder.build(builder.apply(Linear(), (here,), (draw(3, 5, seed=4), draw(3, seed=5))))
 
