@@ -321,6 +321,13 @@ class Bilinear(Operator):
     def terms(self, ins: Sequence[Shape], out: Shape) -> int:
         """How many roundings can meet in one number, forward or backward."""
 
+    def apart(self, ins: Sequence[Shape]) -> Bilinear:
+        """The operator with some sums left out, along axes that then come last; itself where all are kept.
+
+        Rows may choose planes for each of its outputs, so the fewer sums the tighter, and the dearer.
+        """
+        return self
+
     def interval(self, a: Interval, b: Interval) -> Interval | None:
         """An interval tighter than that from centres and radii, where there is one; not rounded."""
         return None

@@ -20,6 +20,7 @@ from bounds.ops.registry import Call
 from bounds.ops.shape import reshaped
 
 _MOST_CORNERS = 2**22  # single products that are looked at one by one
+_MOST_APART = 2**16  # of one sample that may have planes of their own
 
 
 @dataclass(frozen=True)
@@ -65,20 +66,31 @@ class Contraction(Bilinear):
         over_a = torch.einsum(f"...{out},...{right}->...{left}", rows, b)
         return over_a, torch.einsum(f"...{out},...{left}->...{right}", rows, a)
 
-    def interval(self, a: Interval, b: Interval) -> Interval | None:
-        """The sum of every single product's least and greatest corner, where these fit into memory."""
+    @property
+    def _single(self) -> Contraction:
+        """The single products: nothing is summed, and the letters that were come last."""
         left, right, out = self._letters
         summed = "".join(c for c in dict.fromkeys(left + right) if c not in out)
-        sizes = dict(zip(left + right, (a.lower.shape[1:] + b.lower.shape[1:]), strict=True))
-        if len(a.lower) * prod(sizes.values()) > _MOST_CORNERS:
+        return Contraction(f"{left},{right}->{out}{summed}")
+
+    def _singles(self, ins: Sequence[Shape]) -> int:
+        """How many single products a sample has."""
+        left, right, _ = self._letters
+        return prod(dict(zip(left + right, (*ins[0], *ins[1]), strict=True)).values())
+
+    def apart(self, ins: Sequence[Shape]) -> Contraction:
+        """The single products, where they are not too many."""
+        return self._single if self._singles(ins) <= _MOST_APART else self
+
+    def interval(self, a: Interval, b: Interval) -> Interval | None:
+        """The sum of every single product's least and greatest corner, where these fit into memory."""
+        if len(a.lower) * self._singles((a.lower.shape[1:], b.lower.shape[1:])) > _MOST_CORNERS:
             return None
-        single = f"...{left},...{right}->...{out}{summed}"
-        corners = torch.stack(
-            [torch.einsum(single, x, y) for x in (a.lower, a.upper) for y in (b.lower, b.upper)]
-        )
-        axes = tuple(range(-len(summed), 0))
+        single = self._single
+        corners = torch.stack([single.product(x, y) for x in (a.lower, a.upper) for y in (b.lower, b.upper)])
         least, greatest = corners.amin(0), corners.amax(0)
-        return Interval(least.sum(axes), greatest.sum(axes)) if summed else Interval(least, greatest)
+        axes = tuple(range(len(self.equation) - len(single.equation), 0))
+        return Interval(least.sum(axes), greatest.sum(axes)) if axes else Interval(least, greatest)
 
     def terms(self, ins: Sequence[Shape], out: Shape) -> int:
         """Each way, the letters that the result does not have are summed."""

@@ -17,7 +17,7 @@ from bounds.errors import Unsupported
 from bounds.graph import Graph, Node
 from bounds.kinds import Affine, Bilinear, Input, Known, Pointwise
 from bounds.propagate.facts import Facts
-from bounds.propagate.rows import FEW, Layout, Own
+from bounds.propagate.rows import FEW, Layout, Own, appended
 from bounds.sets import InputSet
 
 
@@ -91,7 +91,13 @@ class Pass:
         held = held - planes.shift[samples]
         if index not in self.rows:
             return held
-        return held - self.rows[index].sign() * planes.spread[samples]
+        held = held - self.rows[index].sign() * planes.spread[samples]
+        turn = self.own.get(index, Own()).turn
+        if turn is None:
+            return held
+        apart = op.apart([self.graph.nodes[i].shape for i in self.graph.nodes[index].inputs])
+        turned = turn * planes.of(samples).turned(apart, xs, appended(self.rows[index].sign(), turn))
+        return held + turned.reshape(*held.shape, -1).sum(-1)
 
 
 def _living(graph: Graph, facts: list[Facts], index: int) -> Tensor | None:

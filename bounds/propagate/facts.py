@@ -12,7 +12,7 @@ from torch import Tensor
 from bounds.errors import Unsupported
 from bounds.graph import Graph, Node
 from bounds.interval import Interval
-from bounds.kinds import Affine, Bilinear, Known, Pointwise
+from bounds.kinds import Affine, Bilinear, Known, Pointwise, Tensors
 from bounds.linear import Shape
 from bounds.relaxation import Lines, lines
 from bounds.rounding import U32, U64, Level, gamma
@@ -26,21 +26,30 @@ _MOST32 = 2.0**120
 
 @dataclass(frozen=True, eq=False)
 class Planes:
-    """Two parallel planes around a sum of products per sample.
+    """Two parallel planes around a sum of products per sample, and how far they may be turned.
 
     ``x y`` lies within ``spread`` of ``right x + left y - shift``, where left and right are the middles of x
-    and y: the rest is a product of two deviations from them (McCormick 1976 at the middle of the box, where
-    all of its planes leave the same area).
+    and y: the rest is a product of two deviations from them, dx and dy, which are at most the radii
+    ``left_radius`` r and ``right_radius`` s. For every turn t from -1 to 1, ``dx dy`` is at least
+    ``t (s dx + r dy) - r s`` and at most ``t (r dy - s dx) + r s``: the combinations of McCormick's (1976)
+    planes. They all leave the same area; the parallel ones have t = 0.
     """
 
     left: Tensor
     right: Tensor
+    left_radius: Tensor
+    right_radius: Tensor
     shift: Tensor
     spread: Tensor
 
     def of(self, samples: Tensor) -> Planes:
         """The planes of some samples, which may repeat."""
-        return Planes(self.left[samples], self.right[samples], self.shift[samples], self.spread[samples])
+        return Planes(*(getattr(self, f.name)[samples] for f in fields(Planes)))
+
+    def turned(self, op: Bilinear, xs: Tensors, sign: Tensor) -> Tensor:
+        """What a full turn adds at the points xs to the lower plane, sign = 1, or to the upper one, -1."""
+        over_left = op.product(xs[0] - self.left, self.right_radius)
+        return sign * over_left + op.product(self.left_radius, xs[1] - self.right)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,13 +197,14 @@ def _bilinear(
     if interval is None:
         radius = op.product(left.abs(), y) + op.product(x, right.abs()) + spread
         interval = Interval(shift - radius, shift + radius)
-    planes = Planes(left, right, shift, spread) if relaxed else None
+    planes = Planes(left, right, x, y, shift, spread) if relaxed else None
     if not rounded:
         return Facts(interval.closed() if relaxed else interval, planes=planes)
     magnitude = op.product(left.abs() + x, right.abs() + y)
     terms = op.terms(shapes, out)
-    # Every sum here and in the backward step is at most four times the product of magnitudes.
-    cushion = 4 * gamma(terms + prod(out) + 8, U64) * magnitude + _TINY
+    # Every sum here and in the backward step, with any turn, is at most four times the product of magnitudes.
+    most = max(prod(shape) for shape in (*shapes, out))
+    cushion = 4 * gamma(terms + most + 12, U64) * magnitude + _TINY
     if level is Level.DEPLOYED:
         cushion = cushion + _summed(magnitude, terms + 2)
     return Facts(interval.widened(cushion), planes=planes, cushion=cushion)

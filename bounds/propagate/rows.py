@@ -7,7 +7,7 @@ sample knows (lines, cushions) meets its rows by broadcasting.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
@@ -19,7 +19,7 @@ from bounds.errors import Unsupported
 from bounds.graph import Graph, Node
 from bounds.interval import Interval
 from bounds.kinds import Affine, Bilinear, Known, Operator, Pointwise
-from bounds.linear import Coefficients, Patch, Unit, dense, total
+from bounds.linear import Coefficients, Patch, Shape, Unit, dense, total
 from bounds.propagate.facts import Facts
 from bounds.relaxation import Lines
 from bounds.rounding import U64, down, gamma, up
@@ -90,8 +90,9 @@ class Forms:
 
 @dataclass(frozen=True, eq=False)
 class Own:
-    """Lines that rows have for themselves: (rows, *shape) each; None where those of their sample hold.
+    """Lines or planes that rows have for themselves: (rows, *shape); None where those of their sample hold.
 
+    turn: of planes, for each output of the product's operator ``apart``; (rows, *shape, *axes).
     cushion: what rounding may change beyond the facts' cushion.
     """
 
@@ -99,6 +100,7 @@ class Own:
     lower_intercept: Tensor | None = None
     upper_slope: Tensor | None = None
     upper_intercept: Tensor | None = None
+    turn: Tensor | None = None
     cushion: Tensor | None = None
 
 
@@ -251,7 +253,8 @@ def _through(
     if isinstance(op, Affine):
         return _through_affine(graph, op, graph.nodes[index], facts, index, a, forms, live)
     if isinstance(op, Bilinear):
-        return _through_bilinear(op, facts[index], a, forms)
+        shapes = [graph.nodes[i].shape for i in graph.nodes[index].inputs]
+        return _through_bilinear(op, shapes, facts[index], own, a, forms)
     return (a,), forms
 
 
@@ -338,9 +341,12 @@ def _products(rows: Tensor, x: Tensor) -> Tensor:
 
 
 def _through_bilinear(
-    op: Bilinear, facts: Facts, a: Coefficients, forms: Forms
+    op: Bilinear, shapes: Sequence[Shape], facts: Facts, own: Own | None, a: Coefficients, forms: Forms
 ) -> tuple[tuple[Coefficients, ...], Forms]:
-    """``a . (x y)`` from below: both planes are parallel, so only the constant depends on the sign of a."""
+    """``a . (x y)`` from below: both planes are parallel, so only the constant depends on the sign of a.
+
+    A turn t adds ``|a| t right_radius dx + a t left_radius dy`` (see ``Planes``).
+    """
     if facts.planes is None:
         raise Unsupported("a product without planes")
     planes, layout = facts.planes, forms.layout
@@ -350,8 +356,26 @@ def _through_bilinear(
     forms = forms.plus(-layout.dot(a, planes.spread, absolute=True))
     whole = dense(a)
     rows = whole.view(len(layout.samples), layout.per_sample, *whole.shape[1:])
-    held = (x[layout.samples][:, None] for x in (planes.left, planes.right))
-    return tuple(part.flatten(0, 1) for part in op.adjoint(rows, *held)), forms
+
+    def held(*xs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(x[layout.samples][:, None] for x in xs)
+
+    pulled = tuple(part.flatten(0, 1) for part in op.adjoint(rows, *held(planes.left, planes.right)))
+    if own is None or own.turn is None:
+        return pulled, forms
+    turn = own.turn.view(*rows.shape[:2], *own.turn.shape[1:])
+    each, apart = appended(rows, turn), op.apart(shapes)
+    radii = held(planes.left_radius, planes.right_radius)
+    turned = (apart.adjoint(each.abs() * turn, *radii)[0], apart.adjoint(each * turn, *radii)[1])
+    over = tuple(part.flatten(0, 1) for part in turned)
+    for part, middle in zip(over, (planes.left, planes.right), strict=True):
+        forms = forms.plus(-layout.dot(part, middle))
+    return tuple(p + t for p, t in zip(pulled, over, strict=True)), forms
+
+
+def appended(x: Tensor, like: Tensor) -> Tensor:
+    """The tensor with more axes at its end, along which it is repeated."""
+    return x.view(*x.shape, *[1] * (like.dim() - x.dim())).expand_as(like)
 
 
 def _patch_lines(around: Lines, a: Patch, forms: Forms) -> tuple[tuple[Coefficients], Forms]:

@@ -1,17 +1,19 @@
-"""The derivative of rows' bounds by their slopes, against differences of the bounds themselves."""
+"""The derivative of rows' bounds by their slopes and planes, against differences of the bounds themselves."""
 
 import pytest
 import torch
 from torch import Tensor
 
 import bounds
-from bounds.ops.product import Mul
+from bounds.ops.product import Contraction, Mul
+from bounds.ops.shape import Reshape
 from bounds.ops.sshape import Tanh
 from bounds.propagate import alpha
 from bounds.propagate.crown import forward_facts
 from bounds.propagate.dual import Pass
 from bounds.propagate.problem import Problem
 from bounds.propagate.rows import Forms, Layout, lower_bounds
+from bounds.propagate.turns import turns
 from bounds.rounding import Level
 
 from ..strategies import FAMILIES, Net, region
@@ -25,30 +27,42 @@ def products(seed: int) -> bounds.Graph:
     return net.linear(5).add(Tanh()).linear(3).build()
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, "products"])
+def matrix_products(seed: int) -> bounds.Graph:
+    net = Net((4,), seed)
+    left = net.linear(6).add(Reshape((2, 3))).here
+    net.here = net.builder.input
+    net.linear(6).relu().add(Reshape((3, 2)))
+    net.here = net.builder.apply(Contraction("ab,bc->ac"), [left, net.here])
+    return net.flatten().linear(5).add(Tanh()).linear(3).build()
+
+
+WITH_PRODUCTS = {**FAMILIES, "products": products, "matrix products": matrix_products}
+
+
+@pytest.mark.parametrize("family", WITH_PRODUCTS)
 @pytest.mark.parametrize("norm", [2, torch.inf])
 def test_gradients_are_differences(family: str, norm: float) -> None:
-    graph = (products if family == "products" else FAMILIES[family])(3).to(torch.float64)
+    graph = WITH_PRODUCTS[family](3).to(torch.float64)
     problem = Problem(graph, region(graph, 3, 0.3, batch=2, norm=norm).to(torch.float64), Level.FLOAT, 2**28)
     facts = forward_facts(problem, tighten=True)
     layout = Layout(torch.arange(2), 9)
     rows = torch.randn(
         18, *graph.output_shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
     )
-    turns = alpha._turns(graph, facts, layout)
-    slopes = [turn.inside(turn.start) for turn in turns]
-    slopes = [s + 0.1 * (turn.inside(s * 0 + 0.4) - s) for s, turn in zip(slopes, turns, strict=True)]
+    free = turns(graph, facts, layout)
+    slopes = [turn.inside(turn.start) for turn in free]
+    slopes = [s + 0.1 * (turn.inside(s * 0 + 0.4) - s) for s, turn in zip(slopes, free, strict=True)]
 
     def bound(at: list[Tensor], record: dict[int, Tensor]) -> tuple[Tensor, Pass]:
-        own = alpha._own(turns, at, rounded=False)
+        own = alpha.owned(free, at, rounded=False)
         forms = Forms(layout, torch.zeros(18, dtype=torch.float64), slack=None)
         value = lower_bounds(graph, facts, problem.region, graph.output, rows, forms, own=own, record=record)
         return value, Pass(graph, facts, problem.region, layout, record, own)
 
-    gradients = alpha._gradients(turns, slopes, bound(slopes, {})[1])
+    gradients = alpha.gradients(free, slopes, bound(slopes, {})[1])
     assert any(bool(g.any()) for g in gradients)
     step = 1e-7
-    for k, turn in enumerate(turns):
+    for k, turn in enumerate(free):
         g = torch.Generator().manual_seed(k)
         for _ in range(3):
             direction = torch.randn(slopes[k].shape, generator=g, dtype=torch.float64) * turn.free

@@ -1,0 +1,162 @@
+"""What rows may choose for themselves: the slopes of lines, and the planes around products.
+
+Every choice is sound, so gradient steps may look for the best one (see ``bounds.propagate.alpha``).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import torch
+from torch import Tensor
+
+from bounds.graph import Graph, Node
+from bounds.interval import Interval
+from bounds.kinds import Bilinear, Known, Pointwise, Tensors
+from bounds.propagate.facts import Facts, Planes, line_cushion
+from bounds.propagate.rows import Layout, Own, appended
+
+
+@dataclass(frozen=True, eq=False)
+class Turn(ABC):
+    """Numbers of each row at one node, which may be moved where ``free``, between ``low`` and ``high``.
+
+    All tensors with one entry per row: (rows, *shape); low and high may be scalars.
+    """
+
+    index: int
+    start: Tensor
+    free: Tensor
+    low: Tensor
+    high: Tensor
+
+    def inside(self, value: Tensor) -> Tensor:
+        """Free numbers strictly within the range: at its ends the bound has more than one derivative."""
+        margin = 2 * torch.finfo(value.dtype).eps * (self.high - self.low)
+        return torch.where(self.free, value.clamp(self.low + margin, self.high - margin), value)
+
+    @abstractmethod
+    def gradient(self, value: Tensor, rows: Tensor, xs: Tensors) -> Tensor:
+        """The derivative of each row's bound, where ``rows`` come to the node and its inputs are at ``xs``.
+
+        xs: the inputs' values at the minimiser of each row.
+        """
+
+    @abstractmethod
+    def own(self, so_far: Own, value: Tensor, rounded: bool) -> Own:
+        """What rows have for themselves, with these numbers; with ``rounded`` it is proved for them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Slope(Turn):
+    """The slope of the lower (side +1) or the upper line (-1) around a pointwise function on ``x``.
+
+    pivot: whether all of these lines go through the origin, so that their intercept stays what it is.
+    """
+
+    side: int
+    op: Pointwise
+    x: Interval
+    pivot: bool
+
+    def gradient(self, value: Tensor, rows: Tensor, xs: Tensors) -> Tensor:
+        """A line that is turned around its touching point moves by the distance from there."""
+        weight = rows.clamp(min=0) if self.side > 0 else rows.clamp(max=0)
+        away = xs[0] if self.pivot else xs[0] - self.op.touch(self.x, value, self.side)
+        return torch.where(self.free, weight * away, 0.0)
+
+    def own(self, so_far: Own, value: Tensor, rounded: bool) -> Own:
+        intercept, cushion = None, so_far.cushion
+        if rounded or not self.pivot:
+            intercept = self.op.intercept(self.x, value, self.side, rounded)
+        if rounded and intercept is not None:
+            more = line_cushion(value.abs(), intercept.abs(), self.x)
+            cushion = more if cushion is None else cushion + more
+        if self.side > 0:
+            return replace(so_far, lower_slope=value, lower_intercept=intercept, cushion=cushion)
+        return replace(so_far, upper_slope=value, upper_intercept=intercept, cushion=cushion)
+
+
+@dataclass(frozen=True, eq=False)
+class Plane(Turn):
+    """Where between the two planes of McCormick a row's plane lies, per output of ``op``; see ``Planes``."""
+
+    op: Bilinear
+    planes: Planes
+
+    def gradient(self, value: Tensor, rows: Tensor, xs: Tensors) -> Tensor:
+        """The bound is linear in the turn."""
+        each = appended(rows, value)
+        return torch.where(self.free, each * self.planes.turned(self.op, xs, each.sign()), 0.0)
+
+    def own(self, so_far: Own, value: Tensor, rounded: bool) -> Own:
+        """The cushion of the node is made for any turn."""
+        return replace(so_far, turn=value)
+
+
+def turns(graph: Graph, facts: list[Facts], layout: Layout) -> list[Turn]:
+    """Everything that rows from the output on may choose."""
+    found: list[Turn] = []
+    for index in _reached(graph):
+        node, here = graph.nodes[index], facts[index]
+        ins = [facts[i].interval for i in node.inputs]
+        if isinstance(node.op, Pointwise):
+            found += _slopes(index, node.op.bind(node.params), ins[0], here, layout)
+        elif isinstance(node.op, Bilinear):
+            found += _planes(index, node.op.apart([graph.nodes[i].shape for i in node.inputs]), here, layout)
+    return found
+
+
+def elements(graph: Graph, node: Node) -> int:
+    """How many numbers a row may have at a node: its elements, or the choices of its planes."""
+    if not isinstance(node.op, Bilinear):
+        return prod(node.shape)
+    ins = [graph.nodes[i].shape for i in node.inputs]
+    empty = [torch.empty(1, *shape, device="meta") for shape in ins]
+    return node.op.apart(ins).product(*empty).numel()
+
+
+def _slopes(index: int, op: Pointwise, x: Interval, here: Facts, layout: Layout) -> Sequence[Turn]:
+    around, rows = here.lines, layout.rows
+    free = op.undecided(x)
+    if around is None or not bool(free.any()):
+        return ()
+    if op.pivot is not None:
+        low, high = (torch.full((), end).to(around.lower_slope) for end in op.pivot)
+        start = around.lower_slope[rows]
+        return (Slope(index, start, free[rows], low, high, +1, op, x[rows], pivot=True),)
+    low, high = op.slope_range(x)
+    free &= (low < high) & low.isfinite() & high.isfinite()
+    free, low, high, x = free[rows], low[rows], high[rows], x[rows]
+    return tuple(
+        Slope(index, start[rows], free, low, high, side, op, x, pivot=False)
+        for side, start in ((+1, around.lower_slope), (-1, around.upper_slope))
+    )
+
+
+def _planes(index: int, op: Bilinear, here: Facts, layout: Layout) -> Sequence[Turn]:
+    """A row starts with the planes of its sample."""
+    planes, rows = here.planes, layout.rows
+    if planes is None:
+        return ()
+    most = op.product(planes.left_radius, planes.right_radius)
+    free = (most > 0) & most.isfinite()
+    if not bool(free.any()):
+        return ()
+    start, one = torch.zeros_like(most[rows]), torch.ones((), dtype=most.dtype, device=most.device)
+    return (Plane(index, start, free[rows], -one, one, op, planes.of(rows)),)
+
+
+def _reached(graph: Graph) -> list[int]:
+    """The nodes that rows from the output travel through, in order."""
+    found, stack = set[int](), [graph.output]
+    while stack:
+        index = stack.pop()
+        if index not in found:
+            found.add(index)
+            node = graph.nodes[index]
+            stack.extend(node.inputs[:1] if isinstance(node.op, Known) else node.inputs)
+    return sorted(found)
