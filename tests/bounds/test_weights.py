@@ -20,7 +20,7 @@ from bounds.weights import Within, half_step, perturbed, relative
 from ..strategies import FAMILIES, Net, mlp, random_spec, region
 from .test_ladder import samples
 
-METHODS = ["ibp", "forward", "crown-ibp", "crown", "alpha-crown"]
+METHODS = ["ibp", "forward", "crown-ibp", "crown", "alpha-crown", "alpha-crown-joint"]
 
 
 def smooth(seed: int) -> bounds.Graph:
