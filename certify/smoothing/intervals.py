@@ -20,7 +20,7 @@ IntArray = npt.NDArray[np.int64]
 _ONE = 1 << 128
 _SMALL = 1 << 64
 # ndtri was off by at most 8e-16 relative on 16,000 points of (1/2, 1); this allows 35 times that.
-_QUANTILE_CUSHION = 1.0 - 2.0**-45
+_QUANTILE_CUSHION = 2.0**-45
 
 
 def lower_bounds(successes: IntArray, n: int, alpha: float) -> FloatArray:
@@ -103,9 +103,18 @@ def _sum_below(k: int, n: int, hit: int, miss: int) -> int:
 
 
 def normal_quantile_below(p: FloatArray) -> FloatArray:
-    """A lower bound of the standard normal quantile of p, for p in [1/2, 1); 0 for p below 1/2."""
+    """A lower bound of the standard normal quantile of p; -inf for p <= 0, +inf only for p >= 1."""
+    return _quantile(p, -1.0)
+
+
+def normal_quantile_above(p: FloatArray) -> FloatArray:
+    """An upper bound of the standard normal quantile of p; -inf only for p <= 0, +inf for p >= 1."""
+    return _quantile(p, 1.0)
+
+
+def _quantile(p: FloatArray, side: float) -> FloatArray:
     from scipy.special import ndtri  # noqa: PLC0415
 
-    # Sterbenz: 1 - p is exact in this range, so ndtri is accurate relative to its value at both ends
-    quantile: FloatArray = ndtri(np.maximum(p, 0.5)) * _QUANTILE_CUSHION
-    return quantile
+    estimate: FloatArray = ndtri(np.clip(p, 0.0, 1.0))
+    cushion = np.where(np.isfinite(estimate), np.abs(estimate) * _QUANTILE_CUSHION, 0.0)
+    return estimate + side * cushion

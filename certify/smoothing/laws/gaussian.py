@@ -1,0 +1,44 @@
+"""Normal noise, certified in L2."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from certify.errors import UsageError
+from certify.smoothing.intervals import FloatArray, normal_quantile_above, normal_quantile_below
+from certify.smoothing.noise import Draws
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Independent normal noise with standard deviation ``sigma``, in input units; certifies L2 balls.
+
+    Cohen, Rosenfeld & Kolter (2019), *Certified adversarial robustness via randomized smoothing*, theorem 1
+    radius = sigma / 2 * (Phi^-1(p_lower) - Phi^-1(p_other)). The draws are floating-point numbers in x's
+    dtype, taken to be ideal.
+    Raises ``UsageError`` unless sigma is finite and > 0.
+    """
+
+    sigma: float
+
+    norm: ClassVar[float] = 2
+    reference: ClassVar[str] = "Cohen, Rosenfeld & Kolter (2019), theorem 1"
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.sigma) and self.sigma > 0):
+            raise UsageError(f"sigma is {self.sigma}; give a finite number > 0 in input units")
+        object.__setattr__(self, "sigma", float(self.sigma))  # 1 and 1.0 have one repr
+
+    def perturb(self, x: Tensor, draws: Draws) -> Tensor:
+        return draws.normal(tuple(x.shape)).mul_(self.sigma).add_(x)
+
+    def radius(self, p_lower: FloatArray, p_other: FloatArray) -> FloatArray:
+        upper, lower = normal_quantile_below(p_lower), normal_quantile_above(p_other)
+        difference = np.nextafter(upper - lower, -np.inf)
+        found = np.nextafter(self.sigma / 2 * difference, -np.inf, dtype=np.float64)
+        return np.maximum(found, 0.0)
