@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,11 +14,15 @@ from certify.evidence import Claim, Evidence
 from certify.model import Model
 from certify.query import Query, check_samples
 from certify.run import Run
-from certify.smoothing.intervals import check_alpha, lower_bounds
-from certify.smoothing.law import LAWS, NoiseLaw
+from certify.smoothing.engine import Classifier, Engine, Procedure
+from certify.smoothing.intervals import IntArray, check_alpha
+from certify.smoothing.laws import LAWS, NoiseLaw
+from certify.smoothing.modes import Ask, Estimate, Fixed, Mode
+from certify.smoothing.modes.base import SELECTION
+from certify.smoothing.modes.fixed import check_draws
 from certify.smoothing.result import ABSTAIN, SmoothingResult
-from certify.smoothing.sampling import Classifier, Sampler
 from certify.smoothing.smoothed import Smoothed
+from certify.smoothing.votes import InMemory, Votes
 from certify.threat import THREATS, Threat
 
 _DEFAULT_RUN = Run()
@@ -25,36 +30,46 @@ _DEFAULT_RUN = Run()
 
 @dataclass(frozen=True)
 class Smoothing:
-    """Randomized smoothing, Cohen, Rosenfeld & Kolter (2019), algorithm CERTIFY.
+    """Randomized smoothing: select a class, bound its probability by further draws, conclude a radius.
 
-    sigma: scale of the noise in input units. n0: draws that select a class. n: further, independent draws
-    that bound its probability, from below by Clopper-Pearson; looked at once. alpha: the probability, per
-    sample, that the statement is wrong. law: a name in ``LAWS``. batch_size: rows per forward pass; it
-    changes no result and is no part of the identity.
+    sigma: scale of the noise in input units. n0: draws that select a class. mode: how many further,
+    independent draws bound its probability and how; by default a fixed number ``n`` (Cohen, Rosenfeld &
+    Kolter 2019, algorithm CERTIFY). alpha: the probability, per sample, that the statement is wrong. law: a
+    name in ``LAWS``. batch_size: rows per forward pass; it changes no result and is no part of the identity.
 
     As a decider it answers queries about ``Smoothed`` models only: its radius is a fact about the smoothed
     classifier, not about the network inside. Evidence has a margin, certified radius - eps, where the
     certified label is the true one; robust means margin > 0, for the theorem holds strictly inside the
     radius. ``level`` is None: the claim is statistical, and float rounding of the network is part of the
     classifier that is smoothed.
-    Raises ``UsageError`` for a value outside its domain.
+    Raises ``UsageError`` for a value outside its domain, and for ``n`` beside another mode.
     """
 
     sigma: float
     n0: int = 100
-    n: int = 100_000
+    n: int | None = None
     alpha: float = 1e-3
     batch_size: int = field(default=1000, repr=False, compare=False)
     law: str = "gaussian"
+    mode: Mode | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("n0", self.n0), ("n", self.n), ("batch_size", self.batch_size)):
-            _check_count(name, value)
+        for name, value in (("n0", self.n0), ("batch_size", self.batch_size)):
+            check_draws(name, value)
+        if self.n is not None:
+            check_draws("n", self.n)
+            if self.mode is not None:
+                raise UsageError(f"{self.mode!r} decides the number of draws itself; leave n out")
         check_alpha(self.alpha)
         if self.law not in LAWS:
             raise UsageError(f"unknown law of noise {self.law!r}; choose one of {', '.join(sorted(LAWS))}")
         LAWS[self.law](self.sigma)  # checks the scale
         object.__setattr__(self, "sigma", float(self.sigma))
+
+    @property
+    def estimation(self) -> Mode:
+        """The mode, where none is given ``Fixed``."""
+        return Fixed(100_000 if self.n is None else self.n) if self.mode is None else self.mode
 
     @property
     def noise(self) -> NoiseLaw:
@@ -71,25 +86,33 @@ class Smoothing:
         x: Tensor,
         run: Run = _DEFAULT_RUN,
         samples: Sequence[int] | None = None,
+        votes: Votes | None = None,
     ) -> SmoothingResult:
         """Certify the smoothed version of ``model`` at each input.
 
         model: the base model, its ``Smoothed`` version, or any callable from (rows, *input_shape) to logits.
         x: (batch, *input_shape), float32 or float64, in input units. samples: ids of the inputs in their data
-        set (default 0, 1, ...); they key the noise.
+        set (default 0, 1, ...); they key the noise. votes: a memory of draws of the same model, law and seed,
+        which are not made again; new ones are put there.
         Raises ``UsageError`` for bad inputs, a model that is not deterministic or depends on the rest of its
         batch, NaN logits, and a ``Smoothed`` model of another law.
         """
         ids = tuple(range(len(x)) if samples is None else samples)
         _check_inputs(model, x, ids)
-        sampler = Sampler(self._base(model), self.noise, self.batch_size, run)
+        memory = InMemory() if votes is None else votes
+        engine = Engine(self._base(model), self.noise, self.batch_size, run, memory)
         x = x.to(run.device)
-        classes = sampler.probe(x[0], ids[0])
+        classes = engine.probe(x[0], ids[0])
         if isinstance(model, Model) and model.num_classes != classes:
             raise UsageError(f"{model.name} returns {classes} logits, not {model.num_classes}")
-        selection = sampler.count(x, ids, classes, self.n0, "selection")
-        counts = sampler.count(x, ids, classes, self.n, "estimation")
-        return self._conclude(selection, counts, run)
+        found = engine.outcomes(x, ids, classes, [self._procedure() for _ in ids])
+        return self._concluded(found, run)
+
+    def _procedure(self) -> Procedure[tuple[IntArray, Estimate]]:
+        """One sample: votes that select a class, and the estimate for it by other draws."""
+        selection = yield Ask(SELECTION, self.n0)
+        estimate = yield from self.estimation.estimate(self.noise, self.alpha, int(selection.argmax()))
+        return selection, estimate
 
     def _base(self, model: Model | Classifier) -> Classifier:
         """The classifier that gets the noise."""
@@ -99,24 +122,23 @@ class Smoothing:
             raise UsageError(_other_law(model, self.noise))
         return model.base
 
-    def _conclude(self, selection: Tensor, counts: Tensor, run: Run) -> SmoothingResult:
-        """Labels and radii from the votes of both stages."""
+    def _concluded(self, found: list[tuple[IntArray, Estimate]], run: Run) -> SmoothingResult:
+        estimates = [estimate for _, estimate in found]
+        selection = torch.tensor(np.stack([votes for votes, _ in found]))
+        radius = torch.tensor([e.radius for e in estimates], dtype=torch.float64)
         selected = selection.argmax(1)
-        hits = counts.gather(1, selected[:, None])[:, 0]
-        p_lower = lower_bounds(hits.numpy(), self.n, self.alpha)
-        radius = torch.from_numpy(self.noise.radius(p_lower))
-        bound = torch.from_numpy(p_lower)
-        certain = (bound > 0.5) & (radius > 0)
         return SmoothingResult(
-            label=torch.where(certain, selected, ABSTAIN),
-            radius=torch.where(certain, radius, 0.0),
+            label=torch.where(radius > 0, selected, ABSTAIN),
+            radius=radius,
             selected=selected,
-            p_lower=bound,
-            counts=counts,
+            p_lower=torch.tensor([e.p_lower for e in estimates], dtype=torch.float64),
+            p_other=torch.tensor([e.p_other for e in estimates], dtype=torch.float64),
+            hits=torch.tensor([e.hits for e in estimates]),
+            n=torch.tensor([e.n for e in estimates]),
             selection=selection,
-            n=self.n,
             n0=self.n0,
             alpha=self.alpha,
+            mode=repr(self.estimation),
             law=repr(self.noise),
             seed=run.seed,
             device=run.device,
@@ -172,10 +194,12 @@ class Smoothing:
             "radius": float(result.radius[i]),
             "selected": int(result.selected[i]),
             "count": int(result.hits[i]),
-            "n": result.n,
+            "n": int(result.n[i]),
+            "mode": result.mode,
             "count0": int(result.selection[i, result.selected[i]]),
             "n0": result.n0,
             "p_lower": float(result.p_lower[i]),
+            "p_other": float(result.p_other[i]),
             "alpha": result.alpha,
             "sigma": self.sigma,
             "law": result.law,
@@ -194,12 +218,6 @@ def _budget(threat: Threat, law: NoiseLaw) -> float | None:
 
 def _other_law(model: Smoothed, law: NoiseLaw) -> str:
     return f"{model.name} is smoothed by {model.law!r}, not by {law!r}; use the same law and scale"
-
-
-def _check_count(name: str, value: object) -> None:
-    """Refuse a number of draws or rows that is no integer >= 1."""
-    if not isinstance(value, int) or value < 1:
-        raise UsageError(f"{name} is {value!r}; give an integer >= 1")
 
 
 def _check_inputs(model: Model | Classifier, x: Tensor, samples: tuple[int, ...]) -> None:

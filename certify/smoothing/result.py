@@ -19,21 +19,24 @@ class SmoothingResult:
 
     label: (batch,) int64, -1 where it abstains. radius: (batch,) float64 in input units of the law's norm, 0
     where it abstains; the label holds at every distance strictly below it. selected: (batch,) the class
-    picked by the selection stage. p_lower: (batch,) float64, the lower bound of its probability.
-    counts: (batch, num_classes) votes of the ``n`` estimation draws; selection: likewise of the ``n0``
-    selection draws. Each sample's statement fails with probability at most ``alpha``, separately.
-    law, seed and device reproduce the noise.
+    picked by the selection stage. p_lower: (batch,) float64, the lower bound of its probability; p_other:
+    the upper bound of every other class's. n: (batch,) int64 draws that these rest on, hits: those that
+    voted for the selected class. selection: (batch, num_classes) votes of the ``n0`` selection draws. Each
+    sample's statement fails with probability at most ``alpha``, separately. mode: how n came about; law,
+    seed and device reproduce the noise.
     """
 
     label: Tensor
     radius: Tensor
     selected: Tensor
     p_lower: Tensor
-    counts: Tensor
+    p_other: Tensor
+    hits: Tensor
+    n: Tensor
     selection: Tensor
-    n: int
     n0: int
     alpha: float
+    mode: str
     law: str
     seed: int
     device: str
@@ -42,11 +45,6 @@ class SmoothingResult:
     def abstains(self) -> Tensor:
         """(batch,) boolean."""
         return self.label == ABSTAIN
-
-    @property
-    def hits(self) -> Tensor:
-        """(batch,) estimation votes for the selected class."""
-        return self.counts.gather(1, self.selected[:, None])[:, 0]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from certify.errors import UsageError
 from certify.model import Model
-from certify.smoothing.law import NoiseLaw
+from certify.smoothing.laws import NoiseLaw
 
 
 @dataclass(frozen=True, eq=False, init=False)
