@@ -1,8 +1,8 @@
 """Votes of a classifier over noisy copies of many inputs, whose procedures run side by side.
 
-Every sample has a procedure that asks for draws and gets their votes. The draws of many samples share a batch,
-and a sample that stops makes room for the others at once, so that batches stay full until the end. Nothing
-waits for a GPU but the votes that a procedure needs to go on, and these are read one batch late.
+Every sample has a procedure that asks for draws and gets their votes. The draws of many samples share a
+batch, and a sample that stops makes room for the others at once, so that batches stay full until the end.
+Nothing waits for a GPU but the votes that a procedure needs to go on, and these are read one batch late.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Engine:
         return Draws(key, piece.first, piece.count, x.device, x.dtype)
 
     def _logits(self, noisy: Tensor, classes: int | None = None) -> Tensor:
-        """The classifier's answer, in parts where memory is short; refused unless it is a row for each input."""
+        """The classifier's answer, in parts where memory is short; refused unless one row for each input."""
         with torch.no_grad():
             try:
                 logits = self.forward(noisy)

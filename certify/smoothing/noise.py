@@ -71,7 +71,7 @@ class Draws:
         return found.view(self.count, *shape)
 
     def words(self, per_draw: int, lane: str = "") -> Tensor:
-        """At least ``per_draw`` words of 64 independent fair bits for every draw: int64 (count, >= per_draw)."""
+        """At least ``per_draw`` words of 64 fair bits for every draw: int64 (count, >= per_draw)."""
         counts = -(-per_draw // _PER_COUNT)
         shape = (BLOCK, counts * _PER_COUNT)
         if self.device.type != "cpu":

@@ -9,9 +9,8 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
-
 from certify.smoothing.law import LAWS, NoiseLaw
+from torch import Tensor
 
 
 def generator(seed: int = 0) -> torch.Generator:

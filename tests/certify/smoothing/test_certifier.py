@@ -29,12 +29,11 @@ def query(threat=None, model=None, y=Y) -> Query:
 
 def test_result_follows_from_its_counts():
     result = QUICK.certify(thirds, X)
-    assert result.counts.sum(1).tolist() == [1000] * 4
+    assert result.n.tolist() == [1000] * 4
     assert result.selection.sum(1).tolist() == [50] * 4
     assert torch.equal(result.selected, result.selection.argmax(1))
     for i in range(4):
-        hits = int(result.counts[i, result.selected[i]])
-        assert result.hits[i] == hits
+        hits = int(result.hits[i])
         p = lower_bounds(np.array([hits]), 1000, 0.01)[0]
         assert result.p_lower[i] == p
         with mpmath.workdps(40):
@@ -44,8 +43,8 @@ def test_result_follows_from_its_counts():
             assert 0 <= float(exact) - float(result.radius[i]) < 1e-12
         else:
             assert (result.label[i], result.radius[i]) == (-1, 0)
-    assert (result.n, result.n0, result.alpha, result.law, result.seed, result.device) == (
-        1000,
+    assert (result.mode, result.n0, result.alpha, result.law, result.seed, result.device) == (
+        "Fixed(n=1000)",
         50,
         0.01,
         "Gaussian(sigma=0.5)",
@@ -64,7 +63,7 @@ def test_abstains_on_the_boundary_and_only_there():
 
 def test_stages_use_different_noise():
     result = dataclasses.replace(QUICK, n0=1000).certify(thirds, X)
-    assert not torch.equal(result.counts, result.selection)
+    assert not torch.equal(result.hits, result.selection.gather(1, result.selected[:, None])[:, 0])
 
 
 @pytest.mark.parametrize("batch_size", [1, 33, 4096])
@@ -73,26 +72,26 @@ def test_batch_size_changes_nothing(batch_size):
     assert other == QUICK
     assert repr(other) == repr(QUICK)
     a, b = QUICK.certify(thirds, X), other.certify(thirds, X)
-    assert torch.equal(a.counts, b.counts)
+    assert torch.equal(a.hits, b.hits)
     assert torch.equal(a.radius, b.radius)
 
 
 def test_sample_ids_key_the_noise():
     whole = QUICK.certify(thirds, X, samples=(4, 5, 6, 7))
     alone = QUICK.certify(thirds, X[2:3], samples=(6,))
-    assert torch.equal(alone.counts[0], whole.counts[2])
-    assert not torch.equal(QUICK.certify(thirds, X[2:3], Run(seed=1), (6,)).counts, alone.counts)
+    assert torch.equal(alone.hits[0], whole.hits[2])
+    assert not torch.equal(QUICK.certify(thirds, X[2:3], Run(seed=1), (6,)).hits, alone.hits)
 
 
 def test_model_smoothed_model_and_callable_agree():
     model = model_of(halfspace)
-    counts = [QUICK.certify(m, X).counts for m in (halfspace, model, QUICK.smoothed(model))]
+    counts = [QUICK.certify(m, X).hits for m in (halfspace, model, QUICK.smoothed(model))]
     assert torch.equal(counts[0], counts[1])
     assert torch.equal(counts[0], counts[2])
 
 
 def test_float64_inputs():
-    assert QUICK.certify(halfspace, X.double()).counts.sum(1).tolist() == [1000] * 4
+    assert QUICK.certify(halfspace, X.double()).n.tolist() == [1000] * 4
 
 
 def test_single_draw_and_extreme_alpha():
@@ -195,7 +194,7 @@ def test_evidence():
     result = QUICK.certify(halfspace, X, Run(seed=3), samples=(4, 5, 6, 7))
     assert [e.sample for e in evidence] == [4, 5, 6, 7]
     for i, e in enumerate(evidence):
-        assert e.decider == "Smoothing(sigma=0.5, n0=50, n=1000, alpha=0.01, law='gaussian')"
+        assert e.decider == "Smoothing(sigma=0.5, n0=50, n=1000, alpha=0.01, law='gaussian', mode=None)"
         assert (e.alpha, e.level, e.witness) == (0.01, None, None)
         assert e.detail["radius"] == float(result.radius[i])
         assert e.detail["label"] == int(result.label[i])

@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 
 from certify.errors import UsageError
-from certify.smoothing.intervals import lower_bounds, normal_quantile_below, tail_at_most
-from certify.smoothing.law import Gaussian
+from certify.smoothing.intervals import (
+    lower_bounds,
+    normal_quantile_above,
+    normal_quantile_below,
+    tail_at_most,
+)
+from certify.smoothing.laws import Gaussian
 
 ALPHAS = [1e-3, 0.05, 0.3, 0.6]
 
@@ -120,15 +125,37 @@ def probabilities() -> np.ndarray:
 def test_radius_is_never_above_the_formula(sigma):
     p = probabilities()
     p = p[(p > 0.5) & (p < 1)]
-    radii = Gaussian(sigma).radius(p)
+    for p_other in (np.nextafter(1 - p, 1), (1 - p) / 3):
+        radii = Gaussian(sigma).radius(p, p_other)
+        with mpmath.workdps(60):
+            for a, b, radius in zip(p.tolist(), p_other.tolist(), radii.tolist(), strict=True):
+                exact = mpmath.mpf(sigma) / 2 * (quantile(a) - quantile(b))
+                assert mpmath.mpf(radius) < exact
+                assert mpmath.mpf(radius) > exact * (1 - mpmath.mpf(10) ** -13)
+
+
+def quantile(p: float) -> mpmath.mpf:
+    return mpmath.sqrt(2) * mpmath.erfinv(2 * mpmath.mpf(p) - 1)
+
+
+def test_quantiles_enclose():
+    p = probabilities()
+    p = np.concatenate([p, 1 - p])
+    p = p[(p > 0) & (p < 1)]
+    below, above = normal_quantile_below(p), normal_quantile_above(p)
     with mpmath.workdps(60):
-        for value, radius in zip(p.tolist(), radii.tolist(), strict=True):
-            exact = mpmath.mpf(sigma) * mpmath.sqrt(2) * mpmath.erfinv(2 * mpmath.mpf(value) - 1)
-            assert mpmath.mpf(radius) < exact
-            assert mpmath.mpf(radius) > exact * (1 - mpmath.mpf(10) ** -13)
+        for value, low, high in zip(p.tolist(), below.tolist(), above.tolist(), strict=True):
+            assert low <= quantile(value) <= high
+            assert high - low <= 1e-12 * max(abs(low), 1e-3)
 
 
-def test_no_radius_at_or_below_one_half():
+def test_certain_and_impossible():
+    ends = np.array([0.0, 1.0])
+    assert normal_quantile_below(ends).tolist() == [-math.inf, math.inf]
+    assert normal_quantile_above(ends).tolist() == [-math.inf, math.inf]
+
+
+def test_no_radius_without_a_majority_over_the_others():
     p = np.array([0.0, 0.3, math.nextafter(0.5, 0), 0.5])
-    assert (normal_quantile_below(p) == 0).all()
-    assert (Gaussian(1.0).radius(p) == 0).all()
+    assert (Gaussian(1.0).radius(p, np.nextafter(1 - p, 1)) == 0).all()
+    assert Gaussian(1.0).radius(np.array([0.3]), np.array([0.2]))[0] > 0
