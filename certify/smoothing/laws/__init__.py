@@ -3,8 +3,12 @@
 from collections.abc import Callable
 
 from certify.smoothing.laws.base import NoiseLaw
+from certify.smoothing.laws.discrete_gaussian import DiscreteGaussian
 from certify.smoothing.laws.gaussian import Gaussian
 
-LAWS: dict[str, Callable[[float], NoiseLaw]] = {"gaussian": Gaussian}
+LAWS: dict[str, Callable[[float], NoiseLaw]] = {
+    "discrete-gaussian": DiscreteGaussian,
+    "gaussian": Gaussian,
+}
 
-__all__ = ["LAWS", "Gaussian", "NoiseLaw"]
+__all__ = ["LAWS", "DiscreteGaussian", "Gaussian", "NoiseLaw"]
