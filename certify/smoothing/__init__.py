@@ -1,13 +1,14 @@
 """Randomized smoothing: what a classifier that votes over noisy copies of its input provably does.
 
 ``noise`` numbers that depend on what they are for alone; ``laws`` how an input is perturbed, and what votes
-over such copies certify; ``modes`` how many draws, and what is concluded from them; ``intervals`` bounds from
-counts; ``engine`` draws and counts for many inputs side by side; ``certifier`` puts the stages together;
-``smoothed`` is the model that all of this speaks about.
+over such copies certify; ``exact`` noise without floating point; ``modes`` how many draws, and what is
+concluded from them; ``intervals`` bounds from counts; ``engine`` draws and counts for many inputs side by
+side; ``certifier`` puts the stages together; ``smoothed`` is the model that all of this speaks about.
 """
 
 from certify.smoothing.certifier import Smoothing
-from certify.smoothing.laws import LAWS, Gaussian, NoiseLaw
+from certify.smoothing.exact import nearest_images
+from certify.smoothing.laws import LAWS, DiscreteGaussian, Gaussian, NoiseLaw
 from certify.smoothing.modes import Fixed, Mode
 from certify.smoothing.result import CertifiedAccuracy, SmoothingResult, certified_accuracy
 from certify.smoothing.smoothed import Smoothed
@@ -15,6 +16,7 @@ from certify.smoothing.smoothed import Smoothed
 __all__ = [
     "LAWS",
     "CertifiedAccuracy",
+    "DiscreteGaussian",
     "Fixed",
     "Gaussian",
     "Mode",
@@ -23,4 +25,5 @@ __all__ = [
     "Smoothing",
     "SmoothingResult",
     "certified_accuracy",
+    "nearest_images",
 ]

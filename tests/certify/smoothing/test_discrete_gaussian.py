@@ -10,6 +10,7 @@ import torch
 from scipy.stats import chisquare
 
 from certify.errors import UsageError
+from certify.smoothing import Smoothing
 from certify.smoothing.intervals import lower_bounds
 from certify.smoothing.laws import DiscreteGaussian, Gaussian, NoiseLaw
 from certify.smoothing.noise import Draws, stream_key
@@ -225,3 +226,21 @@ def test_floating_point_noise_is_fooled_and_exact_noise_is_not():
     p_lower = float(lower_bounds(np.array([hits]), n, alpha)[0])
     assert certified(exact, p_lower) > distance
     assert vote(exact, attacked, n) == hits
+
+
+def test_certifies_as_a_law_of_smoothing():
+    """A half-space of images whose distances are known: certified below them, and close."""
+    smoothing = Smoothing(sigma=0.1, n=4000, law="discrete-gaussian")
+    x = torch.tensor([[60.0, 7.0], [110.0, 30.0], [150.0, 255.0]]) / 255
+
+    def split(z: torch.Tensor) -> torch.Tensor:
+        score = z[:, 0] - 129.5 / 255
+        return torch.stack([-score, score], dim=1)
+
+    result = smoothing.certify(split, x)
+    distance = torch.tensor([69.5, 19.5, 20.5], dtype=torch.float64) / 255
+    assert result.label.tolist() == [0, 0, 1]
+    assert (result.radius < distance).all()
+    assert (result.radius[1:] > distance[1:] - 0.02).all()
+    with pytest.raises(UsageError, match="8-bit images"):
+        smoothing.certify(split, x + 0.001)
