@@ -193,3 +193,20 @@ def test_a_command_that_cannot_be_carried_out_is_one_line(data_dir, monkeypatch,
     assert main(["bounds", *extra]) == 2
     error = capsys.readouterr().err
     assert extra[1] in error and error.count("\n") == 1
+
+
+def test_noise_is_measured_beside_randn(data_dir, tmp_path):
+    command = (
+        f"smoothing-noise --nets 3x32x32 --batch 4 --threads 1 --seconds 0 --repeats 2 --data {data_dir}"
+    )
+    threads = torch.get_num_threads()
+    try:
+        assert main([*command.split(), "--out", str(tmp_path)]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    with (tmp_path / "smoothing-noise.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["ratio"]) for row in rows if row["noise"] == "torch.randn"] == [1.0]
+    assert sum(row["noise"].startswith("DiscreteGaussian") for row in rows) == 4
+    assert all(float(row["ns per number"]) > 0 and row["runs"] == "2" for row in rows)
+    assert "exact noise costs at most" in (tmp_path / "smoothing-noise.md").read_text()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from benchmarks.options import Suite
-from benchmarks.suites import bounds, coverage, forward, operators, scaling
+from benchmarks.suites import bounds, coverage, forward, operators, scaling, smoothing_noise
 
 SUITES: Mapping[str, Suite] = {
     "bounds": bounds.SUITE,
@@ -11,4 +11,5 @@ SUITES: Mapping[str, Suite] = {
     "forward": forward.SUITE,
     "operators": operators.SUITE,
     "scaling": scaling.SUITE,
+    "smoothing-noise": smoothing_noise.SUITE,
 }
