@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from certify.checkpoint import checkpointed
 from certify.config import Config
 from certify.dataset import Dataset, load_npz
 from certify.decide import check_deciders, evaluate_batch
@@ -25,6 +26,7 @@ from certify.query import Query, check_samples
 from certify.rows import RadiusRow, VerdictRow, radius_rows, verdict_row
 from certify.run import Progress, Run
 from certify.smoothing import Smoothing
+from certify.smoothing.votes import Votes
 from certify.versions import installed
 
 
@@ -146,18 +148,19 @@ def _smooth(job: Job, ledger: Ledger, run: Run) -> None:
     for certifier in job.config.smoothings:
         stage = _stage("sigma", certifier.sigma)
         finished = ledger.finished(stage)
-        for number, samples in enumerate(batches):
-            run.progress(f"smoothing, {stage}", number, len(batches))
-            if number not in finished:
-                start = time.perf_counter()
-                rows = _radii(job, certifier, samples, run)
-                ledger.record(stage, number, time.perf_counter() - start, radii=rows)
+        with checkpointed(ledger, repr(certifier.noise)) as votes:
+            for number, samples in enumerate(batches):
+                run.progress(f"smoothing, {stage}", number, len(batches))
+                if number not in finished:
+                    start = time.perf_counter()
+                    rows = _radii(job, certifier, samples, run, votes)
+                    ledger.record(stage, number, time.perf_counter() - start, radii=rows)
         run.progress(f"smoothing, {stage}", len(batches), len(batches))
 
 
-def _radii(job: Job, certifier: Smoothing, samples: range, run: Run) -> list[RadiusRow]:
+def _radii(job: Job, certifier: Smoothing, samples: range, run: Run, votes: Votes) -> list[RadiusRow]:
     part = slice(samples.start, samples.stop)
-    result = certifier.certify(job.model, job.data.x[part], run, samples)
+    result = certifier.certify(job.model, job.data.x[part], run, samples, votes)
     return radius_rows(certifier.sigma, samples, job.data.y[part].tolist(), result)
 
 

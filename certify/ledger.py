@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -20,9 +21,11 @@ import numpy as np
 from bounds.rounding import Level
 from certify.errors import ArtefactRejected, CertifyError, RunMismatch, UsageError
 from certify.rows import RadiusRow, VerdictRow
+from certify.smoothing.intervals import IntArray
+from certify.smoothing.votes import Piece
 from certify.verdict import Verdict
 
-FORMAT = 1
+FORMAT = 2
 FILE = "ledger.sqlite"
 Json = dict[str, Any]
 
@@ -39,6 +42,10 @@ CREATE TABLE verdicts (
 CREATE TABLE radii (
     sigma REAL, sample INTEGER, truth INTEGER NOT NULL, label INTEGER NOT NULL, radius REAL NOT NULL,
     alpha REAL NOT NULL, detail TEXT NOT NULL, PRIMARY KEY (sigma, sample)
+);
+CREATE TABLE votes (
+    law TEXT, sample INTEGER, stream TEXT, first INTEGER, count INTEGER NOT NULL, votes BLOB NOT NULL,
+    PRIMARY KEY (law, sample, stream, first)
 );
 """
 
@@ -172,6 +179,20 @@ class Ledger:
         rows = self._select("SELECT * FROM radii ORDER BY sigma, sample")
         return [_radius_row(values) for values in rows]
 
+    def record_votes(self, law: str, pieces: Sequence[tuple[Piece, IntArray]]) -> None:
+        """Add votes over noisy copies, all of them or nothing; a piece that is there is replaced."""
+        with self._transaction():
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO votes VALUES (?, ?, ?, ?, ?, ?)",
+                [(law, p.sample, p.stream, p.first, p.count, _packed(votes)) for p, votes in pieces],
+            )
+
+    def votes(self, law: str) -> list[tuple[Piece, IntArray]]:
+        """All votes under one law of noise."""
+        rows = self._select("SELECT sample, stream, first, count, votes FROM votes WHERE law = ?", law)
+        with _translated(self._folder):
+            return [(Piece(*place), _unpacked(data)) for *place, data in rows]
+
     @classmethod
     def _connect(cls, folder: Path, mode: str) -> Ledger:
         uri = f"{(folder / FILE).resolve().as_uri()}?mode={mode}"
@@ -288,6 +309,17 @@ def _verdict_row(values: tuple[Any, ...]) -> VerdictRow:
         json.loads(detail),
         witness,
     )
+
+
+def _packed(votes: IntArray) -> bytes:
+    return zlib.compress(np.ascontiguousarray(votes, dtype="<i8").tobytes(), 1)
+
+
+def _unpacked(data: bytes) -> IntArray:
+    try:
+        return np.frombuffer(zlib.decompress(data), dtype="<i8").astype(np.int64)
+    except (zlib.error, ValueError) as error:
+        raise sqlite3.DatabaseError(f"unreadable votes: {error}") from error
 
 
 def _radius_row(values: tuple[Any, ...]) -> RadiusRow:
