@@ -21,10 +21,10 @@ _BASE = "torch.randn"
 SHOWN = ("shape", "batch", "noise", "ns per number", "ratio", "runs")
 NOTES = (
     "Noise of one batch on the CPU, in float32. `torch.randn` makes standard normal numbers, from one "
-    "generator in whatever order it is asked. All others are functions of (seed, sample, number of the draw): "
-    "`words` are 64 fair bits from Philox, `Draws.normal` standard normal numbers. `perturb` gives noisy "
-    "images ready for the network: `Gaussian` rounded floats, `DiscreteGaussian` exact 8-bit images, of one "
-    "word per number.",
+    "generator in whatever order it is asked. All others are functions of (seed, sample, number of the "
+    "draw): `words` are 64 fair bits from Philox, `Draws.normal` standard normal numbers. `perturb` gives "
+    "noisy images ready for the network: `Gaussian` rounded floats, `DiscreteGaussian` exact 8-bit "
+    "images, of one word per number.",
     "ns are medians over the runs after one warm-up; `ratio` is the median over rounds, in each of which all "
     "ran in turn, of the time over that of `torch.randn`.",
 )
