@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
 
-from certify.errors import UsageError
 from certify.smoothing.intervals import FloatArray, normal_quantile_above, normal_quantile_below
+from certify.smoothing.laws.scale import check_sigma
 from certify.smoothing.noise import Draws
 
 
@@ -30,9 +29,7 @@ class Gaussian:
     reference: ClassVar[str] = "Cohen, Rosenfeld & Kolter (2019), theorem 1"
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.sigma) and self.sigma > 0):
-            raise UsageError(f"sigma is {self.sigma}; give a finite number > 0 in input units")
-        object.__setattr__(self, "sigma", float(self.sigma))  # 1 and 1.0 have one repr
+        object.__setattr__(self, "sigma", check_sigma(self.sigma))
 
     def perturb(self, x: Tensor, draws: Draws) -> Tensor:
         return draws.normal(tuple(x.shape)).mul_(self.sigma).add_(x)
