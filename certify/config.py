@@ -109,13 +109,13 @@ class Config(_Section):
         return THREATS[self.threat.norm](eps)
 
     @property
-    def smoothings(self) -> tuple[Smoothing, ...]:
+    def smoothings(self) -> Mapping[float, Smoothing]:
         """One certifier per sigma, ascending."""
         section = self.smoothing
         if section is None:
-            return ()
+            return {}
         sigmas = sorted(set(section.sigma))
-        return tuple(Smoothing(s, n0=section.n0, n=section.n, alpha=section.alpha) for s in sigmas)
+        return {s: Smoothing(s, n0=section.n0, n=section.n, alpha=section.alpha) for s in sigmas}
 
     def settings(self, progress: Progress) -> Run:
         """How to compute."""
@@ -131,7 +131,7 @@ class Config(_Section):
         return {
             "threats": [repr(self.threat_at(eps)) for eps in self.budgets],
             "deciders": [repr(d) for d in self.deciders],
-            "smoothing": [repr(s) for s in self.smoothings],
+            "smoothing": [repr(s) for s in self.smoothings.values()],
             "smoothing_samples": None if self.smoothing is None else self.smoothing.samples,
             **self.run.model_dump(),
         }

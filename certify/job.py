@@ -60,7 +60,7 @@ class Job:
             "deciders": [repr(d) for d in config.deciders],
             "attacks": [repr(d) for d in config.deciders if Claim.FALSIFIED in d.claims],
             "smoothing": {
-                "certifiers": [repr(s) for s in config.smoothings],
+                "certifiers": [repr(s) for s in config.smoothings.values()],
                 "samples": 0
                 if smoothing is None
                 else min(smoothing.samples or len(self.data), len(self.data)),
@@ -145,23 +145,25 @@ def _query(job: Job, eps: float, samples: range) -> Query:
 def _smooth(job: Job, ledger: Ledger, run: Run) -> None:
     """Labels and radii of the smoothed classifiers."""
     batches = _batches(job.about()["smoothing"]["samples"], run.batch_size)
-    for certifier in job.config.smoothings:
-        stage = _stage("sigma", certifier.sigma)
+    for sigma, certifier in job.config.smoothings.items():
+        stage = _stage("sigma", sigma)
         finished = ledger.finished(stage)
         with checkpointed(ledger, repr(certifier.noise)) as votes:
             for number, samples in enumerate(batches):
                 run.progress(f"smoothing, {stage}", number, len(batches))
                 if number not in finished:
                     start = time.perf_counter()
-                    rows = _radii(job, certifier, samples, run, votes)
+                    rows = _radii(job, sigma, certifier, samples, run, votes)
                     ledger.record(stage, number, time.perf_counter() - start, radii=rows)
         run.progress(f"smoothing, {stage}", len(batches), len(batches))
 
 
-def _radii(job: Job, certifier: Smoothing, samples: range, run: Run, votes: Votes) -> list[RadiusRow]:
+def _radii(
+    job: Job, sigma: float, certifier: Smoothing, samples: range, run: Run, votes: Votes
+) -> list[RadiusRow]:
     part = slice(samples.start, samples.stop)
     result = certifier.certify(job.model, job.data.x[part], run, samples, votes)
-    return radius_rows(certifier.sigma, samples, job.data.y[part].tolist(), result)
+    return radius_rows(sigma, samples, job.data.y[part].tolist(), result)
 
 
 def _batches(total: int, size: int) -> list[range]:

@@ -8,22 +8,37 @@ side; ``certifier`` puts the stages together; ``smoothed`` is the model that all
 
 from certify.smoothing.certifier import Smoothing
 from certify.smoothing.exact import nearest_images
-from certify.smoothing.laws import LAWS, DiscreteGaussian, Gaussian, NoiseLaw
+from certify.smoothing.laws import (
+    LAWS,
+    Ablation,
+    DiscreteGaussian,
+    Ellipsoid,
+    Gaussian,
+    Laplace,
+    NoiseLaw,
+    Uniform,
+    UniformLinf,
+)
 from certify.smoothing.modes import Fixed, Mode
 from certify.smoothing.result import CertifiedAccuracy, SmoothingResult, certified_accuracy
 from certify.smoothing.smoothed import Smoothed
 
 __all__ = [
     "LAWS",
+    "Ablation",
     "CertifiedAccuracy",
     "DiscreteGaussian",
+    "Ellipsoid",
     "Fixed",
     "Gaussian",
+    "Laplace",
     "Mode",
     "NoiseLaw",
     "Smoothed",
     "Smoothing",
     "SmoothingResult",
+    "Uniform",
+    "UniformLinf",
     "certified_accuracy",
     "nearest_images",
 ]

@@ -16,14 +16,13 @@ from certify.query import Query, check_samples
 from certify.run import Run
 from certify.smoothing.engine import Classifier, Engine, Procedure
 from certify.smoothing.intervals import IntArray, check_alpha
-from certify.smoothing.laws import LAWS, NoiseLaw
+from certify.smoothing.laws import SCALED, NoiseLaw, covering
 from certify.smoothing.modes import Ask, Estimate, Fixed, Mode
 from certify.smoothing.modes.base import SELECTION
 from certify.smoothing.modes.fixed import check_draws
 from certify.smoothing.result import ABSTAIN, SmoothingResult
 from certify.smoothing.smoothed import Smoothed
 from certify.smoothing.votes import InMemory, Votes
-from certify.threat import THREATS, Threat
 
 _DEFAULT_RUN = Run()
 
@@ -35,22 +34,23 @@ class Smoothing:
     sigma: scale of the noise in input units. n0: draws that select a class. mode: how many further,
     independent draws bound its probability and how; by default a fixed number ``n`` (Cohen, Rosenfeld &
     Kolter 2019, algorithm CERTIFY). alpha: the probability, per sample, that the statement is wrong. law: a
-    name in ``LAWS``. batch_size: rows per forward pass; it changes no result and is no part of the identity.
+    name in ``SCALED``, or a law with its parameters (such as ``Ablation``), which leaves ``sigma`` out.
+    batch_size: rows per forward pass; it changes no result and is no part of the identity.
 
     As a decider it answers queries about ``Smoothed`` models only: its radius is a fact about the smoothed
     classifier, not about the network inside. Evidence has a margin, certified radius - eps, where the
     certified label is the true one; robust means margin > 0, for the theorem holds strictly inside the
-    radius. ``level`` is None: the claim is statistical, and float rounding of the network is part of the
-    classifier that is smoothed.
+    radius. A threat of another norm counts as the ball that covers it. ``level`` is None: the claim is
+    statistical, and float rounding of the network is part of the classifier that is smoothed.
     Raises ``UsageError`` for a value outside its domain, and for ``n`` beside another mode.
     """
 
-    sigma: float
+    sigma: float | None = None
     n0: int = 100
     n: int | None = None
     alpha: float = 1e-3
     batch_size: int = field(default=1000, repr=False, compare=False)
-    law: str = "gaussian"
+    law: str | NoiseLaw = "gaussian"
     mode: Mode | None = None
 
     def __post_init__(self) -> None:
@@ -61,10 +61,9 @@ class Smoothing:
             if self.mode is not None:
                 raise UsageError(f"{self.mode!r} decides the number of draws itself; leave n out")
         check_alpha(self.alpha)
-        if self.law not in LAWS:
-            raise UsageError(f"unknown law of noise {self.law!r}; choose one of {', '.join(sorted(LAWS))}")
-        LAWS[self.law](self.sigma)  # checks the scale
-        object.__setattr__(self, "sigma", float(self.sigma))
+        _law(self.law, self.sigma)
+        if self.sigma is not None:
+            object.__setattr__(self, "sigma", float(self.sigma))
 
     @property
     def estimation(self) -> Mode:
@@ -73,8 +72,8 @@ class Smoothing:
 
     @property
     def noise(self) -> NoiseLaw:
-        """The law of noise at this scale."""
-        return LAWS[self.law](self.sigma)
+        """The law of noise, at this scale if it is a name."""
+        return _law(self.law, self.sigma)
 
     def smoothed(self, model: Model) -> Smoothed:
         """The model that this certifier speaks about when it is given ``model``."""
@@ -150,7 +149,7 @@ class Smoothing:
         return frozenset({Claim.ROBUST})
 
     def supports(self, query: Query) -> str | None:
-        """None for a model smoothed by this law under a ball of the law's norm, else the reason."""
+        """None for a model smoothed by this law and a threat that its balls cover, else the reason."""
         model = query.model
         if not isinstance(model, Smoothed):
             return (
@@ -159,7 +158,7 @@ class Smoothing:
             )
         if model.law != self.noise:
             return _other_law(model, self.noise)
-        if _budget(query.threat, self.noise) is None:
+        if covering(self.noise, query.threat, model.input_shape) is None:
             return (
                 f"{self.noise!r} certifies balls of norm {self.noise.norm:g}, not {query.threat!r}; "
                 f"choose another threat or law of noise"
@@ -169,7 +168,7 @@ class Smoothing:
     def decide(self, query: Query, run: Run) -> list[Evidence]:
         """One piece of evidence per sample, at confidence 1 - alpha each."""
         reason = self.supports(query)
-        eps = _budget(query.threat, self.noise)
+        eps = covering(self.noise, query.threat, query.model.input_shape)
         if reason is not None or eps is None:
             raise UsageError(reason or "unsupported query")
         if not query.samples:
@@ -201,19 +200,27 @@ class Smoothing:
             "p_lower": float(result.p_lower[i]),
             "p_other": float(result.p_other[i]),
             "alpha": result.alpha,
-            "sigma": self.sigma,
+            **({} if self.sigma is None else {"sigma": self.sigma}),
             "law": result.law,
             "seed": result.seed,
             "device": result.device,
         }
 
 
-def _budget(threat: Threat, law: NoiseLaw) -> float | None:
-    """The radius of a threat that is a ball of the law's norm; None for any other."""
-    for kind in THREATS.values():
-        if isinstance(threat, kind) and kind.norm == law.norm:
-            return threat.eps
-    return None
+def _law(law: str | NoiseLaw, sigma: float | None) -> NoiseLaw:
+    """The law that is meant; refuses an unknown name, a name without a scale, and a scale given twice."""
+    if not isinstance(law, str):
+        if sigma is not None:
+            raise UsageError(f"{law!r} has its parameters already; leave sigma out")
+        return law
+    if law not in SCALED:
+        raise UsageError(
+            f"unknown law of noise {law!r}; choose one of {', '.join(sorted(SCALED))}, "
+            "or give a law with its parameters, such as Ablation(...)"
+        )
+    if sigma is None:
+        raise UsageError(f"sigma is missing; give the scale of the {law} noise in input units")
+    return SCALED[law](sigma)
 
 
 def _other_law(model: Smoothed, law: NoiseLaw) -> str:

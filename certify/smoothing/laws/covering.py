@@ -27,6 +27,6 @@ def _counted(threat: Threat, shape: tuple[int, ...]) -> float | None:
     """How many pixels may change; an element is part of one."""
     if isinstance(threat, L0 | Pixels):
         return threat.eps
-    if isinstance(threat, Patch):
+    if isinstance(threat, Patch) and len(shape) > 1:
         return min(threat.eps, shape[-2]) * min(threat.eps, shape[-1])
     return None

@@ -12,9 +12,19 @@ from certify.errors import UsageError
 from certify.evidence import Claim
 from certify.query import Query
 from certify.run import Run
-from certify.smoothing import Gaussian, Smoothed, Smoothing, certified_accuracy
+from certify.smoothing import (
+    Ablation,
+    Ellipsoid,
+    Gaussian,
+    Laplace,
+    Smoothed,
+    Smoothing,
+    Uniform,
+    UniformLinf,
+    certified_accuracy,
+)
 from certify.smoothing.intervals import lower_bounds
-from certify.threat import L1, L2, Linf
+from certify.threat import L0, L1, L2, Linf, Patch
 from tests.certify.smoothing.models import halfspace, model_of, thirds
 
 QUICK = Smoothing(sigma=0.5, n0=50, n=1000, alpha=0.01)
@@ -122,9 +132,51 @@ def test_values_outside_their_domain(field, value):
         dataclasses.replace(QUICK, **{field: value})
 
 
-def test_unknown_law():
-    with pytest.raises(UsageError, match="gaussian"):
-        Smoothing(0.5, law="gauss")
+@pytest.mark.parametrize(
+    ("sigma", "law", "match"),
+    [
+        (0.5, "gauss", "gaussian"),
+        (0.5, "ablation", "with its parameters"),
+        (None, "gaussian", "sigma is missing"),
+        (0.5, Ablation(1, 2, 0.0), "leave sigma out"),
+    ],
+)
+def test_laws_and_scales_that_do_not_fit(sigma, law, match):
+    with pytest.raises(UsageError, match=match):
+        Smoothing(sigma, law=law)
+
+
+@pytest.mark.parametrize(
+    "law", [Laplace(0.5), Uniform(0.5), UniformLinf(0.5, 2), Ellipsoid(torch.tensor([0.5, 1.0]))], ids=repr
+)
+def test_a_halfspace_under_any_additive_law(law):
+    """Its smoothed radius is the distance |x_0|, in every norm, for noise that is wide enough."""
+    result = Smoothing(law=law, n=4000).certify(halfspace, X[:2])
+    assert result.label.tolist() == [1, -1]
+    assert 0.4 < result.radius[0] <= 0.8
+
+
+def test_a_law_with_parameters_is_the_same_as_its_name():
+    named, given = Smoothing(0.5, n=500, law="laplace"), Smoothing(n=500, law=Laplace(0.5))
+    assert torch.equal(named.certify(thirds, X).radius, given.certify(thirds, X).radius)
+    assert named.smoothed(model_of(thirds)).digest == given.smoothed(model_of(thirds)).digest
+
+
+def test_ablation_certifies_counted_changes():
+    """A vote for class 0 where some element that is kept is 1: at least one of 20 is until 16 are changed."""
+    x, y = torch.ones(1, 20), torch.tensor([0])
+
+    def any_one(z):
+        hit = (z == 1).any(1).double()
+        return torch.stack([hit, 1 - hit], dim=1)
+
+    smoothing = Smoothing(law=Ablation(keep=5, pixels=20, null=0.0), n=2000)
+    model = smoothing.smoothed(model_of(any_one, shape=(20,), valid=(0.0, 1.0)))
+    assert smoothing.certify(model, x).radius.tolist() == [2.5]
+    found = [smoothing.decide(Query(model, x, y, L0(eps), (0,)), Run())[0].margin for eps in (0, 2, 3)]
+    assert found == [2.5, 0.5, -0.5]
+    # Delta = 1 - C(18, 5) / C(20, 5) is below 1/2 for two changes, not for three
+    assert [1 - math.comb(20 - rho, 5) / math.comb(20, 5) < 0.5 for rho in (2, 3)] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -180,8 +232,8 @@ def test_supports():
     refused = {
         "not smoothed": query(model=model_of(halfspace)),
         "same law and scale": query(model=Smoothed(model_of(halfspace), Gaussian(0.25))),
-        "norm 2, not Linf": query(Linf(0.1)),
-        "norm 2, not L1": query(L1(0.1)),
+        "norm 2, not L0": query(L0(1)),
+        "norm 2, not Patch": query(Patch(1)),
     }
     for reason, q in refused.items():
         assert reason in (QUICK.supports(q) or "")
@@ -214,6 +266,13 @@ def test_the_radius_itself_is_not_claimed():
         for eps in (math.nextafter(radius, 0), radius, math.nextafter(radius, 9))
     ]
     assert [m > 0 for m in margins if m is not None] == [True, False, False]
+
+
+def test_a_threat_of_another_norm_is_covered():
+    radius = float(QUICK.certify(halfspace, X, samples=(4, 5, 6, 7)).radius[0])
+    assert QUICK.decide(query(L1(0.2)), Run())[0].margin == radius - 0.2
+    wider = QUICK.decide(query(Linf(0.2)), Run())[0].margin
+    assert wider == pytest.approx(radius - 0.2 * math.sqrt(2))
 
 
 def test_no_samples_no_evidence():
