@@ -284,7 +284,7 @@ def test_a_factor_is_known_by_its_values():
 def test_every_law_is_checked():
     cases = [case for case in _below(NoiseLawConformance) if case is not AdditiveConformance]
     checked = {type(case().law()) for case in cases}
-    assert checked == set(LAWS.values()) - {DiscreteGaussian}  # whose radius and draws have tests of their own
+    assert checked == set(LAWS.values()) - {DiscreteGaussian}  # tested by enumeration
 
 
 def _below(kind):
