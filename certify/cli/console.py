@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from certify.reporting.digits import rounded_down
 from certify.reporting.findings import Findings
 from certify.run import Progress as Listener
 from certify.verdict import Verdict
@@ -40,7 +41,8 @@ def show(findings: Findings, folder: Path) -> None:
         certified = curve.steps[0][1]
         console.print(
             f"smoothed classifier, sigma = {curve.sigma:g}: {certified.at_least:.1f}% of {certified.n} "
-            f"samples certified, largest L2 radius {curve.steps[-1][0]:.4g}, {curve.abstained} abstained"
+            f"samples certified, largest L2 radius {rounded_down(curve.steps[-1][0])}, "
+            f"{curve.abstained} abstained"
         )
     console.print(f"report: {folder / 'report.html'}")
 

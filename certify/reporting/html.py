@@ -11,6 +11,7 @@ import jinja2
 
 from bounds.rounding import Level
 from certify.curve import CONFIDENCE, Point, RadiusCurve, Share
+from certify.reporting.digits import rounded_down
 from certify.reporting.findings import Findings
 from certify.reporting.plots import curve_figure, radius_figure, svg
 from certify.verdict import SENTENCES, Verdict, attack_sentence, statistical_sentence
@@ -80,7 +81,7 @@ def _nearest(share: Share) -> str:
 
 
 def _margin(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+    return "" if value is None else rounded_down(value)
 
 
 def _image(text: str) -> str:

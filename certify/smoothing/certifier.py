@@ -202,6 +202,7 @@ class Smoothing:
             "alpha": result.alpha,
             **({} if self.sigma is None else {"sigma": self.sigma}),
             "law": result.law,
+            "domain": self.noise.domain,
             "seed": result.seed,
             "device": result.device,
         }

@@ -4,9 +4,11 @@ import base64
 import json
 import math
 import re
+from fractions import Fraction
 from html.parser import HTMLParser
 
 import markupsafe
+import numpy as np
 import pytest
 
 import certify
@@ -14,6 +16,7 @@ from bounds.rounding import Level
 from certify.errors import CertifyError, UsageError
 from certify.ledger import Identity, Ledger
 from certify.reporting import Findings, findings_in, write_all
+from certify.reporting.digits import rounded_down
 from certify.reporting.findings import summary_text
 from certify.reporting.html import page
 from certify.reporting.plots import curve_figure, png, radius_figure, svg
@@ -215,3 +218,18 @@ def test_a_result_in_memory_is_a_page_of_its_own(result, tmp_path):
 def test_a_report_that_cannot_be_written(result, tmp_path):
     with pytest.raises(CertifyError, match="nowhere"):
         certify.report(result, tmp_path / "nowhere" / "report.html")
+
+
+@pytest.mark.parametrize("digits", [1, 4, 6])
+def test_digits_round_down(digits):
+    rng = np.random.default_rng(0)
+    values = np.concatenate(
+        [rng.normal(size=200) * 10.0 ** rng.integers(-9, 9, 200), [0.0, 0.25, 0.3, 1e-300]]
+    )
+    for value in values.tolist():
+        shown = Fraction(rounded_down(value, digits))
+        assert shown <= Fraction(value) <= shown + abs(Fraction(value)) * Fraction(10) ** (1 - digits)
+    assert rounded_down(0.25) == "0.25"
+    assert rounded_down(0.99999) == "0.9999"
+    assert rounded_down(-0.99999) == "-1"
+    assert rounded_down(math.inf) == "inf"

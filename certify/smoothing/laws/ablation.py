@@ -39,6 +39,7 @@ class Ablation:
 
     norm: ClassVar[float] = 0
     reference: ClassVar[str] = "Levine & Feizi (2020), randomized ablation, theorem 1"
+    domain: ClassVar[str] = "inputs of any numbers"
 
     def __post_init__(self) -> None:
         for name, value in (("keep", self.keep), ("pixels", self.pixels)):

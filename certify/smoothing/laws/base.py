@@ -9,6 +9,9 @@ from torch import Tensor
 from certify.smoothing.intervals import FloatArray
 from certify.smoothing.noise import Draws
 
+# The domain of laws whose draws are rounded floats.
+REAL_INPUTS = "real inputs; noise in floating point, taken to be ideal"
+
 
 class NoiseLaw(Protocol):
     """A law of perturbed inputs with its theorem: a frozen dataclass, whose ``repr`` keys the noise."""
@@ -20,6 +23,10 @@ class NoiseLaw(Protocol):
     @property
     def reference(self) -> str:
         """Authors, year and theorem that the radius follows."""
+
+    @property
+    def domain(self) -> str:
+        """The inputs that a certificate speaks of, and what it takes for granted; stands in every record."""
 
     def perturb(self, x: Tensor, draws: Draws) -> Tensor:
         """Perturbed copies of one input of any shape, one for each draw: (count, *x.shape), in x's dtype.

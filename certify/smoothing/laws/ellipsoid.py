@@ -12,6 +12,7 @@ from torch import Tensor
 
 from certify.errors import UsageError
 from certify.smoothing.intervals import FloatArray
+from certify.smoothing.laws.base import REAL_INPUTS
 from certify.smoothing.laws.gaussian import Gaussian
 from certify.smoothing.noise import Draws
 
@@ -42,6 +43,7 @@ class Ellipsoid:
 
     norm: ClassVar[float] = 2
     reference: ClassVar[str] = "Cohen, Rosenfeld & Kolter (2019), theorem 1, in the coordinates L^-1 delta"
+    domain: ClassVar[str] = REAL_INPUTS
 
     def __post_init__(self) -> None:
         _check_factor(self.factor)

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from certify.smoothing.intervals import FloatArray, normal_quantile_above, normal_quantile_below
+from certify.smoothing.laws.base import REAL_INPUTS
 from certify.smoothing.laws.scale import check_sigma
 from certify.smoothing.noise import Draws
 
@@ -27,6 +28,7 @@ class Gaussian:
 
     norm: ClassVar[float] = 2
     reference: ClassVar[str] = "Cohen, Rosenfeld & Kolter (2019), theorem 1"
+    domain: ClassVar[str] = REAL_INPUTS
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sigma", check_sigma(self.sigma))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from certify.smoothing.intervals import FloatArray
+from certify.smoothing.laws.base import REAL_INPUTS
 from certify.smoothing.laws.scale import check_sigma
 from certify.smoothing.noise import Draws
 
@@ -36,6 +37,7 @@ class Laplace:
 
     norm: ClassVar[float] = 1
     reference: ClassVar[str] = "Teng, Lee & Yuan (2020), theorem 1; Yang et al. (2020), table 1"
+    domain: ClassVar[str] = REAL_INPUTS
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sigma", check_sigma(self.sigma))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from certify.errors import UsageError
 from certify.smoothing.intervals import FloatArray
+from certify.smoothing.laws.base import REAL_INPUTS
 from certify.smoothing.laws.scale import check_sigma
 from certify.smoothing.noise import Draws
 
@@ -37,6 +38,7 @@ class Uniform:
 
     norm: ClassVar[float] = 1
     reference: ClassVar[str] = "Yang et al. (2020), table 1, uniform noise against L1"
+    domain: ClassVar[str] = REAL_INPUTS
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sigma", check_sigma(self.sigma))
@@ -69,6 +71,7 @@ class UniformLinf:
 
     norm: ClassVar[float] = math.inf
     reference: ClassVar[str] = "Yang et al. (2020), table 1, uniform noise against Linf"
+    domain: ClassVar[str] = REAL_INPUTS
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sigma", check_sigma(self.sigma))

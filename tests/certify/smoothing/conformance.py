@@ -47,6 +47,7 @@ class NoiseLawConformance:
         assert type(self.law()) in LAWS.values()
         assert any(c.isdigit() for c in self.law().reference)
         assert self.law().norm in (0, 1, 2, math.inf)
+        assert "inputs" in self.law().domain
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     @pytest.mark.parametrize("count", [1, 17])

@@ -9,11 +9,14 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
+import certify as ct
 from certify.errors import UsageError
+from certify.query import Query
 from certify.smoothing import Smoothing
 from certify.smoothing.intervals import lower_bounds
 from certify.smoothing.laws import DiscreteGaussian, Gaussian, NoiseLaw
 from certify.smoothing.noise import Draws, stream_key
+from tests.certify.smoothing.models import halfspace, model_of
 
 CPU = torch.device("cpu")
 UNIT = 1 << 60
@@ -244,3 +247,14 @@ def test_certifies_as_a_law_of_smoothing():
     assert (result.radius[1:] > distance[1:] - 0.02).all()
     with pytest.raises(UsageError, match="8-bit images"):
         smoothing.certify(split, x + 0.001)
+
+
+def test_records_name_the_domain():
+    model = model_of(halfspace, shape=(2,), valid=(0, 1))
+    for law, domain in (("discrete-gaussian", "8-bit images"), ("gaussian", "real inputs")):
+        smoothing = Smoothing(sigma=0.1, n=100, law=law)
+        query = Query(
+            smoothing.smoothed(model), torch.full((1, 2), 0.2), torch.tensor([1]), ct.L2(0.01), samples=(0,)
+        )
+        [evidence] = smoothing.decide(query, ct.Run())
+        assert str(evidence.detail["domain"]).startswith(domain)
