@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,8 +22,8 @@ class Fixed:
 
     n: int = 100_000
 
-    name = "fixed"
-    continuable = False
+    name: ClassVar[str] = "fixed"
+    continuable: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_draws("n", self.n)
