@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 
 from benchmarks.options import Suite
-from benchmarks.suites import bounds, coverage, forward, operators, scaling, smoothing_noise
+from benchmarks.suites import (
+    bounds,
+    coverage,
+    forward,
+    operators,
+    scaling,
+    smoothing_noise,
+    smoothing_samples,
+)
 
 SUITES: Mapping[str, Suite] = {
     "bounds": bounds.SUITE,
@@ -12,4 +20,5 @@ SUITES: Mapping[str, Suite] = {
     "operators": operators.SUITE,
     "scaling": scaling.SUITE,
     "smoothing-noise": smoothing_noise.SUITE,
+    "smoothing-samples": smoothing_samples.SUITE,
 }

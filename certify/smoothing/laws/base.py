@@ -28,6 +28,9 @@ class NoiseLaw(Protocol):
     def domain(self) -> str:
         """The inputs that a certificate speaks of, and what it takes for granted; stands in every record."""
 
+    def __hash__(self) -> int:
+        """A value, so that what follows from it may be kept."""
+
     def perturb(self, x: Tensor, draws: Draws) -> Tensor:
         """Perturbed copies of one input of any shape, one for each draw: (count, *x.shape), in x's dtype.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import ClassVar
 
@@ -92,6 +93,7 @@ def reachable(
     return tests
 
 
+@lru_cache(maxsize=1024)
 def needed_probability(law: NoiseLaw, radius: float) -> float | None:
     """The least float p in (0, 1) found at which the law's radius, rounded down, exceeds ``radius``.
 

@@ -58,7 +58,8 @@ def lower_sequence(hits: int, n: int, alpha: float) -> float:
 
     The largest p found whose evidence reaches 1 / alpha. All smaller ones are rejected with it: with
     p = sin(t)^2 the prior is uniform in t and the log-likelihood concave in it, so below hits / n the
-    evidence falls as p grows (each ratio at a fixed share of the way from t to pi / 2 does); beyond it is < 1.
+    evidence falls as p grows (each ratio at a fixed share of the way from t to pi / 2 does); beyond, it is
+    below 1.
     Raises ``UsageError`` for alpha outside (0, 1).
     """
     check_alpha(alpha)

@@ -56,9 +56,9 @@ class Planned:
 
     def plan(self, law: NoiseLaw, alpha: float, hits: int) -> int:
         """The number of draws that follows from the pilot's hits; 0 where none is worthwhile."""
-        from scipy.special import btdtri  # noqa: PLC0415
+        from scipy.special import betaincinv  # noqa: PLC0415
 
-        at_most = btdtri(hits + 1, self.pilot - hits, _OPTIMISM) if hits < self.pilot else 1.0
+        at_most = betaincinv(hits + 1, self.pilot - hits, _OPTIMISM) if hits < self.pilot else 1.0
         shares = (hits / self.pilot, float(at_most))
         return max(_sufficient(law, alpha, share, self.tolerance, self.n_max) for share in shares)
 

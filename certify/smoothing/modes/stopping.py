@@ -60,14 +60,14 @@ def stop_table(p: float, alpha: float, n_max: int, futility: float) -> StopTable
     looks = _looks(n_max)
     accept = least_evident(looks, p, alpha)
     give_up = _futile(looks, p, alpha, futility)
-    last = n_max + 1
-    accept[-1] = last
-    give_up[-1] = last - 1
+    accept[-1] = n_max + 1
     give_up = np.minimum(give_up, accept - 1)
     table = StopTable(looks, accept, give_up)
     spent, ends = acceptance(table, p)
     accept[-1] = n_max + 1 - _affordable(ends, alpha - spent)
     give_up[-1] = accept[-1] - 1
+    for array in (looks, accept, give_up):
+        array.setflags(write=False)  # the cache hands out one table to all
     return table
 
 
@@ -94,11 +94,12 @@ def _futile(looks: IntArray, p: float, alpha: float, futility: float) -> IntArra
     needed = int(binom.isf(alpha, n_max, p)) + 1
     share = needed / n_max
     if share >= 1:
-        return looks - 1 if needed > n_max else np.minimum(looks - 1, needed - 1 - n_max + looks)
+        return looks - 1
     against = looks - least_evident(looks, 1 - share, futility)
     lacking = binom.ppf(1 - futility, n_max - looks, share)
     curtailed: IntArray = needed - 1 - lacking.astype(np.int64)
-    return np.maximum(np.maximum(against, curtailed), -1)
+    found: IntArray = np.maximum(np.maximum(against, curtailed), -1)
+    return found
 
 
 def acceptance(table: StopTable, p: float) -> tuple[float, FloatArray]:

@@ -1,0 +1,181 @@
+"""Draws per input that the modes of randomized smoothing need, on published distributions of probabilities."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.options import BadRequest, Options, Suite
+from benchmarks.table import Cell, Row
+from certify.smoothing.laws import Gaussian
+from certify.smoothing.modes import Anytime, Decide, Estimate, Fixed, Grid, Mode, Planned
+from certify.smoothing.modes.decide import needed_probability
+
+FloatArray = npt.NDArray[np.float64]
+
+N = 100_000
+ALPHA = 1e-3
+# The logs and the alpha they were made at, which their largest radii show.
+LOGS = {"0.12": 1e-3, "0.25": 1e-2, "0.50": 1e-2, "1.00": 1e-3}
+# Radii asked about, in units of sigma.
+RADII = (0.25, 0.5, 1.0, 1.5, 2.0)
+GRID = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5)
+SHOWN = (
+    "sigma",
+    "mode",
+    "mean draws",
+    "x fewer",
+    "certified",
+    "fixed certifies",
+    "lost",
+    "gained",
+    "radius lost",
+    "draws / Wald",
+    "of",
+    "asks",
+)
+NOTES = (
+    "For every input of a published log (Cohen et al. 2019, CIFAR-10, ResNet-110, 500 inputs each) the "
+    "probability of its class is taken to be the share of votes that the recorded radius shows; the inputs "
+    "that abstained get probabilities spread evenly over (0.2, 0.5). Votes are then drawn from the binomial; "
+    f"alpha = {ALPHA}, the reference is one Clopper-Pearson bound of n = {N}.",
+    "mean draws: per input, the selection's n0 left out on both sides. x fewer: n of the reference over that. "
+    "certified: inputs beyond the mode's radius (for `Decide`), at any radius (others), against what the "
+    "reference certifies by votes of its own; lost and gained: inputs on which the two differ, chance included "
+    "(two runs of the reference differ, too). radius lost: mean share of the reference's radius lost where it "
+    "has one; for `Grid`, of the largest radius of the grid below it.",
+    "draws / Wald: mean draws over the mean of the least that any test of this alpha can expect to need "
+    "(Wald 1945: kl(power, alpha) / kl(p, p_r) draws at p for the probability p_r that the radius needs), over "
+    "the inputs (of) that a fixed n of a hundredth of the reference's settles with power 0.999 or that "
+    "need at most as many draws: those whose bound is at most N / 4, all certified ones at 0.999. "
+    "asks: mean rounds of draws.",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _Runs:
+    """What a mode concluded per input, and by how many rounds of draws."""
+
+    radius: FloatArray
+    draws: FloatArray
+    asks: FloatArray
+
+
+def _suite_rows(options: Options) -> Iterator[Row]:
+    known = tuple(f"sigma{sigma}" for sigma in LOGS)
+    for net in options.pick(known, options.nets, "log"):
+        sigma = net.removeprefix("sigma")
+        law, p = Gaussian(float(sigma)), _probabilities(options.data, sigma)
+        fixed = _run(Fixed(N), law, p, 0)
+        yield _row(sigma, Fixed(N), p, _run(Fixed(N), law, p, 1), fixed.radius, fixed.radius)
+        for share in RADII:
+            radius = share * law.sigma
+            runs = _run(Decide(radius), law, p, 1)
+            reference = np.where(fixed.radius > radius, runs.radius.max(), 0.0)
+            yield _row(sigma, Decide(radius), p, runs, reference, reference, _wald(law, radius, p))
+        grid = tuple(share * law.sigma for share in GRID)
+        for n_max in (N, N // 5):
+            below = np.array([max((r for r in grid if r < got), default=0.0) for got in fixed.radius])
+            yield _row(sigma, Grid(grid, n_max), p, _run(Grid(grid, n_max), law, p, 1), below, below)
+        for mode in (Planned(0.01), Planned(0.05), Anytime(N)):
+            yield _row(sigma, mode, p, _run(mode, law, p, 1), fixed.radius, fixed.radius)
+
+
+def _probabilities(data: Path, sigma: str) -> FloatArray:
+    """Per input the share of votes that its recorded radius shows."""
+    from scipy.stats import beta, norm
+
+    path = data / "datasets" / "cohen_certify_logs" / f"cifar10_resnet110_sigma{sigma}.tsv"
+    try:
+        with path.open() as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except OSError as error:
+        raise BadRequest(f"{error}; point --data at the folder of recorded data") from None
+    counts = np.arange(N // 2, N + 1)
+    plain = float(sigma) * norm.ppf(beta.ppf(LOGS[sigma], counts, N - counts + 1))
+    recorded = np.array([float(row["radius"]) for row in rows])
+    nearest = np.abs(plain[None, :] - recorded[:, None]).argmin(1)
+    shares: FloatArray = counts[nearest] / N
+    abstained = np.array([row["predict"] == "-1" for row in rows])
+    shares[abstained] = np.linspace(0.2, 0.5, int(abstained.sum()) + 2)[1:-1]
+    return shares
+
+
+def _run(mode: Mode, law: Gaussian, p: FloatArray, seed: int) -> _Runs:
+    rng = np.random.default_rng(seed)
+    found = [_estimate(mode, law, share, rng) for share in p.tolist()]
+    return _Runs(*(np.array(column, dtype=np.float64) for column in zip(*found, strict=True)))
+
+
+def _estimate(mode: Mode, law: Gaussian, p: float, rng: np.random.Generator) -> tuple[float, int, int]:
+    """Radius, draws and asks of one input, whose votes are class 0 with probability p, else class 1."""
+    estimation, draws, asks = mode.estimate(law, ALPHA, 0), 0, 0
+    ask = next(estimation)
+    while True:
+        hits = rng.binomial(ask.count, p)
+        draws, asks = draws + ask.count, asks + 1
+        try:
+            ask = estimation.send(np.array([hits, ask.count - hits]))
+        except StopIteration as stop:
+            found: Estimate = stop.value
+            return found.radius, draws, asks
+
+
+def _wald(law: Gaussian, radius: float, p: FloatArray) -> FloatArray:
+    """The least expected draws of a test with power 0.999; inf where the radius does not hold."""
+    needed = needed_probability(law, radius)
+    if needed is None:
+        return np.full(len(p), np.inf)
+    apart = np.where(p > needed, _kl(p, np.full(len(p), needed)), 0.0)
+    with np.errstate(divide="ignore"):
+        return _kl(np.array([1 - ALPHA]), np.array([ALPHA])) / apart
+
+
+def _kl(p: FloatArray, q: FloatArray) -> FloatArray:
+    from scipy.special import rel_entr
+
+    found: FloatArray = rel_entr(p, q) + rel_entr(1 - p, 1 - q)
+    return found
+
+
+def _row(
+    sigma: str,
+    mode: Mode,
+    p: FloatArray,
+    runs: _Runs,
+    fixed: FloatArray,
+    wanted: FloatArray,
+    wald: FloatArray | None = None,
+) -> Row:
+    """fixed: the reference's radii, wanted: what of these the mode can give at best; wald: the least draws."""
+    certified = runs.radius > 0
+    some = wanted > 0
+    row: dict[str, Cell] = dict.fromkeys(SHOWN)
+    row |= {
+        "sigma": sigma,
+        "mode": repr(mode),
+        "mean draws": float(runs.draws.mean()),
+        "x fewer": float(N / runs.draws.mean()),
+        "certified": int(certified.sum()),
+        "fixed certifies": int((fixed > 0).sum()),
+        "lost": int((some & ~certified).sum()),
+        "gained": int((certified & ~some).sum()),
+        "radius lost": float(np.mean(1 - runs.radius[some] / wanted[some])) if some.any() else None,
+        "asks": float(runs.asks.mean()),
+    }
+    if wald is not None and (wald <= N / 4).any():
+        clear = wald <= N / 4
+        row |= {"draws / Wald": float(runs.draws[clear].mean() / wald[clear].mean()), "of": int(clear.sum())}
+    return row
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    return f"Summary: {len(rows)} rows."
+
+
+SUITE = Suite("Draws of the modes of smoothing", NOTES, SHOWN, _suite_rows, ("sigma",))
