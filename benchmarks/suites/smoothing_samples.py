@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,10 +50,8 @@ NOTES = (
     "(two runs of the reference differ, too). radius lost: mean share of the reference's radius lost where it "
     "has one; for `Grid`, of the largest radius of the grid below it.",
     "draws / Wald: mean draws over the mean of the least that any test of this alpha can expect to need "
-    "(Wald 1945: kl(power, alpha) / kl(p, p_r) draws at p for the probability p_r that the radius needs), over "
-    "the inputs (of) that a fixed n of a hundredth of the reference's settles with power 0.999 or that "
-    "need at most as many draws: those whose bound is at most N / 4, all certified ones at 0.999. "
-    "asks: mean rounds of draws.",
+    "with power 0.999 (Wald 1945: kl(0.999, alpha) / kl(p, p_r) draws at p, where p_r is the probability that the "
+    f"radius needs), over the inputs (of) where that is at most {N // 4}. asks: mean rounds of draws.",
 )
 
 
@@ -172,10 +170,6 @@ def _row(
         clear = wald <= N / 4
         row |= {"draws / Wald": float(runs.draws[clear].mean() / wald[clear].mean()), "of": int(clear.sum())}
     return row
-
-
-def _summary(rows: Sequence[Row]) -> str:
-    return f"Summary: {len(rows)} rows."
 
 
 SUITE = Suite("Draws of the modes of smoothing", NOTES, SHOWN, _suite_rows, ("sigma",))
