@@ -1,4 +1,4 @@
-"""Draws per input that the modes of randomized smoothing need, on published distributions of probabilities."""
+"""Draws per input that the modes of smoothing need, on published distributions of probabilities."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ NOTES = (
     "probability of its class is taken to be the share of votes that the recorded radius shows; the inputs "
     "that abstained get probabilities spread evenly over (0.2, 0.5). Votes are then drawn from the binomial; "
     f"alpha = {ALPHA}, the reference is one Clopper-Pearson bound of n = {N}.",
-    "mean draws: per input, the selection's n0 left out on both sides. x fewer: n of the reference over that. "
+    "mean draws: per input, the selection's n0 left out on both sides. x fewer: the reference's n over that. "
     "certified: inputs beyond the mode's radius (for `Decide`), at any radius (others), against what the "
-    "reference certifies by votes of its own; lost and gained: inputs on which the two differ, chance included "
-    "(two runs of the reference differ, too). radius lost: mean share of the reference's radius lost where it "
-    "has one; for `Grid`, of the largest radius of the grid below it.",
+    "reference certifies by votes of its own; lost and gained: inputs on which the two differ, by chance too "
+    "(two runs of the reference differ). radius lost: mean share of the reference's radius that is lost "
+    "where it has one; for `Grid`, of the largest radius of the grid below it.",
     "draws / Wald: mean draws over the mean of the least that any test of this alpha can expect to need "
-    "with power 0.999 (Wald 1945: kl(0.999, alpha) / kl(p, p_r) draws at p, where p_r is the probability that the "
-    f"radius needs), over the inputs (of) where that is at most {N // 4}. asks: mean rounds of draws.",
+    "with power 0.999 (Wald 1945: kl(0.999, alpha) / kl(p, p_r) draws at p, where p_r is the probability "
+    f"that the radius needs), over the inputs (of) where that is at most {N // 4}. asks: mean rounds.",
 )
 
 
@@ -150,7 +150,7 @@ def _row(
     wanted: FloatArray,
     wald: FloatArray | None = None,
 ) -> Row:
-    """fixed: the reference's radii, wanted: what of these the mode can give at best; wald: the least draws."""
+    """fixed: the reference's radii, wanted: what of these the mode can give; wald: the least draws."""
     certified = runs.radius > 0
     some = wanted > 0
     row: dict[str, Cell] = dict.fromkeys(SHOWN)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from certify.errors import UsageError
-from certify.smoothing.intervals import FloatArray, IntArray
+from certify.smoothing.intervals import FloatArray, IntArray, check_alpha
 from certify.smoothing.laws.base import NoiseLaw
 from certify.smoothing.modes.base import Ask, Estimation
 from certify.smoothing.modes.fixed import Fixed, check_draws, concluded
@@ -48,6 +48,7 @@ class Planned:
         object.__setattr__(self, "tolerance", float(self.tolerance))
 
     def estimate(self, law: NoiseLaw, alpha: float, selected: int) -> Estimation:
+        check_alpha(alpha)
         votes = yield Ask(PILOT, self.pilot)
         n = self.plan(law, alpha, int(votes[selected]))
         if n == 0:

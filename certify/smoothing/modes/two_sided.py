@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from certify.smoothing.intervals import lower_bounds
+from certify.smoothing.intervals import check_alpha, lower_bounds
 from certify.smoothing.laws.base import NoiseLaw
 from certify.smoothing.modes.base import ESTIMATION, Ask, Estimation
 from certify.smoothing.modes.fixed import check_draws, concluded
@@ -33,6 +33,7 @@ class TwoSided:
         check_draws("n", self.n)
 
     def estimate(self, law: NoiseLaw, alpha: float, selected: int) -> Estimation:
+        check_alpha(alpha)
         votes = yield Ask(ESTIMATION, self.n)
         hits = int(votes[selected])
         rival = int(np.delete(votes, selected).max())
