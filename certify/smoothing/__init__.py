@@ -19,24 +19,30 @@ from certify.smoothing.laws import (
     Uniform,
     UniformLinf,
 )
-from certify.smoothing.modes import Fixed, Mode
+from certify.smoothing.modes import MODES, Anytime, Decide, Fixed, Grid, Mode, Planned, TwoSided
 from certify.smoothing.result import CertifiedAccuracy, SmoothingResult, certified_accuracy
 from certify.smoothing.smoothed import Smoothed
 
 __all__ = [
     "LAWS",
+    "MODES",
     "Ablation",
+    "Anytime",
     "CertifiedAccuracy",
+    "Decide",
     "DiscreteGaussian",
     "Ellipsoid",
     "Fixed",
     "Gaussian",
+    "Grid",
     "Laplace",
     "Mode",
     "NoiseLaw",
+    "Planned",
     "Smoothed",
     "Smoothing",
     "SmoothingResult",
+    "TwoSided",
     "Uniform",
     "UniformLinf",
     "certified_accuracy",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import beta, multinomial, norm
 
 from certify.errors import UsageError
-from certify.smoothing import Gaussian
+from certify.smoothing import Ablation, DiscreteGaussian, Gaussian, Laplace, Uniform, UniformLinf
 from certify.smoothing.modes import MODES, Anytime, Decide, Fixed, Grid, Planned, TwoSided
 from certify.smoothing.modes.base import ESTIMATION
 from certify.smoothing.modes.decide import needed_probability
@@ -113,6 +113,26 @@ def test_needed_probability(radius, sigma):
     assert concluded(Gaussian(sigma), p, 0, 0).radius > radius * sigma
     assert concluded(Gaussian(sigma), math.nextafter(p, 0), 0, 0).radius <= radius * sigma
     assert p == pytest.approx(norm.cdf(radius), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("law", "radius"),
+    [
+        (Laplace(0.5), 0.2),
+        (Uniform(0.5), 0.3),
+        (UniformLinf(0.5, 12), 0.01),
+        (Ablation(10, 100, 0.0), 1.0),
+        (DiscreteGaussian(0.5), 0.4),
+    ],
+    ids=repr,
+)
+def test_decisions_under_other_laws(law, radius):
+    """Whatever the law, the certificate is beyond the radius that was asked for, and just so."""
+    p = needed_probability(law, radius)
+    found = drive(Decide(radius, 5000), [1.0], np.random.default_rng(0), law=law)
+    assert found.p_lower == p
+    assert found.radius > radius
+    assert drive(Decide(radius, 5000), [p - 0.2, 1.2 - p], np.random.default_rng(0), law=law).radius == 0
 
 
 def test_decisions_match_those_of_many_draws():
