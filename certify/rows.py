@@ -103,6 +103,7 @@ def radius_rows(
                 "mode": result.mode,
                 "n0": result.n0,
                 "law": result.law,
+                "execution": result.execution,
                 "seed": result.seed,
                 "device": result.device,
             },

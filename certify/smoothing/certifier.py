@@ -15,6 +15,7 @@ from certify.model import Model
 from certify.query import Query, check_samples
 from certify.run import Run
 from certify.smoothing.engine import Classifier, Engine, Procedure
+from certify.smoothing.execution import Execution
 from certify.smoothing.intervals import IntArray, check_alpha
 from certify.smoothing.laws import SCALED, NoiseLaw, covering
 from certify.smoothing.modes import Ask, Estimate, Fixed, Mode
@@ -25,6 +26,7 @@ from certify.smoothing.smoothed import Smoothed
 from certify.smoothing.votes import InMemory, Votes
 
 _DEFAULT_RUN = Run()
+_PLAIN = Execution()
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class Smoothing:
     independent draws bound its probability and how; by default a fixed number ``n`` (Cohen, Rosenfeld &
     Kolter 2019, algorithm CERTIFY). alpha: the probability, per sample, that the statement is wrong. law: a
     name in ``SCALED``, or a law with its parameters (such as ``Ablation``), which leaves ``sigma`` out.
-    batch_size: rows per forward pass; it changes no result and is no part of the identity.
+    exact: for 8-bit inputs, normal noise whose draws and radius are free of floating-point error
+    (``DiscreteGaussian``). execution: how the network is run. batch_size: rows per forward pass; it changes
+    no result and is no part of the identity.
 
     As a decider it answers queries about ``Smoothed`` models only: its radius is a fact about the smoothed
     classifier, not about the network inside. Evidence has a margin, certified radius - eps, where the
@@ -52,6 +56,8 @@ class Smoothing:
     batch_size: int = field(default=1000, repr=False, compare=False)
     law: str | NoiseLaw = "gaussian"
     mode: Mode | None = None
+    exact: bool = False
+    execution: Execution = _PLAIN
 
     def __post_init__(self) -> None:
         for name, value in (("n0", self.n0), ("batch_size", self.batch_size)):
@@ -61,6 +67,8 @@ class Smoothing:
             if self.mode is not None:
                 raise UsageError(f"{self.mode!r} decides the number of draws itself; leave n out")
         check_alpha(self.alpha)
+        if self.exact and self.law != "gaussian":
+            raise UsageError(f"exact sampling is offered for the law 'gaussian', not for {self.law!r}")
         _law(self.law, self.sigma)
         if self.sigma is not None:
             object.__setattr__(self, "sigma", float(self.sigma))
@@ -73,7 +81,7 @@ class Smoothing:
     @property
     def noise(self) -> NoiseLaw:
         """The law of noise, at this scale if it is a name."""
-        return _law(self.law, self.sigma)
+        return _law("discrete-gaussian" if self.exact else self.law, self.sigma)
 
     def smoothed(self, model: Model) -> Smoothed:
         """The model that this certifier speaks about when it is given ``model``."""
@@ -99,7 +107,8 @@ class Smoothing:
         ids = tuple(range(len(x)) if samples is None else samples)
         _check_inputs(model, x, ids)
         memory = InMemory() if votes is None else votes
-        engine = Engine(self._base(model), self.noise, self.batch_size, run, memory)
+        forward = self.execution.of(self._base(model), run.device)
+        engine = Engine(forward, self.noise, self.batch_size, run, memory, self.execution.compile)
         x = x.to(run.device)
         classes = engine.probe(x[0], ids[0])
         if isinstance(model, Model) and model.num_classes != classes:
@@ -139,6 +148,7 @@ class Smoothing:
             alpha=self.alpha,
             mode=repr(self.estimation),
             law=repr(self.noise),
+            execution=repr(self.execution),
             seed=run.seed,
             device=run.device,
         )
@@ -202,6 +212,7 @@ class Smoothing:
             "alpha": result.alpha,
             **({} if self.sigma is None else {"sigma": self.sigma}),
             "law": result.law,
+            "execution": result.execution,
             "domain": self.noise.domain,
             "seed": result.seed,
             "device": result.device,

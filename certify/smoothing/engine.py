@@ -51,6 +51,7 @@ class Engine:
 
     forward: (rows, *input_shape) -> logits (rows, classes), for any number of rows up to batch_size.
     votes: what is known already, and where new votes are put; draws that it knows are not made again.
+    static: whether every call has batch_size rows, the last ones filled up, for a compiled ``forward``.
 
     A sample's noise is a function of (run.seed, law, sample id, stream, number of the draw) and the type of
     device alone; batch size, order and company of the samples do not enter. Votes can differ only where
@@ -62,6 +63,7 @@ class Engine:
     batch_size: int
     run: Run
     votes: Votes
+    static: bool = False
 
     def probe(self, x: Tensor, sample: int) -> int:
         """Try the classifier on noisy copies of one input ``x``; return its number of classes.
@@ -134,7 +136,10 @@ class Engine:
             room -= count
             if slot.sent == piece.count:
                 ended.append(ready.popleft())
+        if self.static and room:
+            noisy.append(torch.zeros_like(x[0]).expand(room, *x.shape[1:]))
         logits = self._logits(torch.cat(noisy) if len(noisy) > 1 else noisy[0], tally.shape[1] - 1)
+        logits = logits[: self.batch_size - room]
         vote = torch.where(logits.isnan().any(1), tally.shape[1] - 1, logits.argmax(1))
         # bincount would wait for the device to learn its size
         place = torch.cat(owners) * tally.shape[1] + vote

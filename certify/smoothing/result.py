@@ -23,7 +23,7 @@ class SmoothingResult:
     the upper bound of every other class's. n: (batch,) int64 draws that these rest on, hits: those that
     voted for the selected class. selection: (batch, num_classes) votes of the ``n0`` selection draws. Each
     sample's statement fails with probability at most ``alpha``, separately. mode: how n came about; law,
-    seed and device reproduce the noise.
+    seed and device reproduce the noise, execution says which function of it was sampled.
     """
 
     label: Tensor
@@ -38,6 +38,7 @@ class SmoothingResult:
     alpha: float
     mode: str
     law: str
+    execution: str
     seed: int
     device: str
 

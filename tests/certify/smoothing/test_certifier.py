@@ -246,12 +246,13 @@ def test_evidence():
     result = QUICK.certify(halfspace, X, Run(seed=3), samples=(4, 5, 6, 7))
     assert [e.sample for e in evidence] == [4, 5, 6, 7]
     for i, e in enumerate(evidence):
-        assert e.decider == "Smoothing(sigma=0.5, n0=50, n=1000, alpha=0.01, law='gaussian', mode=None)"
+        assert e.decider == repr(QUICK)
         assert (e.alpha, e.level, e.witness) == (0.01, None, None)
         assert e.detail["radius"] == float(result.radius[i])
         assert e.detail["label"] == int(result.label[i])
         assert e.detail["count"] == int(result.hits[i])
-        assert (e.detail["n"], e.detail["n0"], e.detail["sigma"], e.detail["seed"]) == (1000, 50, 0.5, 3)
+        assert (e.detail["n"], e.detail["n0"], e.detail["seed"]) == (1000, 50, 3)
+        assert e.detail["law"] == "Gaussian(sigma=0.5)"
     assert evidence[0].margin == float(result.radius[0]) - 0.2 > 0
     assert (evidence[1].detail["label"], evidence[1].margin) == (-1, None)  # abstains
     assert evidence[2].margin == float(result.radius[2]) - 0.2
