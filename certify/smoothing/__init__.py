@@ -3,10 +3,12 @@
 ``noise`` numbers that depend on what they are for alone; ``laws`` how an input is perturbed, and what votes
 over such copies certify; ``exact`` noise without floating point; ``modes`` how many draws, and what is
 concluded from them; ``intervals`` bounds from counts; ``engine`` draws and counts for many inputs side by
-side; ``certifier`` puts the stages together; ``smoothed`` is the model that all of this speaks about.
+side; ``certifier`` puts the stages together; ``smoothed`` is the model that all of this speaks about;
+``derandomized`` smoothing by all copies of a finite law, where nothing is left to chance.
 """
 
 from certify.smoothing.certifier import Smoothing
+from certify.smoothing.derandomized import FINITE_LAWS, Bands, Blocks, Derandomized, Enumerated, Splitting
 from certify.smoothing.exact import nearest_images
 from certify.smoothing.laws import (
     LAWS,
@@ -24,14 +26,19 @@ from certify.smoothing.result import CertifiedAccuracy, SmoothingResult, certifi
 from certify.smoothing.smoothed import Smoothed
 
 __all__ = [
+    "FINITE_LAWS",
     "LAWS",
     "MODES",
     "Ablation",
     "Anytime",
+    "Bands",
+    "Blocks",
     "CertifiedAccuracy",
     "Decide",
+    "Derandomized",
     "DiscreteGaussian",
     "Ellipsoid",
+    "Enumerated",
     "Fixed",
     "Gaussian",
     "Grid",
@@ -42,6 +49,7 @@ __all__ = [
     "Smoothed",
     "Smoothing",
     "SmoothingResult",
+    "Splitting",
     "TwoSided",
     "Uniform",
     "UniformLinf",

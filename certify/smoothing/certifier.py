@@ -12,10 +12,11 @@ from torch import Tensor
 from certify.errors import UsageError
 from certify.evidence import Claim, Evidence
 from certify.model import Model
-from certify.query import Query, check_samples
+from certify.query import Query
 from certify.run import Run
 from certify.smoothing.engine import Classifier, Engine, Procedure
 from certify.smoothing.execution import Execution
+from certify.smoothing.inputs import check_inputs
 from certify.smoothing.intervals import IntArray, check_alpha
 from certify.smoothing.laws import SCALED, NoiseLaw, covering
 from certify.smoothing.modes import Ask, Estimate, Fixed, Mode
@@ -105,7 +106,7 @@ class Smoothing:
         batch, NaN logits, and a ``Smoothed`` model of another law.
         """
         ids = tuple(range(len(x)) if samples is None else samples)
-        _check_inputs(model, x, ids)
+        check_inputs(model, x, ids)
         memory = InMemory() if votes is None else votes
         forward = self.execution.of(self._base(model), run.device)
         engine = Engine(forward, self.noise, self.batch_size, run, memory, self.execution.compile)
@@ -168,7 +169,7 @@ class Smoothing:
             )
         if model.law != self.noise:
             return _other_law(model, self.noise)
-        if covering(self.noise, query.threat, model.input_shape) is None:
+        if covering(self.noise.norm, query.threat, model.input_shape) is None:
             return (
                 f"{self.noise!r} certifies balls of norm {self.noise.norm:g}, not {query.threat!r}; "
                 f"choose another threat or law of noise"
@@ -178,7 +179,7 @@ class Smoothing:
     def decide(self, query: Query, run: Run) -> list[Evidence]:
         """One piece of evidence per sample, at confidence 1 - alpha each."""
         reason = self.supports(query)
-        eps = covering(self.noise, query.threat, query.model.input_shape)
+        eps = covering(self.noise.norm, query.threat, query.model.input_shape)
         if reason is not None or eps is None:
             raise UsageError(reason or "unsupported query")
         if not query.samples:
@@ -237,19 +238,3 @@ def _law(law: str | NoiseLaw, sigma: float | None) -> NoiseLaw:
 
 def _other_law(model: Smoothed, law: NoiseLaw) -> str:
     return f"{model.name} is smoothed by {model.law!r}, not by {law!r}; use the same law and scale"
-
-
-def _check_inputs(model: Model | Classifier, x: Tensor, samples: tuple[int, ...]) -> None:
-    """Refuse inputs that no statement can be made about."""
-    if x.dim() < 2 or len(x) == 0 or x.dtype not in (torch.float32, torch.float64):
-        raise UsageError(
-            f"x has shape {tuple(x.shape)} and dtype {x.dtype}; give at least one sample, batch on axis 0, "
-            f"in float32 or float64 (noise in half precision is too coarse)"
-        )
-    if len(samples) != len(x):
-        raise UsageError(f"{len(samples)} sample ids for {len(x)} samples")
-    if isinstance(model, Model):
-        check_samples(model, x, torch.zeros(len(x), dtype=torch.int64, device=x.device))
-    bad = ~x.flatten(1).isfinite().all(1)
-    if bad.any():
-        raise UsageError(f"sample {int(bad.nonzero()[0, 0])} of x holds NaN or Inf; remove or repair it")

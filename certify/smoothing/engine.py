@@ -19,7 +19,7 @@ from torch import Tensor
 from certify.errors import UsageError
 from certify.run import Run
 from certify.smoothing.intervals import IntArray
-from certify.smoothing.laws import NoiseLaw
+from certify.smoothing.laws import Perturbation
 from certify.smoothing.modes import Ask
 from certify.smoothing.noise import Draws, stream_key
 from certify.smoothing.votes import Piece, Votes
@@ -59,7 +59,7 @@ class Engine:
     """
 
     forward: Classifier
-    law: NoiseLaw
+    law: Perturbation
     batch_size: int
     run: Run
     votes: Votes

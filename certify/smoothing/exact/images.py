@@ -34,7 +34,7 @@ def pixels(x: Tensor) -> Tensor:
     if off.any():
         value = float(x[off][0])
         raise UsageError(
-            f"exact noise is for 8-bit images, floats k/255 with k = 0 ... 255; {value!r} is none: divide "
+            f"this law is for 8-bit images, floats k/255 with k = 0 ... 255; {value!r} is none: divide "
             "the bytes by 255, or take nearest_images(x) and subtract its distance from the radius"
         )
     return whole

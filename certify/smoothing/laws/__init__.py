@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from certify.smoothing.laws.ablation import Ablation
-from certify.smoothing.laws.base import NoiseLaw
+from certify.smoothing.laws.base import NoiseLaw, Perturbation
 from certify.smoothing.laws.covering import covering
 from certify.smoothing.laws.discrete_gaussian import DiscreteGaussian
 from certify.smoothing.laws.ellipsoid import Ellipsoid
@@ -34,6 +34,7 @@ __all__ = [
     "Gaussian",
     "Laplace",
     "NoiseLaw",
+    "Perturbation",
     "Uniform",
     "UniformLinf",
     "covering",

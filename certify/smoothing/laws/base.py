@@ -13,8 +13,19 @@ from certify.smoothing.noise import Draws
 REAL_INPUTS = "real inputs; noise in floating point, taken to be ideal"
 
 
-class NoiseLaw(Protocol):
-    """A law of perturbed inputs with its theorem: a frozen dataclass, whose ``repr`` keys the noise."""
+class Perturbation(Protocol):
+    """A way to make copies of an input: a frozen dataclass, whose ``repr`` keys the noise."""
+
+    def perturb(self, x: Tensor, draws: Draws) -> Tensor:
+        """Perturbed copies of one input of any shape, one for each draw: (count, *x.shape), in x's dtype.
+
+        A copy is a function of x and of its own draw. Not clipped to any range: the theorem is about the law
+        as it is. Raises ``UsageError`` for an input that the law is not made for.
+        """
+
+
+class NoiseLaw(Perturbation, Protocol):
+    """A law of perturbed inputs with its theorem."""
 
     @property
     def norm(self) -> float:
@@ -30,13 +41,6 @@ class NoiseLaw(Protocol):
 
     def __hash__(self) -> int:
         """A value, so that what follows from it may be kept."""
-
-    def perturb(self, x: Tensor, draws: Draws) -> Tensor:
-        """Perturbed copies of one input of any shape, one for each draw: (count, *x.shape), in x's dtype.
-
-        A copy is a function of x and of its own draw. Not clipped to any range: the theorem is about the law
-        as it is. Raises ``UsageError`` for an input that the law is not made for.
-        """
 
     def radius(self, p_lower: FloatArray, p_other: FloatArray) -> FloatArray:
         """Radii in input units, rounded down, of the ball inside which the label provably stays.

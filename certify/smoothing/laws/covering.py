@@ -1,23 +1,22 @@
-"""What a threat asks of a law whose theorem is about balls of one norm."""
+"""What a threat asks of a theorem that is about balls of one norm."""
 
 from __future__ import annotations
 
 import math
 
-from certify.smoothing.laws.base import NoiseLaw
 from certify.threat import L0, L1, L2, Linf, Patch, Pixels, Threat
 
 
-def covering(law: NoiseLaw, threat: Threat, shape: tuple[int, ...]) -> float | None:
-    """The radius of the smallest ball of the law's norm that holds all the threat reaches, rounded up.
+def covering(norm: float, threat: Threat, shape: tuple[int, ...]) -> float | None:
+    """The radius of the smallest ball of a norm that holds all the threat reaches, rounded up.
 
     shape: of one input. None where no such ball says enough: counted changes are about ablation alone.
     """
-    if law.norm == 0:
+    if norm == 0:
         return _counted(threat, shape)
     if not isinstance(threat, Linf | L2 | L1):
         return None
-    power = 1 / law.norm - 1 / threat.norm
+    power = 1 / norm - 1 / threat.norm
     if power <= 0:
         return threat.eps
     return float(threat.eps * math.prod(shape) ** power * (1 + 2.0**-50))

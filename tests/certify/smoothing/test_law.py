@@ -312,7 +312,7 @@ SHAPE = (3, 4, 5)
     ],
 )
 def test_covering_ball(law, threat, expected):
-    found = covering(law, threat, SHAPE)
+    found = covering(law.norm, threat, SHAPE)
     if expected is None:
         assert found is None
     else:
