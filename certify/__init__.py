@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from certify.reporting import report
     from certify.result import Result, SampleResult
     from certify.run import Run
+    from certify.smoothadv import SmoothAdv
     from certify.smoothing import Smoothed, Smoothing
     from certify.threat import L0, L1, L2, Linf, Patch, Pixels
     from certify.verdict import Verdict
@@ -39,6 +40,7 @@ _HOME = {
     "Query": "certify.query",
     "report": "certify.reporting",
     "Run": "certify.run",
+    "SmoothAdv": "certify.smoothadv",
     "Smoothed": "certify.smoothing",
     "Smoothing": "certify.smoothing",
     "L0": "certify.threat",
@@ -69,6 +71,7 @@ __all__ = [
     "Result",
     "Run",
     "SampleResult",
+    "SmoothAdv",
     "Smoothed",
     "Smoothing",
     "Verdict",

@@ -2,7 +2,8 @@
 
 Deciders bring evidence and never judge it. A sample is ``VERIFIED`` by a finite margin > 0 of a decider that
 claims robustness, ``FALSIFIED`` by a witness that this module has replayed; both at once raise
-``Contradiction``.
+``Contradiction``. A model that answers by sampling, such as a smoothed one, is asked in the same two ways as
+any other, ``predictions`` and ``p_values``; a witness counts if its p-value is at most its evidence's alpha.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from torch import Tensor
 
 import bounds
 from bounds.rounding import Level
-from certify.errors import CertifyError, Contradiction, UsageError
-from certify.evidence import Claim, Decider, Evidence
-from certify.model import Model
+from certify.errors import CertifyError, Contradiction, StatisticalContradiction, UsageError
+from certify.evidence import Claim, Decider, Evidence, joint_chance
+from certify.model import Model, holds
 from certify.query import Query, check_samples
 from certify.result import Result, SampleResult, check_ids
 from certify.run import Run
@@ -104,7 +105,7 @@ def evaluate_batch(
     detail "error"; a sample on which every decider failed so has the verdict ``ERROR``. Other exceptions
     pass through. Raises ``Contradiction`` for a sample proved and attacked, with the reproducer attached.
     """
-    cases = _clean_cases(query)
+    cases = _clean_cases(query, run)
     for decider in deciders:
         is_open = [case.open_to(decider, cross_check) for case in cases]
         if not any(is_open):
@@ -125,7 +126,9 @@ def refutes(
     region without tolerance and the specification does not hold strictly at the network's own output there:
     a tie or NaN is a counterexample.
     """
-    return region.contains(points) & ~_holds(spec, _outputs(forward, points))
+    with torch.no_grad():
+        outputs = forward(points)
+    return region.contains(points) & ~holds(spec, outputs)
 
 
 def proves(evidence: Evidence) -> bool:
@@ -133,17 +136,6 @@ def proves(evidence: Evidence) -> bool:
     margin = evidence.margin
     backed = evidence.level is not None or 0 < evidence.alpha < 1
     return margin is not None and math.isfinite(margin) and margin > 0 and backed
-
-
-def _outputs(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    with torch.no_grad():
-        return forward(x)
-
-
-def _holds(spec: bounds.Spec, outputs: Tensor) -> Tensor:
-    """Whether the specification holds strictly at some outputs; float64 keeps the sign of differences."""
-    spec = spec.to(torch.float64).on(outputs.device)
-    return spec.worst(spec.evaluate(outputs.double())) > 0
 
 
 def _judged(decider: Decider, query: Query, run: Run) -> list[Evidence]:
@@ -157,39 +149,29 @@ def _judged(decider: Decider, query: Query, run: Run) -> list[Evidence]:
     shapes = {each.witness.shape for each in found if each.witness is not None} - {query.x.shape[1:]}
     if shapes:
         raise CertifyError(f"{decider!r} gives a witness of shape {shapes.pop()}; a bug in the decider")
-    points = query.x.clone()
-    for point, each in zip(points, found, strict=True):
-        if each.witness is not None:
-            point.copy_(each.witness)
-    refuted = refutes(query.model, query.region, query.spec, points).tolist()
-    return [_confirmed(*each) for each in zip(found, points.cpu(), refuted, strict=True)]
+    keep = torch.tensor([each.witness is not None for each in found], device=query.x.device)
+    if not keep.any():
+        return found
+    part = query[keep]
+    points = torch.stack([each.witness.to(part.x) for each in found if each.witness is not None])
+    inside = part.region.contains(points).tolist()
+    p_values = query.model.p_values(points, part.y, part.samples, run, f"replay of {decider!r}")
+    replayed = iter(zip(points.cpu(), inside, p_values, strict=True))
+    return [each if each.witness is None else _confirmed(each, *next(replayed)) for each in found]
 
 
-def _confirmed(evidence: Evidence, point: Tensor, refuted: bool) -> Evidence:
+def _confirmed(evidence: Evidence, point: Tensor, inside: bool, p_value: float) -> Evidence:
     """Evidence with its witness as replayed, or without one that the replay rejected."""
-    if evidence.witness is None:
-        return evidence
-    if refuted:
-        return replace(evidence, witness=point)
-    return replace(evidence, witness=None, detail={**evidence.detail, "replay": "rejected"})
+    detail = evidence.detail if evidence.alpha == 0 else {**evidence.detail, "p_value": p_value}
+    if inside and p_value <= evidence.alpha:
+        return replace(evidence, witness=point, detail=detail)
+    return replace(evidence, witness=None, detail={**detail, "replay": "rejected"})
 
 
-def _clean_cases(query: Query) -> list[_Case]:
+def _clean_cases(query: Query, run: Run) -> list[_Case]:
     """The samples with their clean predictions; a tie or NaN is a wrong one."""
-    logits = _outputs(query.model, query.x)
-    if logits.shape != (len(query.x), query.model.num_classes):
-        raise UsageError(
-            f"{query.model.name} returns shape {tuple(logits.shape)} for {len(query.x)} samples of "
-            f"{query.model.num_classes} classes; it must return one logit per class"
-        )
-    facts = zip(
-        query.samples,
-        query.x,
-        query.y.tolist(),
-        logits.argmax(1).tolist(),
-        _holds(query.spec, logits).tolist(),
-        strict=True,
-    )
+    predicted, right = query.model.predictions(query.x, query.y, query.samples, run)
+    facts = zip(query.samples, query.x, query.y.tolist(), predicted.tolist(), right.tolist(), strict=True)
     return [_Case(*each) for each in facts]
 
 
@@ -221,7 +203,13 @@ class _Case:
             self.proof = evidence
         if self.proof is not None and self.attack is not None and self.witness is not None:
             message = _contradiction(self.sample, self.proof, self.attack)
-            raise Contradiction(message, self.sample, self.x.cpu(), self.label, self.witness)
+            place = (self.sample, self.x.cpu(), self.label, self.witness)
+            chance = joint_chance(self.proof.alpha, self.attack.alpha)
+            raise (
+                StatisticalContradiction(message, *place, chance)
+                if chance
+                else Contradiction(message, *place)
+            )
 
     def result(self) -> SampleResult:
         settled = self.attack or self.proof
@@ -234,7 +222,7 @@ class _Case:
             by=None if settled is None else settled.decider,
             margin=margin,
             level=level,
-            alpha=0.0 if self.proof is None else self.proof.alpha,
+            alpha=0.0 if settled is None else settled.alpha,
             witness=self.witness,
             evidence=tuple(self.evidence),
         )
@@ -261,7 +249,8 @@ def _contradiction(sample: int, proof: Evidence, attack: Evidence) -> str:
         Level.FLOAT: "level float is no proof: certify at level real or deployed",
         Level.REAL: "one of them is wrong, or rounding in the model's execution decides: try level deployed",
         Level.DEPLOYED: "one of them is wrong, or the model runs in other arithmetic than plain float32",
-        None: f"one of them is wrong, or this is one of the failures that alpha {proof.alpha:g} allows",
+        None: f"one of them is wrong, or this is one of the failures that alpha "
+        f"{joint_chance(proof.alpha, attack.alpha):g} allows",
     }
     level = "statistical" if proof.level is None else f"level {proof.level.value}"
     return (

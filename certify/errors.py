@@ -63,3 +63,15 @@ class Contradiction(CertifyError):
         self.x = x
         self.y = y
         self.witness = witness
+
+
+class StatisticalContradiction(Contradiction):
+    """A contradiction of statements that were sampled: chance alone may be the cause.
+
+    chance: an upper bound of the probability that sampling alone makes such a contradiction, with nothing
+    wrong in certifier, attack or set-up.
+    """
+
+    def __init__(self, message: str, sample: int, x: Tensor, y: int, witness: Tensor, chance: float) -> None:
+        super().__init__(message, sample, x, y, witness)
+        self.chance = chance

@@ -27,7 +27,8 @@ class Evidence:
     A certifier gives ``margin``, a lower bound of the smallest margin over the region, with the ``level``
     it holds at. An attack gives ``witness``, the input that it holds to be a counterexample, of shape
     ``input_shape``, or None where it found nothing. ``alpha`` is the failure probability (0 for
-    deterministic methods). ``detail`` holds what the audit trail needs: counts, radii, steps.
+    deterministic methods); of an attack on a model that answers by sampling, the level of its witness's
+    test. ``detail`` holds what the audit trail needs: counts, radii, steps.
     """
 
     sample: int
@@ -37,6 +38,17 @@ class Evidence:
     witness: Tensor | None = None
     alpha: float = 0.0
     detail: dict[str, int | float | str] = field(default_factory=dict)
+
+
+def joint_chance(certificate: float, attack: float) -> float:
+    """How probable it is, at most, that a certificate and an attack on one sample contradict by chance.
+
+    certificate, attack: their failure probabilities. If the point that the attack found really breaks the
+    decision, the certificate is false; if it does not, the attack's test is. Which of them is settled before
+    the noise of certificate and test is drawn, and the point does not depend on that noise: so the larger
+    probability counts, not their sum.
+    """
+    return max(certificate, attack)
 
 
 class Decider(Protocol):

@@ -20,6 +20,7 @@ from certify.errors import ArtefactRejected, UsageError
 from certify.loading import build, check_file, fill, frozen_copy, read_weights
 from certify.loading.checkpoint import one_line
 from certify.loading.module import holds_exactly
+from certify.run import Run
 
 _WEIGHTS = (".safetensors", ".pt", ".pth")
 _TOLERANCE = 1e-4
@@ -49,6 +50,35 @@ class Model:
     def __call__(self, x: Tensor) -> Tensor:
         return self.forward(x)
 
+    def predictions(self, x: Tensor, y: Tensor, samples: Sequence[int], run: Run) -> tuple[Tensor, Tensor]:
+        """The class at each input, int64, and whether it is the label's alone (a tie is not), booleans.
+
+        x: (batch, *input_shape); y: (batch,) labels; samples: their ids. A model that answers by sampling has
+        its noise keyed by these ids and ``run.seed``.
+        """
+        logits = self._logits(x)
+        return logits.argmax(1), holds(bounds.margins(y, self.num_classes), logits)
+
+    def p_values(self, x: Tensor, y: Tensor, samples: Sequence[int], run: Run, stage: str) -> list[float]:
+        """How well "the label is the model's class" agrees with the model at each point: 0 disproves it.
+
+        At most the probability, if it were so, to see what was seen; 0 or 1 where the model can be run as it
+        is. stage: keys the noise of a model that answers by sampling; points are to be chosen without a look
+        at that noise.
+        """
+        right = holds(bounds.margins(y, self.num_classes), self._logits(x))
+        return right.double().tolist()
+
+    def _logits(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            logits = self.forward(x)
+        if logits.shape != (len(x), self.num_classes):
+            raise UsageError(
+                f"{self.name} returns shape {tuple(logits.shape)} for {len(x)} samples of "
+                f"{self.num_classes} classes; it must return one logit per class"
+            )
+        return logits
+
     def to(self, device: torch.device | str) -> Model:
         """The same model on another device."""
         graph = None if self.graph is None else self.graph.to(device=device)
@@ -58,6 +88,12 @@ class Model:
         elif isinstance(forward, GraphForward):
             forward = GraphForward(forward.graph.to(device=device))
         return replace(self, forward=forward, graph=graph)
+
+
+def holds(spec: bounds.Spec, outputs: Tensor) -> Tensor:
+    """Whether the specification holds strictly at some outputs; float64 keeps the sign of differences."""
+    spec = spec.to(torch.float64).on(outputs.device)
+    return spec.worst(spec.evaluate(outputs.double())) > 0
 
 
 @dataclass(frozen=True, eq=False)

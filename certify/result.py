@@ -22,8 +22,8 @@ class SampleResult:
 
     predicted: the model's class at the clean input. by: ``repr`` of the decider that settled it, or None.
     margin: the best lower bound of the smallest margin, holding at ``level``; of a verified sample the one
-    that proves it. alpha: failure probability of that proof. witness: the replayed counterexample, of the
-    model's input shape, on the CPU. evidence: all of it, in the order of the deciders.
+    that proves it. alpha: failure probability of what settled it. witness: the replayed counterexample, of
+    the model's input shape, on the CPU. evidence: all of it, in the order of the deciders.
     """
 
     sample: int
@@ -92,8 +92,8 @@ class Result:
 
     @property
     def alpha(self) -> float:
-        """The largest failure probability of any one verified sample."""
-        return max((e.alpha for e in self.samples if e.verdict is Verdict.VERIFIED), default=0.0)
+        """The largest failure probability of any one verified or falsified sample."""
+        return max((e.alpha for e in self.samples), default=0.0)
 
     @property
     def _attacked(self) -> int:

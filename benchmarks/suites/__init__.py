@@ -9,7 +9,6 @@ from benchmarks.suites import (
     forward,
     operators,
     scaling,
-    smoothing_engine,
     smoothing_noise,
     smoothing_samples,
 )
@@ -20,7 +19,6 @@ SUITES: Mapping[str, Suite] = {
     "forward": forward.SUITE,
     "operators": operators.SUITE,
     "scaling": scaling.SUITE,
-    "smoothing-engine": smoothing_engine.SUITE,
     "smoothing-noise": smoothing_noise.SUITE,
     "smoothing-samples": smoothing_samples.SUITE,
 }

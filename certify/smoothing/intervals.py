@@ -69,12 +69,29 @@ def tail_at_most(successes: int, n: int, p: float, alpha: float) -> bool:
     no power is needed. ``above`` is rounded up, remainder included, and ``below`` down, so their quotient is
     an upper bound of the tail. Needs 0 < p < 1 and 0 < successes <= n.
     """
-    hit, whole = p.as_integer_ratio()
-    miss = whole - hit
-    above = _sum_above(successes, n, hit, miss)
-    below = _sum_below(successes, n, hit, miss)
+    above, below = _tail_sums(successes, n, p)
     share, of = alpha.as_integer_ratio()
     return above * of <= share * (above + below)
+
+
+def binomial_tail(successes: int, n: int, p: float) -> float:
+    """P[Binomial(n, p) >= successes], rounded up: the p-value of a one-sided binomial test.
+
+    Raises ``UsageError`` unless 0 <= successes <= n and 0 < p < 1.
+    """
+    if not (0 <= successes <= n and 0 < p < 1):
+        raise UsageError(f"{successes} successes of {n} at p {p}; give 0 <= successes <= n and 0 < p < 1")
+    if successes == 0:
+        return 1.0
+    above, below = _tail_sums(successes, n, p)
+    return min(math.nextafter(above / (above + below), math.inf), 1.0)
+
+
+def _tail_sums(successes: int, n: int, p: float) -> tuple[int, int]:
+    """The terms from ``successes`` on, rounded up, and those before, rounded down, in one unit."""
+    hit, whole = p.as_integer_ratio()
+    miss = whole - hit
+    return _sum_above(successes, n, hit, miss), _sum_below(successes, n, hit, miss)
 
 
 def _sum_above(k: int, n: int, hit: int, miss: int) -> int:

@@ -163,8 +163,7 @@ class Derandomized:
         if not query.samples:
             return []
         result = self.certify(query.model, query.x, run, query.samples)
-        labels = query.y.cpu()
-        margins = _margins(result, labels, changed)
+        margins = _margins(result, query.y.cpu(), changed)
         return [
             Evidence(
                 sample=sample,
@@ -174,7 +173,7 @@ class Derandomized:
                 detail={
                     "label": int(result.label[i]),
                     "radius": float(result.radius[i]),
-                    "votes": int(result.counts[i, labels[i]]),
+                    "votes": int(result.counts[i, query.y[i]]),
                     "copies": int(result.counts[i].sum() + result.unsure[i]),
                     "unsure": int(result.unsure[i]),
                     "changed": changed,
