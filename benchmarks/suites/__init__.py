@@ -9,6 +9,7 @@ from benchmarks.suites import (
     forward,
     operators,
     scaling,
+    smoothing_engine,
     smoothing_noise,
     smoothing_samples,
 )
@@ -19,6 +20,7 @@ SUITES: Mapping[str, Suite] = {
     "forward": forward.SUITE,
     "operators": operators.SUITE,
     "scaling": scaling.SUITE,
+    "smoothing-engine": smoothing_engine.SUITE,
     "smoothing-noise": smoothing_noise.SUITE,
     "smoothing-samples": smoothing_samples.SUITE,
 }

@@ -160,7 +160,7 @@ def _row(
     some = wanted > 0
     row: dict[str, Cell] = dict.fromkeys(SHOWN)
     row |= {
-        "sigma": sigma,
+        "sigma": float(sigma),
         "mode": repr(mode),
         "mean draws": float(runs.draws.mean()),
         "x fewer": float(N / runs.draws.mean()),

@@ -4,7 +4,8 @@
 over such copies certify; ``exact`` noise without floating point; ``modes`` how many draws, and what is
 concluded from them; ``intervals`` bounds from counts; ``engine`` draws and counts for many inputs side by
 side; ``certifier`` puts the stages together; ``smoothed`` is the model that all of this speaks about;
-``derandomized`` smoothing by all copies of a finite law, where nothing is left to chance.
+``derandomized`` smoothing by all copies of a finite law, where nothing is left to chance;
+``statements`` what certificates of many inputs say together.
 """
 
 from certify.smoothing.certifier import Smoothing

@@ -163,7 +163,8 @@ class Derandomized:
         if not query.samples:
             return []
         result = self.certify(query.model, query.x, run, query.samples)
-        margins = _margins(result, query.y.cpu(), changed)
+        labels = query.y.cpu()
+        margins = _margins(result, labels, changed)
         return [
             Evidence(
                 sample=sample,
@@ -173,7 +174,7 @@ class Derandomized:
                 detail={
                     "label": int(result.label[i]),
                     "radius": float(result.radius[i]),
-                    "votes": int(result.counts[i, query.y[i]]),
+                    "votes": int(result.counts[i, labels[i]]),
                     "copies": int(result.counts[i].sum() + result.unsure[i]),
                     "unsure": int(result.unsure[i]),
                     "changed": changed,

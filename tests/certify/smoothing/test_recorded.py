@@ -27,8 +27,10 @@ def test_recorded_radii(data_dir, sigma, alpha):
         rows = list(csv.DictReader(file, delimiter="\t"))
     radii = np.array([float(r["radius"]) for r in rows if r["predict"] != "-1"])
     assert len(radii) > 300
-    ours = Gaussian(sigma).radius(lower_bounds(nearest_counts(radii, sigma, alpha), N, alpha))
+    p_lower = lower_bounds(nearest_counts(radii, sigma, alpha), N, alpha)
+    ours = Gaussian(sigma).radius(p_lower, 1 - p_lower)
     assert [f"{r:.3g}" for r in ours] == [f"{r:.3g}" for r in radii]
     # the largest is N of N: another alpha would put it elsewhere
-    top = Gaussian(sigma).radius(lower_bounds(np.array([N]), N, alpha))[0]
+    p_top = lower_bounds(np.array([N]), N, alpha)
+    top = Gaussian(sigma).radius(p_top, 1 - p_top)[0]
     assert f"{radii.max():.3g}" == f"{top:.3g}"

@@ -23,7 +23,7 @@ def test_linear_classifier_closed_form():
         s = z @ weight + 0.3
         return torch.stack([-s, s], dim=1)
 
-    smoothing = Smoothing(sigma=0.5, n=20_000, alpha=1e-3)
+    smoothing = Smoothing(sigma=0.5, n0=2000, n=20_000, alpha=1e-3)  # n0: the class is never missed
     result = smoothing.certify(linear, x)
     certified = result.label >= 0
     assert torch.equal(result.label[certified], (score > 0).long()[certified])
