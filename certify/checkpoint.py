@@ -25,6 +25,9 @@ class LedgerVotes:
             self._known.put(piece, votes)
         self._written = time.monotonic()
 
+    def claim(self, mode: str) -> None:
+        self._known.claim(mode)
+
     def get(self, sample: int, stream: str, first: int) -> tuple[int, IntArray] | None:
         return self._known.get(sample, stream, first)
 

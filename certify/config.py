@@ -19,13 +19,16 @@ from certify.deterministic import CROWN, IBP
 from certify.errors import UsageError
 from certify.evidence import Decider
 from certify.run import Progress, Run
-from certify.smoothing import Smoothing
+from certify.smoothing import MODES, Mode, Smoothing
 from certify.threat import THREATS, Threat
 
 DECIDERS: Mapping[str, type[Any]] = {"fgsm": FGSM, "pgd": PGD, "ibp": IBP, "crown": CROWN}
 
 Budget = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+_DRAWS = 10_000  # of a run, where the configuration does not say
 
 
 class _Section(BaseModel):
@@ -63,13 +66,31 @@ class ThreatSection(_Section):
 
 
 class SmoothingSection(_Section):
-    """``[smoothing]``: certify the smoothed classifier too, for each sigma; see ``certify.Smoothing``."""
+    """``[smoothing]``: certify the smoothed classifier too, for each sigma; see ``certify.Smoothing``.
+
+    n: draws of the mode "fixed"; another mode has its parameters in ``[smoothing.mode]``.
+    """
 
     sigma: tuple[Scale, ...] = Field(min_length=1)
     n0: PositiveInt = 100
-    n: PositiveInt = 10_000
+    n: PositiveInt | None = None
     alpha: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    law: Literal["gaussian", "laplace", "uniform"] = "gaussian"
+    exact: bool = False
+    mode: Any = None
     samples: PositiveInt | None = None
+
+    def certifier(self, sigma: float) -> Smoothing:
+        """The certifier of one sigma."""
+        return Smoothing(
+            sigma,
+            n0=self.n0,
+            n=_DRAWS if self.n is None and self.mode is None else self.n,
+            alpha=self.alpha,
+            law=self.law,
+            mode=self.mode,
+            exact=self.exact,
+        )
 
 
 class RunSection(_Section):
@@ -114,8 +135,7 @@ class Config(_Section):
         section = self.smoothing
         if section is None:
             return {}
-        sigmas = sorted(set(section.sigma))
-        return {s: Smoothing(s, n0=section.n0, n=section.n, alpha=section.alpha) for s in sigmas}
+        return {sigma: section.certifier(sigma) for sigma in sorted(set(section.sigma))}
 
     def settings(self, progress: Progress) -> Run:
         """How to compute."""
@@ -166,7 +186,10 @@ def parse_config(table: Mapping[str, Any], folder: Path = Path()) -> Config:
             raise UsageError(f"unknown key {name}{_suggestion(name, Config.model_fields)}")
     values = {name: _listed(section) for name, section in table.items()}
     values["deciders"] = _deciders(values.get("deciders"))
+    if isinstance(values.get("smoothing"), dict) and "mode" in values["smoothing"]:
+        values["smoothing"]["mode"] = _mode(values["smoothing"]["mode"])
     config: Config = _validated(TypeAdapter(Config), values, "")
+    _ = config.smoothings  # what pydantic cannot see is refused here
     model = config.model.model_copy(update={"path": folder / config.model.path})
     data = config.data.model_copy(update={"path": folder / config.data.path})
     return config.model_copy(update={"model": model, "data": data})
@@ -191,19 +214,31 @@ def _deciders(table: Any) -> tuple[Decider, ...]:
     for name in parameters:
         if name not in table["use"]:
             raise UsageError(f"[deciders.{name}] has parameters, but {name!r} is not in deciders.use")
-    return tuple(_decider(name, parameters.get(name, {})) for name in table["use"])
+    places = {name: f"deciders.{name}" for name in table["use"]}
+    return tuple(_made(DECIDERS[n], parameters.get(n, {}), places[n]) for n in table["use"])
 
 
-def _decider(name: str, parameters: Any) -> Decider:
-    kind = DECIDERS[name]
+def _mode(table: Any) -> Mode:
+    """``use`` names the mode; the other keys are its parameters."""
+    if not isinstance(table, dict) or table.get("use") not in MODES:
+        names = ", ".join(sorted(MODES))
+        raise UsageError(
+            f'smoothing.mode.use is no mode of estimation; write use = "..." with one of {names}'
+        )
+    parameters = {name: value for name, value in table.items() if name != "use"}
+    mode: Mode = _made(MODES[table["use"]], parameters, "smoothing.mode")
+    return mode
+
+
+def _made(kind: type[Any], parameters: Any, place: str) -> Any:
+    """A dataclass from the table of its parameters."""
     known = [field.name for field in dataclasses.fields(kind)]
     if not isinstance(parameters, dict):
-        raise UsageError(f"deciders.{name} is not a table; write [deciders.{name}]")
+        raise UsageError(f"{place} is not a table; write [{place}]")
     for key in parameters:
         if key not in known:
-            raise UsageError(f"unknown key deciders.{name}.{key}{_suggestion(key, known)}")
-    decider: Decider = _validated(TypeAdapter(kind), parameters, f"deciders.{name}.")
-    return decider
+            raise UsageError(f"unknown key {place}.{key}{_suggestion(key, known)}")
+    return _validated(TypeAdapter(kind), parameters, f"{place}.")
 
 
 def _validated(adapter: TypeAdapter[Any], values: Mapping[str, Any], prefix: str) -> Any:

@@ -108,6 +108,7 @@ class Smoothing:
         ids = tuple(range(len(x)) if samples is None else samples)
         check_inputs(model, x, ids)
         memory = InMemory() if votes is None else votes
+        memory.claim(self.estimation.name if self.estimation.continuable else repr(self.estimation))
         forward = self.execution.of(self._base(model), run.device)
         engine = Engine(forward, self.noise, self.batch_size, run, memory, self.execution.compile)
         x = x.to(run.device)

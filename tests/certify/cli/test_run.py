@@ -210,3 +210,21 @@ def test_the_working_directory_does_not_matter(config, monkeypatch, tmp_path_fac
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     assert run(os.path.relpath(config), "out") == 0
     assert os.path.exists("out/summary.json")
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ('{use = "grid", radii = [0.05, 0.1], n_max = 2000}', "Grid(radii=(0.05, 0.1)"),
+        ('{use = "anytime", n = 500}', "Anytime(n=500)"),
+    ],
+)
+def test_a_run_in_another_mode_of_smoothing(config, mode, words):
+    project.change(config, "n = 100\n", f"mode = {mode}\n")
+    folder = config.parent / "out"
+    assert run(config, folder) == 0
+    with Ledger.read(folder) as ledger:
+        rows = ledger.radii()
+    assert len(rows) == 8
+    assert all(words in row.detail["mode"] for row in rows)
+    assert any(row.radius > 0 for row in rows)

@@ -13,6 +13,7 @@ from certify.evidence import Claim
 from certify.query import Query
 from certify.run import Run
 from certify.smoothing import (
+    Anytime,
     Ablation,
     Ellipsoid,
     Gaussian,
@@ -24,6 +25,7 @@ from certify.smoothing import (
     certified_accuracy,
 )
 from certify.smoothing.intervals import lower_bounds
+from certify.smoothing.votes import InMemory
 from certify.threat import L0, L1, L2, Linf, Patch
 from tests.certify.smoothing.models import halfspace, model_of, thirds
 
@@ -293,3 +295,22 @@ def test_certified_accuracy():
 def test_certified_accuracy_refuses(labels, radii):
     with pytest.raises(UsageError):
         certified_accuracy(QUICK.certify(halfspace, X), labels, radii)
+
+
+def test_only_anytime_may_be_continued():
+    memory = InMemory()
+    Smoothing(0.5, n0=20, n=200).certify(thirds, X, votes=memory)
+    Smoothing(0.5, n0=20, n=200).certify(thirds, X, votes=memory)
+    for other in ({"n": 400}, {"mode": Anytime(400)}):
+        with pytest.raises(UsageError, match=r"drawn for Fixed\(n=200\)"):
+            Smoothing(0.5, n0=20, **other).certify(thirds, X, votes=memory)
+    again = InMemory()
+    Smoothing(0.5, n0=20, mode=Anytime(200)).certify(thirds, X, votes=again)
+    longer = Smoothing(0.5, n0=20, mode=Anytime(400)).certify(thirds, X, votes=again)
+    assert torch.equal(longer.hits, Smoothing(0.5, n0=20, mode=Anytime(400)).certify(thirds, X).hits)
+
+
+def test_smoothed_models_move():
+    moved = Smoothed(model_of(halfspace), Gaussian(0.5)).to("cpu")
+    assert isinstance(moved, Smoothed)
+    assert moved.law == Gaussian(0.5)
