@@ -13,8 +13,8 @@ from certify.evidence import Claim
 from certify.query import Query
 from certify.run import Run
 from certify.smoothing import (
-    Anytime,
     Ablation,
+    Anytime,
     Ellipsoid,
     Gaussian,
     Laplace,
