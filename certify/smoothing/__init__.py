@@ -5,12 +5,14 @@ over such copies certify; ``exact`` noise without floating point; ``modes`` how 
 concluded from them; ``intervals`` bounds from counts; ``engine`` draws and counts for many inputs side by
 side; ``certifier`` puts the stages together; ``smoothed`` is the model that all of this speaks about;
 ``derandomized`` smoothing by all copies of a finite law, where nothing is left to chance;
-``statements`` what certificates of many inputs say together.
+``statements`` what certificates of many inputs say together; ``transfer`` carries them over to a model that
+nearly always agrees, such as an exported or quantised one.
 """
 
 from certify.smoothing.certifier import Smoothing
 from certify.smoothing.derandomized import FINITE_LAWS, Bands, Blocks, Derandomized, Enumerated, Splitting
 from certify.smoothing.exact import nearest_images
+from certify.smoothing.execution import Execution
 from certify.smoothing.laws import (
     LAWS,
     Ablation,
@@ -25,6 +27,7 @@ from certify.smoothing.laws import (
 from certify.smoothing.modes import MODES, Anytime, Decide, Fixed, Grid, Mode, Planned, TwoSided
 from certify.smoothing.result import CertifiedAccuracy, SmoothingResult, certified_accuracy
 from certify.smoothing.smoothed import Smoothed
+from certify.smoothing.transfer import Transfer, Transferred
 
 __all__ = [
     "FINITE_LAWS",
@@ -40,6 +43,7 @@ __all__ = [
     "DiscreteGaussian",
     "Ellipsoid",
     "Enumerated",
+    "Execution",
     "Fixed",
     "Gaussian",
     "Grid",
@@ -51,6 +55,8 @@ __all__ = [
     "Smoothing",
     "SmoothingResult",
     "Splitting",
+    "Transfer",
+    "Transferred",
     "TwoSided",
     "Uniform",
     "UniformLinf",
