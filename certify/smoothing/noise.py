@@ -48,17 +48,16 @@ class Draws:
         pairs = (size + 1) // 2
         if self.dtype is torch.float64:
             words = self.words(2 * pairs, lane)
-            radius, angle = _unit(words[:, :pairs]), _unit(words[:, pairs : 2 * pairs])
+            radius, angle = _unit(words[:, :pairs]), _unit(words[:, pairs : 2 * pairs]).mul_(2 * math.pi)
         else:
             halves = self.words(pairs, lane).view(torch.int32)
             # 31 bits, so that small numbers, which make the tail, keep all of their digits
             radius = (halves[:, :pairs] & 0x7FFFFFFF).float().add_(1).mul_(2.0**-31)
-            angle = halves[:, pairs : 2 * pairs].float().mul_(2.0**-32)
+            angle = halves[:, pairs : 2 * pairs].float().mul_(2 * math.pi * 2.0**-32)
         radius.log_().mul_(-2).sqrt_()
-        angle.mul_(2 * math.pi)
         out = torch.empty(self.count, 2 * pairs, dtype=self.dtype)
-        out[:, :pairs] = angle.cos().mul_(radius)
-        out[:, pairs:] = angle.sin_().mul_(radius)
+        torch.cos(angle, out=out[:, :pairs]).mul_(radius)
+        torch.sin(angle, out=out[:, pairs:]).mul_(radius)
         return out[:, :size].reshape(self.count, *shape)
 
     def uniform(self, shape: Shape, lane: str = "") -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from certify.smoothing.intervals import FloatArray, normal_quantile_above, normal_quantile_below
@@ -34,7 +35,7 @@ class Gaussian:
         object.__setattr__(self, "sigma", check_sigma(self.sigma))
 
     def perturb(self, x: Tensor, draws: Draws) -> Tensor:
-        return draws.normal(tuple(x.shape)).mul_(self.sigma).add_(x)
+        return torch.add(x, draws.normal(tuple(x.shape)), alpha=self.sigma)
 
     def radius(self, p_lower: FloatArray, p_other: FloatArray) -> FloatArray:
         upper, lower = normal_quantile_below(p_lower), normal_quantile_above(p_other)
