@@ -6,10 +6,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from certify.errors import UsageError
+from certify.rows import Basis
+from certify.smoothing.statements import Certificates, most_failures
 from certify.verdict import Verdict
 
 CONFIDENCE = 0.95
+# The chance that a statement about all samples, or about their population, is wrong.
+FAILURE = 0.05
 
 
 @dataclass(frozen=True)
@@ -101,14 +107,27 @@ class RadiusCurve:
 
     steps: ascending radii, beginning with 0, each with the share of samples that are certified with their
     true label at a larger radius. alpha: the probability, separately for each sample, that its certificate
-    is wrong. abstained, wrong: samples without a label, and certified with another label.
+    is wrong. doubtful: more certificates than this are wrong with probability at most ``FAILURE`` (Cohen,
+    Rosenfeld & Kolter 2019). abstained, wrong: samples without a label, and certified with another label.
     """
 
     sigma: float
     alpha: float
+    basis: Basis
+    certificates: Certificates
     steps: tuple[tuple[float, Share], ...]
+    doubtful: int
     abstained: int
     wrong: int
+
+    @property
+    def n(self) -> int:
+        """How many samples were certified, or tried."""
+        return self.steps[0][1].n
+
+    def jointly(self, certified: Share) -> float:
+        """The share of these samples that is robust where ``certified`` are, for all radii together."""
+        return max(certified.count - self.doubtful, 0) / certified.n
 
     def at(self, radius: float) -> Share:
         """Certified accuracy at a radius >= 0."""
@@ -117,10 +136,10 @@ class RadiusCurve:
 
 def radius_csv(curves: Sequence[RadiusCurve]) -> str:
     """One line per step of each curve, with a header."""
-    lines = ["sigma,radius,n,certified,certified_low,certified_high"]
+    lines = ["sigma,radius,n,certified,certified_low,certified_high,jointly"]
     for each in curves:
         lines += [
-            f"{each.sigma!r},{radius!r},{s.n},{s.value:.6f},{s.low:.6f},{s.high:.6f}"
+            f"{each.sigma!r},{radius!r},{s.n},{s.value:.6f},{s.low:.6f},{s.high:.6f},{each.jointly(s):.6f}"
             for radius, s in each.steps
         ]
     return "\n".join(lines) + "\n"
@@ -143,11 +162,28 @@ def curve(verdicts: Mapping[float, Sequence[Verdict]]) -> Curve:
 
 
 def radius_curve(
-    sigma: float, alpha: float, truth: Sequence[int], label: Sequence[int], radius: Sequence[float]
+    sigma: float,
+    alpha: float,
+    basis: Basis,
+    truth: Sequence[int],
+    label: Sequence[int],
+    radius: Sequence[float],
 ) -> RadiusCurve:
     """The curve of a smoothed classifier from each sample's true class, label (-1 abstains) and radius."""
     samples = list(zip(truth, label, radius, strict=True))
     right = sorted(r for t, found, r in samples if t == found)
     steps = [(step, share(sum(r > step for r in right), len(samples))) for step in sorted({0.0, *right})]
     abstained = sum(found < 0 for _, found, _ in samples)
-    return RadiusCurve(sigma, alpha, tuple(steps), abstained, len(samples) - len(right) - abstained)
+    certificates = Certificates(
+        np.equal(truth, label), np.array(radius, dtype=np.float64), np.full(len(samples), alpha)
+    )
+    return RadiusCurve(
+        sigma=sigma,
+        alpha=alpha,
+        basis=basis,
+        certificates=certificates,
+        steps=tuple(steps),
+        doubtful=most_failures(certificates, FAILURE),
+        abstained=abstained,
+        wrong=len(samples) - len(right) - abstained,
+    )

@@ -163,7 +163,7 @@ def _radii(
 ) -> list[RadiusRow]:
     part = slice(samples.start, samples.stop)
     result = certifier.certify(job.model, job.data.x[part], run, samples, votes)
-    return radius_rows(sigma, samples, job.data.y[part].tolist(), result)
+    return radius_rows(sigma, samples, job.data.y[part].tolist(), result, certifier.noise)
 
 
 def _batches(total: int, size: int) -> list[range]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 from numpy.typing import NDArray
 
 from bounds.rounding import Level
 from certify.evidence import Evidence
 from certify.result import SampleResult
-from certify.smoothing import SmoothingResult
+from certify.smoothing import NoiseLaw, SmoothingResult
 from certify.verdict import Verdict
 
 
@@ -49,6 +49,27 @@ class RadiusRow:
     detail: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Basis:
+    """What the radii of a smoothed classifier rest on.
+
+    law, mode, execution: the noise, how many draws are made and how the network is run, as they show
+    themselves. norm: of the radii, such as "L2". reference: the theorem. domain: the inputs that it is about.
+    """
+
+    law: str
+    norm: str
+    reference: str
+    domain: str
+    mode: str
+    execution: str
+
+    @classmethod
+    def of(cls, row: RadiusRow) -> Self:
+        """That of a row, which has it in its detail."""
+        return cls(**{field.name: str(row.detail[field.name]) for field in fields(cls)})
+
+
 def verdict_row(eps: float, result: SampleResult) -> VerdictRow:
     """What was found out about a sample under a threat of budget ``eps``."""
     witness = None if result.witness is None else result.witness.detach().cpu().numpy()
@@ -82,9 +103,20 @@ def _strict(value: float | str) -> float | str:
 
 
 def radius_rows(
-    sigma: float, samples: Sequence[int], truth: Sequence[int], result: SmoothingResult
+    sigma: float, samples: Sequence[int], truth: Sequence[int], result: SmoothingResult, law: NoiseLaw
 ) -> list[RadiusRow]:
-    """What was found out about the smoothed classifier at some samples, with their true classes."""
+    """What was found out about the smoothed classifier at some samples, with their true classes.
+
+    law: the noise of the result.
+    """
+    basis = Basis(
+        law=result.law,
+        norm=f"L{law.norm:g}",
+        reference=law.reference,
+        domain=law.domain,
+        mode=result.mode,
+        execution=result.execution,
+    )
     return [
         RadiusRow(
             sigma,
@@ -100,12 +132,10 @@ def radius_rows(
                 "p_lower": float(result.p_lower[place]),
                 "p_other": float(result.p_other[place]),
                 "n": int(result.n[place]),
-                "mode": result.mode,
                 "n0": result.n0,
-                "law": result.law,
-                "execution": result.execution,
                 "seed": result.seed,
                 "device": result.device,
+                **vars(basis),
             },
         )
         for place, sample in enumerate(samples)

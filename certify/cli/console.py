@@ -41,7 +41,7 @@ def show(findings: Findings, folder: Path) -> None:
         certified = curve.steps[0][1]
         console.print(
             f"smoothed classifier, sigma = {curve.sigma:g}: {certified.at_least:.1f}% of {certified.n} "
-            f"samples certified, largest L2 radius {rounded_down(curve.steps[-1][0])}, "
+            f"samples certified, largest {curve.basis.norm} radius {rounded_down(curve.steps[-1][0])}, "
             f"{curve.abstained} abstained"
         )
     console.print(f"report: {folder / 'report.html'}")

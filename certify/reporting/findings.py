@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bounds.rounding import Level
-from certify.curve import CONFIDENCE, Curve, Point, RadiusCurve, Share, curve, radius_curve
+from certify.curve import CONFIDENCE, FAILURE, Curve, Point, RadiusCurve, Share, curve, radius_curve
 from certify.errors import UsageError
 from certify.ledger import FORMAT, Json, Ledger
+from certify.reporting.guarantees import grid, guarantees
 from certify.result import Result
-from certify.rows import RadiusRow, VerdictRow, verdict_row
+from certify.rows import Basis, RadiusRow, VerdictRow, verdict_row
 from certify.threat import THREATS, Threat
 from certify.verdict import Verdict
 from certify.versions import installed
@@ -83,6 +84,7 @@ class Findings:
             radius_curve(
                 sigma,
                 rows[0].alpha,
+                Basis.of(rows[0]),
                 [row.truth for row in rows],
                 [row.label for row in rows],
                 [row.radius for row in rows],
@@ -98,6 +100,8 @@ class Findings:
 
     def summary(self) -> Json:
         """The numbers of the run as JSON values; the same run gives the same bytes, so times are left out."""
+        radius_curves = self.radius_curves
+        radii = grid(radius_curves)
         return {
             **self.about,
             "format": FORMAT,
@@ -105,7 +109,7 @@ class Findings:
             "confidence": CONFIDENCE,
             "levels": [level.value for level in self.levels],
             "curve": [_point(p) for p in self.curve.points],
-            "smoothing": [_radius_curve(c) for c in self.radius_curves],
+            "smoothing": [_radius_curve(c, radii) for c in radius_curves],
         }
 
 
@@ -133,15 +137,23 @@ def _point(point: Point) -> dict[str, Any]:
     }
 
 
-def _radius_curve(each: RadiusCurve) -> dict[str, Any]:
+def _radius_curve(each: RadiusCurve, radii: Sequence[float]) -> dict[str, Any]:
     return {
         "sigma": each.sigma,
         "alpha": each.alpha,
         "joint": False,
-        "n": each.steps[0][1].n,
+        **vars(each.basis),
+        "n": each.n,
         "abstained": each.abstained,
         "wrong": each.wrong,
         "certified_accuracy": [{"radius": radius, **_share(s)} for radius, s in each.steps],
+        "joint_failure": FAILURE,
+        "joint_accuracy": [{"radius": radius, "value": each.jointly(s)} for radius, s in each.steps],
+        "statements": [
+            {**statement.record(), "sentence": str(statement)}
+            for radius in radii
+            for statement in guarantees(each, radius)
+        ],
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -13,15 +13,15 @@ from bounds.rounding import Level
 from certify.curve import CONFIDENCE, Point, RadiusCurve, Share
 from certify.reporting.digits import rounded_down
 from certify.reporting.findings import Findings
+from certify.reporting.guarantees import grid, guarantees, meaning, rests_on, shown, unsaid
 from certify.reporting.plots import curve_figure, radius_figure, svg
 from certify.verdict import SENTENCES, Verdict, attack_sentence, statistical_sentence
-
-_RADIUS_COLUMNS = 5
 
 
 def page(findings: Findings) -> str:
     """The report as HTML text."""
     points, radius_curves = findings.curve.points, findings.radius_curves
+    radii = grid(radius_curves)
     template = _environment().get_template("report.html")
     return template.render(
         about=findings.about,
@@ -32,7 +32,8 @@ def page(findings: Findings) -> str:
         curve_image=_image(svg(curve_figure(findings.curve, findings.norm, findings.unit))) if points else "",
         radius_curves=radius_curves,
         radius_image=_image(svg(radius_figure(radius_curves))) if radius_curves else "",
-        radius_grid=_radius_grid(radius_curves),
+        radius_grid=radii,
+        guarantees=[(c, [(r, guarantees(c, r)) for r in radii]) for c in radius_curves],
         smoothing_sentences=sorted({_smoothing_sentence(c) for c in radius_curves}),
         meanings=_meanings(findings),
         limits=_limits(findings),
@@ -54,7 +55,15 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(
-        number=_number, at_least=_at_least, at_most=_at_most, nearest=_nearest, margin=_margin
+        number=_number,
+        at_least=_at_least,
+        at_most=_at_most,
+        nearest=_nearest,
+        margin=_margin,
+        meaning=meaning,
+        rests_on=rests_on,
+        shown=shown,
+        unsaid=unsaid,
     )
     return environment
 
@@ -101,13 +110,6 @@ def _headline(point: Point) -> str:
         f"{point.verified.at_least:.1f}% (verified) and {point.attacked.at_most:.1f}% "
         f"(no attack succeeded); {undecided} undecided."
     )
-
-
-def _radius_grid(curves: Iterable[RadiusCurve]) -> list[float]:
-    """Round radii up to the largest that is certified."""
-    largest = max((c.steps[-1][0] for c in curves), default=0.0)
-    step = next((s for s in (0.01, 0.02, 0.05, 0.1, 0.25, 0.5) if largest <= s * _RADIUS_COLUMNS), 1.0)
-    return [step * k for k in range(1, _RADIUS_COLUMNS + 1) if step * k < largest]
 
 
 def _smoothing_sentence(curve: RadiusCurve) -> str:

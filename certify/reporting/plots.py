@@ -6,7 +6,8 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from certify.curve import Curve, RadiusCurve, Share
+from certify.curve import FAILURE, Curve, RadiusCurve, Share
+from certify.threat import THREATS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +27,8 @@ _CLEAN = _Style(_GREY, ":", "^")
 _ATTACKED = _Style(_VERMILLION, "--", "s")
 _VERIFIED = _Style(_BLUE, "-", "o")
 _STEPS = ((_BLUE, "-"), (_VERMILLION, "--"), (_GREEN, "-."), (_GREY, ":"))
+# Of the joint lines: told apart by their markers alone.
+_MARKERS, _JOINT_DASH, _MARKED = ("o", "s", "^", "D"), (0, (1, 2)), 12
 _SETTINGS: dict[Any, Any] = {"svg.hashsalt": "certify", "svg.fonttype": "path", "hatch.linewidth": 0.6}
 
 
@@ -45,13 +48,31 @@ def curve_figure(curve: Curve, norm: str, unit: str) -> Figure:
 
 
 def radius_figure(curves: Sequence[RadiusCurve]) -> Figure:
-    """Certified accuracy of the smoothed classifiers over the radius, one line per sigma."""
-    figure, axes = _axes("certified L2 radius (input units)")
+    """Certified accuracy of the smoothed classifiers over the radius, for each sigma.
+
+    A line of certificates one by one, and one with a marker of what holds for all samples together.
+    """
+    norms = sorted({curve.basis.norm for curve in curves})
+    unit = " or ".join(sorted({THREATS[norm.lower()].unit for norm in norms}))
+    figure, axes = _axes(f"certified {' or '.join(norms)} radius ({unit})")
     for number, curve in enumerate(curves):
         color, dash = _STEPS[number % len(_STEPS)]
         radii = [radius for radius, _ in curve.steps]
+        name = f"sigma = {curve.sigma:g}"
         values = [s.value for _, s in curve.steps]
-        axes.step(radii, values, where="post", color=color, linestyle=dash, label=f"sigma = {curve.sigma:g}")
+        axes.step(radii, values, where="post", color=color, linestyle=dash, label=f"{name}, one by one")
+        axes.step(
+            radii,
+            [curve.jointly(s) for _, s in curve.steps],
+            where="post",
+            color=color,
+            linestyle=_JOINT_DASH,
+            marker=_MARKERS[number % len(_MARKERS)],
+            markerfacecolor="white",
+            markersize=5,
+            markevery=max(len(radii) // _MARKED, 1),
+            label=f"{name}, all together (confidence {1 - FAILURE:.0%})",
+        )
     axes.set_xlim(left=0)
     axes.set_ylabel("certified accuracy")
     axes.legend(loc="best", frameon=True, fontsize=9)

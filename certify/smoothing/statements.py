@@ -149,16 +149,25 @@ def few_failures(certificates: Certificates, radius: float, failure: float) -> S
     the least k that it exceeds with chance at most ``failure`` is taken off the count. It is the same k at
     all radii. Raises ``UsageError`` for failure outside (0, 1).
     """
-    check_alpha(failure)
     count, n = certificates.count(radius), len(certificates.correct)
-    alpha = float(certificates.alpha.max())
+    most = most_failures(certificates, failure)
+    share = (max(count - most, 0), n)
+    return _statement(f"at most {most} failures", radius, share, failure, Covers.ALL, True)
+
+
+def most_failures(certificates: Certificates, failure: float) -> int:
+    """The least number of failures that independent certificates exceed with chance at most ``failure``.
+
+    Raises ``UsageError`` for failure outside (0, 1).
+    """
+    check_alpha(failure)
+    n, alpha = len(certificates.correct), float(certificates.alpha.max())
     low, high = -1, n  # more than n never fail
     while high - low > 1:
         middle = (low + high) // 2
         enough = tail_at_most(middle + 1, n, alpha, failure)
         low, high = (low, middle) if enough else (middle, high)
-    share = (max(count - high, 0), n)
-    return _statement(f"at most {high} failures", radius, share, failure, Covers.ALL, True)
+    return high
 
 
 def holm(

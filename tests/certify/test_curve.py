@@ -9,6 +9,7 @@ import pytest
 
 from certify.curve import Share, curve, radius_csv, radius_curve, share
 from certify.errors import UsageError
+from certify.rows import Basis
 from certify.verdict import Verdict
 
 M, F, V, U, E = Verdict
@@ -67,7 +68,8 @@ def test_points_ascend_and_the_csv_holds_them():
 
 def test_radii_count_strictly_and_only_with_the_true_label():
     truth, label, radius = [0, 0, 1, 1, 2], [0, 0, 1, 2, -1], [0.5, 0.25, 0.25, 9.0, 0.0]
-    found = radius_curve(0.25, 0.001, truth, label, radius)
+    basis = Basis("Gaussian(sigma=0.25)", "L2", "a theorem", "real inputs", "Fixed(n=100)", "Execution()")
+    found = radius_curve(0.25, 0.001, basis, truth, label, radius)
     assert [(r, s.count) for r, s in found.steps] == [(0.0, 3), (0.25, 1), (0.5, 0)]
     assert (found.abstained, found.wrong) == (1, 1)
     for r in (0.0, 0.1, 0.25, 0.3, 0.5, 7.0):

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import markupsafe
 import numpy as np
 import pytest
+from scipy.stats import beta, binom
 
 import certify
 from bounds.rounding import Level
@@ -48,12 +49,25 @@ def rows(eps, *counts):
     ]
 
 
+LAPLACE = {
+    "law": "Laplace(sigma=0.25)",
+    "norm": "L1",
+    "reference": "Teng, Lee & Yuan (2020)",
+    "domain": "real inputs",
+    "mode": "Planned(tolerance=0.01)",
+    "execution": "Execution()",
+}
+
+
+def radius_rows(answers, alpha=0.001):
+    """Of samples of class 1: their certified labels and radii."""
+    return [RadiusRow(0.25, i, 1, label, r, alpha, LAPLACE) for i, (label, r) in enumerate(answers)]
+
+
 def findings(level=Level.REAL):
     verdicts = rows(0.1, 2, 3, 7, 4, 1) + rows(0.2, 2, 6, 5, 4, 0)
     verdicts = [VerdictRow(**{**vars(r), "level": level if r.level else None}) for r in verdicts]
-    radii = [
-        RadiusRow(0.25, i, 1, label, r, 0.001, {}) for i, (label, r) in enumerate([(1, 0.5), (-1, 0), (2, 1)])
-    ]
+    radii = radius_rows([(1, 0.5), (-1, 0), (2, 1)])
     return Findings(ABOUT, [{"torch": "2.99"}], verdicts, radii, {"eps=0.1": 12.34})
 
 
@@ -112,6 +126,59 @@ def test_the_page_holds_the_numbers_of_the_summary():
             for name, way in ways.items()
         ]
         assert [f"{point['eps']:g}", *percents] in tables
+
+
+def smoothed(n, alpha):
+    """A run with radii k / n for the samples k, a tenth of which have a wrong label."""
+    answers = [(1 if k % 10 else 2, (k + 1) / n) for k in range(n)]
+    return Findings(ABOUT, [], [], radius_rows(answers, alpha))
+
+
+@pytest.mark.parametrize(("n", "alpha"), [(40, 0.001), (60, 0.01), (300, 0.001)])
+def test_the_summary_has_each_account_at_each_radius_with_its_randomness(n, alpha):
+    (found,) = json.loads(summary_text(smoothed(n, alpha)))["smoothing"]
+    assert {name: found[name] for name in LAPLACE} == LAPLACE
+    accounts = {}
+    for statement in found["statements"]:
+        accounts.setdefault(statement["radius"], {})[statement["method"].split()[-1]] = statement
+        assert statement["covers"] in statement["sentence"]
+    assert len(accounts) >= 4
+    most = next(k for k in range(n) if binom.sf(k, n, alpha) <= 0.05)
+    for radius, by in accounts.items():
+        count = sum(k % 10 != 0 and (k + 1) / n > radius for k in range(n))
+        assert by["sample"]["certified"] == count
+        assert by["failures"]["certified"] == max(count - most, 0)
+        low = beta.ppf(0.05, count, n - count + 1)
+        assert by["Clopper-Pearson"]["accuracy"] == pytest.approx((low - alpha) / (1 - alpha), rel=1e-9)
+        assert ("Bonferroni" in by) == (n * alpha <= 0.05)
+        for statement in by.values():
+            assert statement["accuracy"] <= count / n
+            assert statement["failure"] <= 0.05 * (1 + 1e-9)
+    joint = {step["radius"]: step["value"] for step in found["joint_accuracy"]}
+    for step in found["certified_accuracy"]:
+        assert joint[step["radius"]] == max(step["count"] - most, 0) / n
+
+
+@pytest.mark.parametrize(("n", "alpha"), [(40, 0.001), (300, 0.001)])
+def test_the_page_holds_the_accounts_of_the_summary(n, alpha):
+    found = smoothed(n, alpha)
+    tables, text = Tables(page(found)).rows, page(found)
+    accounts = {}
+    for statement in json.loads(summary_text(found))["smoothing"][0]["statements"]:
+        shown = math.floor(1000 * statement["accuracy"] + 1e-9) / 10
+        accounts.setdefault(statement["method"], []).append(f"{shown:.1f}")
+        assert statement["covers"] in text
+    for method, cells in accounts.items():
+        assert [method, *cells] in tables
+    assert ("takes alpha =" in text) == ("Bonferroni" not in accounts)
+
+
+def test_what_radii_rest_on_is_said_by_name():
+    text = page(findings())
+    for part in LAPLACE.values():
+        assert str(markupsafe.escape(part)) in text
+    assert "Gaussian" not in text
+    assert " L2 " not in text
 
 
 def test_the_page_says_what_is_claimed_and_by_what():
