@@ -119,8 +119,9 @@ class NormalisedModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
+        x = x.clone()  # the module may work in place
         if self.mean is not None and self.std is not None:
-            x = (x - self.mean) / self.std
+            x = x.sub_(self.mean).div_(self.std)
         y: Tensor = self.module(x)
         return y.flatten(1)
 

@@ -69,12 +69,16 @@ class Engine:
         """Try the classifier on noisy copies of one input ``x``; return its number of classes.
 
         Votes are independent only if a row's logits depend on that row alone. Raises ``UsageError`` for a
-        model that answers differently when asked again (dropout), for one whose answer depends on the other
-        rows of the batch (batch normalisation in training mode), for NaN and for logits of a wrong shape.
+        model that overwrites its input, for one that answers differently when asked again (dropout), for
+        one whose answer depends on the other rows of the batch (batch normalisation in training mode), for
+        NaN and for logits of a wrong shape.
         """
         rows = min(_PROBE, self.batch_size)
         noisy = self.law.perturb(x, self._draws(x, Piece(sample, "probe", 0, 2 * rows)))
-        first = self._logits(noisy[:rows])
+        given = noisy[:rows].clone()
+        first = self._logits(given)
+        if not torch.equal(given, noisy[:rows]):
+            raise UsageError("the model overwrites its input; have it work on a copy, such as x.clone()")
         _refuse_nan(first.isnan().any().cpu()[None], (sample,))
         if _differ(first, self._logits(noisy[:rows])):
             raise UsageError(

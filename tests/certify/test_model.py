@@ -300,3 +300,13 @@ def test_all_recorded_networks_reach_their_recorded_accuracy(data_dir: Path) -> 
     assert len(records) == 18
     for record in records:
         check_recorded_accuracy(data_dir, record)
+
+
+def test_a_model_leaves_its_input_alone():
+    """A first layer that works in place must not change the samples that verdicts are about."""
+    module = nn.Sequential(nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(4, 2))
+    model = load(module, input_shape=(1, 2, 2), input_range=(-1.0, 1.0))
+    x = torch.tensor([[[[-0.5, 0.5], [-1.0, 1.0]]]])
+    before = x.clone()
+    model(x)
+    assert torch.equal(x, before)

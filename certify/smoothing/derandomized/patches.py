@@ -61,7 +61,7 @@ class Blocks:
     """One copy for each pixel: the ``size`` x ``size`` pixels from there on stay, going round both ways.
 
     Levine & Feizi (2020), as ``Bands``, block smoothing: a patch of m x m pixels is seen by (m + size - 1)^2
-    copies, a single pixel by size^2. Copies are as many as pixels. null: as in ``Bands``.
+    copies, a single place by size^2. Copies are as many as pixels. null: as in ``Bands``.
     Raises ``UsageError`` unless size is an integer >= 1 and null finite, and for images smaller than a block.
     """
 
@@ -91,7 +91,10 @@ class Blocks:
         if isinstance(threat, Patch):
             return math.prod(_seen(int(threat.eps), self.size, side) for side in shape[-2:])
         if isinstance(threat, L0 | Pixels):
-            return min(int(threat.eps) * self.size**2, copies)
+            # a pixel of an image without a channel axis has all rows of its column for channels
+            whole = isinstance(threat, Pixels) and len(shape) == 2
+            down = shape[-2] if whole else self.size
+            return min(int(threat.eps) * self.size * down, copies)
         return None
 
     def reach(self, changes: int, shape: Shape) -> float:

@@ -27,5 +27,6 @@ def _counted(threat: Threat, shape: tuple[int, ...]) -> float | None:
     if isinstance(threat, L0 | Pixels):
         return threat.eps
     if isinstance(threat, Patch) and len(shape) > 1:
-        return min(threat.eps, shape[-2]) * min(threat.eps, shape[-1])
+        channels = math.prod(shape[1:-2])  # those beside the first axis, which ablation's pixels do not join
+        return channels * min(threat.eps, shape[-2]) * min(threat.eps, shape[-1])
     return None

@@ -239,3 +239,10 @@ def test_wrong_logits_are_refused(forward):
 def test_a_changing_number_of_classes_is_refused():
     with pytest.raises(UsageError, match="3 classes"):
         counts(halfspace)
+
+
+@pytest.mark.parametrize("batch_size", [1, 1000])
+def test_a_model_that_changes_its_input_is_refused(batch_size):
+    net = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(2, 3))
+    with pytest.raises(UsageError, match="overwrites its input"):
+        probe(net, batch_size)

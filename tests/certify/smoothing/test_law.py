@@ -318,3 +318,14 @@ def test_covering_ball(law, threat, expected):
     else:
         assert found == pytest.approx(expected, rel=1e-12)
         assert found >= expected * (1 - 2.0**-52)
+
+
+def test_a_patch_on_more_channel_axes_changes_more_pixels():
+    """Ablation's pixel has the channels of the first axis alone, a patch those of all axes but two."""
+    x = torch.zeros(2, 3, 4, 4)
+    other = x.clone()
+    other[:, :, 1:3, 1:3] = 1
+    assert Patch(2).around(x[None], (0.0, 1.0)).contains(other[None]).all()
+    changed = int((x != other).any(0).sum())
+    assert changed == 12
+    assert covering(0, Patch(2), tuple(x.shape)) >= changed

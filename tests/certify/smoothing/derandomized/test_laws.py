@@ -179,3 +179,16 @@ def test_any_range_of_copies_can_be_had_by_itself(law):
 def test_values_outside_their_domain(make, match):
     with pytest.raises(UsageError, match=match):
         make()
+
+
+@pytest.mark.parametrize("law", [Bands(2, -1), Blocks(1, -1), Blocks(2, -1), Blocks(4, -1)], ids=repr)
+@pytest.mark.parametrize("shape", [(4, 6), (2, 4, 6), (2, 3, 4, 6)])
+def test_a_pixel_has_all_channels_whatever_axis_they_are(law, shape):
+    """The first axis holds the channels: of inputs with two axes, a pixel is a whole column."""
+    x = torch.zeros(shape)
+    middle = [1] * (len(shape) - 2)
+    for threat, channels in ((Pixels(1), slice(None)), (L0(1), 0)):
+        other = x.clone()
+        other[(channels, *middle, 2)] = 1
+        assert threat.around(x[None], (0.0, 1.0)).contains(other[None]).all()
+        assert touched(law, x, other) <= (law.changed(threat, shape) or 0)
