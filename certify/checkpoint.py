@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from certify.ledger import Ledger
 from certify.smoothing.intervals import IntArray
-from certify.smoothing.votes import InMemory, Piece
+from certify.smoothing.votes import InMemory, Piece, check_use
 
 
 class LedgerVotes:
@@ -25,8 +25,9 @@ class LedgerVotes:
             self._known.put(piece, votes)
         self._written = time.monotonic()
 
-    def claim(self, mode: str) -> None:
-        self._known.claim(mode)
+    def claim(self, use: str, inputs: Mapping[int, str]) -> None:
+        check_use(self._ledger.claim_votes(self._law, use), use)
+        self._known.claim(use, inputs)
 
     def get(self, sample: int, stream: str, first: int) -> tuple[int, IntArray] | None:
         return self._known.get(sample, stream, first)

@@ -20,8 +20,8 @@ from bounds.rounding import Level
 from certify.errors import CertifyError, Contradiction, StatisticalContradiction, UsageError
 from certify.evidence import Claim, Decider, Evidence, joint_chance
 from certify.model import Model, holds
-from certify.query import Query, check_samples
-from certify.result import Result, SampleResult, check_ids
+from certify.query import Query, check_ids, check_samples
+from certify.result import Result, SampleResult
 from certify.run import Run
 from certify.threat import Threat
 from certify.verdict import Verdict

@@ -179,6 +179,13 @@ class Ledger:
         rows = self._select("SELECT * FROM radii ORDER BY sigma, sample")
         return [_radius_row(values) for values in rows]
 
+    def claim_votes(self, law: str, use: str) -> str:
+        """What the votes under a law are for: what was claimed first, now and in all sessions."""
+        name = f"votes under {law}"
+        with self._transaction():
+            self._connection.execute("INSERT OR IGNORE INTO about VALUES (?, ?)", (name, use))
+        return self._about(name)
+
     def record_votes(self, law: str, pieces: Sequence[tuple[Piece, IntArray]]) -> None:
         """Add votes over noisy copies, all of them or nothing; a piece that is there is replaced."""
         with self._transaction():

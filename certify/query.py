@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -73,3 +75,12 @@ def check_samples(model: Model, x: Tensor, y: Tensor) -> None:
             f"label {int(y[index])} of sample {index} is out of range: {model.name} has classes "
             f"0..{model.num_classes - 1}"
         )
+
+
+def check_ids(samples: Sequence[int]) -> None:
+    """Refuse sample ids that are none or not unique."""
+    if not samples:
+        raise UsageError("there are no samples; give at least one")
+    twice = [sample for sample, count in Counter(samples).items() if count > 1]
+    if twice:
+        raise UsageError(f"sample id {twice[0]} occurs twice; ids are unique")

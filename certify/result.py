@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from bounds.rounding import ROUNDED, Arithmetic, Level
-from certify.errors import UsageError
 from certify.evidence import Evidence
+from certify.query import check_ids
 from certify.threat import Threat
 from certify.verdict import Verdict
 
@@ -109,12 +109,3 @@ class Result:
             f"arithmetic {self.arithmetic.value}"
         )
         return text if self.alpha == 0 else f"{text}; alpha {self.alpha:g} per sample"
-
-
-def check_ids(samples: Sequence[int]) -> None:
-    """Refuse sample ids that are none or not unique."""
-    if not samples:
-        raise UsageError("there are no samples; give at least one")
-    twice = [sample for sample, count in Counter(samples).items() if count > 1]
-    if twice:
-        raise UsageError(f"sample id {twice[0]} occurs twice; ids are unique")

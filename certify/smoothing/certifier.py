@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -100,16 +101,17 @@ class Smoothing:
 
         model: the base model, its ``Smoothed`` version, or any callable from (rows, *input_shape) to logits.
         x: (batch, *input_shape), float32 or float64, in input units. samples: ids of the inputs in their data
-        set (default 0, 1, ...); they key the noise. votes: a memory of draws of the same model, law and seed,
-        which are not made again; new ones are put there.
+        set (default 0, 1, ...), unique; they key the noise. votes: a memory of draws of the same model, law
+        and seed, which are not made again; new ones are put there. It is refused if it is of another use.
         Raises ``UsageError`` for bad inputs, a model that is not deterministic or depends on the rest of its
         batch, NaN logits, and a ``Smoothed`` model of another law.
         """
         ids = tuple(range(len(x)) if samples is None else samples)
         check_inputs(model, x, ids)
         memory = InMemory() if votes is None else votes
-        memory.claim(self.estimation.name if self.estimation.continuable else repr(self.estimation))
-        forward = self.execution.of(self._base(model), run.device)
+        base = self._base(model)
+        memory.claim(self._use(base, x, run), dict(zip(ids, map(_digest, x), strict=True)))
+        forward = self.execution.of(base, run.device)
         engine = Engine(forward, self.noise, self.batch_size, run, memory, self.execution.compile)
         x = x.to(run.device)
         classes = engine.probe(x[0], ids[0])
@@ -117,6 +119,13 @@ class Smoothing:
             raise UsageError(f"{model.name} returns {classes} logits, not {model.num_classes}")
         found = engine.outcomes(x, ids, classes, [self._procedure() for _ in ids])
         return self._concluded(found, run)
+
+    def _use(self, model: Model | Classifier, x: Tensor, run: Run) -> str:
+        """All that decides votes, besides the inputs and a classifier without a digest."""
+        mode = self.estimation.name if self.estimation.continuable else repr(self.estimation)
+        parts = [mode, f"n0={self.n0}", repr(self.noise), f"seed={run.seed}"]
+        parts += [torch.device(run.device).type, str(x.dtype), repr(self.execution)]
+        return ", ".join([*parts, model.digest] if isinstance(model, Model) else parts)
 
     def _procedure(self) -> Procedure[tuple[IntArray, Estimate]]:
         """One sample: votes that select a class, and the estimate for it by other draws."""
@@ -219,6 +228,11 @@ class Smoothing:
             "seed": result.seed,
             "device": result.device,
         }
+
+
+def _digest(x: Tensor) -> str:
+    """SHA-256 of one input, in hex."""
+    return hashlib.sha256(x.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
 def _law(law: str | NoiseLaw, sigma: float | None) -> NoiseLaw:

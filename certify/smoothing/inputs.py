@@ -7,7 +7,7 @@ from torch import Tensor
 
 from certify.errors import UsageError
 from certify.model import Model
-from certify.query import check_samples
+from certify.query import check_ids, check_samples
 from certify.smoothing.engine import Classifier
 
 
@@ -20,6 +20,7 @@ def check_inputs(model: Model | Classifier, x: Tensor, samples: tuple[int, ...])
         )
     if len(samples) != len(x):
         raise UsageError(f"{len(samples)} sample ids for {len(x)} samples")
+    check_ids(samples)
     if isinstance(model, Model):
         check_samples(model, x, torch.zeros(len(x), dtype=torch.int64, device=x.device))
     bad = ~x.flatten(1).isfinite().all(1)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from certify.checkpoint import checkpointed
-from certify.errors import ArtefactRejected
+from certify.errors import ArtefactRejected, UsageError
 from certify.ledger import FILE, Identity, Ledger
 from certify.smoothing import Smoothing
 from tests.certify.smoothing.models import thirds
@@ -98,3 +98,15 @@ def test_damaged_votes_are_refused(tmp_path):
         connection.execute("UPDATE votes SET votes = x'00' WHERE sample = 1")
     with opened(tmp_path) as ledger, pytest.raises(ArtefactRejected, match="unreadable votes"):
         ledger.votes(repr(CERTIFIER.noise))
+
+
+def test_votes_are_for_one_use_also_after_a_restart(tmp_path):
+    """A fixed number of draws that was looked at must not be continued, whichever process looked."""
+    resumed(tmp_path)
+    longer = Smoothing(sigma=0.5, n0=50, n=50_000)
+    with (
+        opened(tmp_path) as ledger,
+        checkpointed(ledger, repr(CERTIFIER.noise)) as votes,
+        pytest.raises(UsageError, match=r"drawn for Fixed\(n=25000\)"),
+    ):
+        longer.certify(thirds, X, votes=votes)

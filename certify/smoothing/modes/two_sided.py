@@ -36,7 +36,7 @@ class TwoSided:
         check_alpha(alpha)
         votes = yield Ask(ESTIMATION, self.n)
         hits = int(votes[selected])
-        rival = int(np.delete(votes, selected).max())
+        rival = int(np.delete(votes, selected).max(initial=0))
         # the rival's misses bound its complement's probability from below
         p_lower, rest = lower_bounds(np.array([hits, self.n - rival]), self.n, alpha / 2).tolist()
         p_other = float(np.nextafter(1.0 - rest, 1.0))

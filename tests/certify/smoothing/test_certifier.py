@@ -20,10 +20,12 @@ from certify.smoothing import (
     Laplace,
     Smoothed,
     Smoothing,
+    TwoSided,
     Uniform,
     UniformLinf,
     certified_accuracy,
 )
+from certify.smoothing.execution import Execution
 from certify.smoothing.intervals import lower_bounds
 from certify.smoothing.votes import InMemory
 from certify.threat import L0, L1, L2, Linf, Patch
@@ -314,3 +316,54 @@ def test_smoothed_models_move():
     moved = Smoothed(model_of(halfspace), Gaussian(0.5)).to("cpu")
     assert isinstance(moved, Smoothed)
     assert moved.law == Gaussian(0.5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"law": "laplace"},
+        {"sigma": 2.0},
+        {"n0": 30},
+        {"execution": Execution("bfloat16")},
+    ],
+    ids=str,
+)
+def test_votes_of_another_function_are_refused(change):
+    memory, settings = InMemory(), {"sigma": 0.5, "n0": 20, "mode": Anytime(200)}
+    Smoothing(**settings).certify(thirds, X, votes=memory)
+    with pytest.raises(UsageError, match="drawn for anytime"):
+        Smoothing(**{**settings, **change}).certify(thirds, X, votes=memory)
+
+
+def test_votes_of_another_seed_dtype_or_model_are_refused():
+    certifier = Smoothing(0.5, n0=20, mode=Anytime(200))
+    memory = InMemory()
+    certifier.certify(model_of(halfspace), X, votes=memory)
+    with pytest.raises(UsageError, match="drawn for anytime"):
+        certifier.certify(model_of(halfspace), X, Run(seed=1), votes=memory)
+    with pytest.raises(UsageError, match="drawn for anytime"):
+        certifier.certify(model_of(halfspace), X.double(), votes=memory)
+    with pytest.raises(UsageError, match="drawn for anytime"):
+        certifier.certify(model_of(halfspace, digest="1" * 64), X, votes=memory)
+
+
+def test_votes_of_another_input_are_refused():
+    """Without ids the second batch would get the votes of the first."""
+    memory = InMemory()
+    QUICK.certify(halfspace, X[:2], votes=memory)
+    with pytest.raises(UsageError, match=r"sample 0 .* another input"):
+        QUICK.certify(halfspace, X[2:], votes=memory)
+    more = QUICK.certify(halfspace, X, votes=memory)
+    assert torch.equal(more.hits, QUICK.certify(halfspace, X).hits)
+
+
+def test_ids_that_repeat_are_refused():
+    """Two samples of one id would get the same noise, and perhaps each other's votes."""
+    with pytest.raises(UsageError, match="sample id 5 occurs twice"):
+        QUICK.certify(halfspace, X, samples=(4, 5, 5, 6))
+
+
+def test_one_class_is_certified():
+    """A single class cannot be lost, and has no rival to count."""
+    result = Smoothing(0.5, n0=1, mode=TwoSided(100)).certify(lambda z: z[:, :1], X)
+    assert (result.radius > 0).all()

@@ -209,6 +209,13 @@ def vote(law: NoiseLaw, x: torch.Tensor, n: int) -> int:
     return int(last_bits(law.perturb(x, draws(n))).sum())
 
 
+class Textbook(Gaussian):
+    """The product and the sum rounded one after the other, as noise is usually written down."""
+
+    def perturb(self, x: torch.Tensor, draws: Draws) -> torch.Tensor:
+        return draws.normal(tuple(x.shape)) * self.sigma + x
+
+
 def test_floating_point_noise_is_fooled_and_exact_noise_is_not():
     """Jin, Ohrimenko & Rubinstein (2022), in their spirit: the last bits of a sum tell its summands.
 
@@ -218,7 +225,7 @@ def test_floating_point_noise_is_fooled_and_exact_noise_is_not():
     n, alpha, x = 500, 1e-3, torch.zeros(4096)
     attacked = torch.full((4096,), 1.0) / 255
     distance = math.sqrt(4096) / 255
-    naive, exact = Gaussian(0.12), DiscreteGaussian(0.12)
+    naive, exact = Textbook(0.12), DiscreteGaussian(0.12)
 
     hits = n - vote(naive, x, n)
     p_lower = float(lower_bounds(np.array([hits]), n, alpha)[0])

@@ -14,6 +14,7 @@ from certify.run import Run
 from certify.smoothing import Gaussian, Smoothing
 from certify.smoothing.engine import Engine
 from certify.smoothing.execution import Execution
+from certify.smoothing.shards import sharded
 from certify.smoothing.votes import InMemory
 from tests.certify.smoothing.models import thirds
 from tests.certify.smoothing.test_engine import IDS, LAW, X, counts, once
@@ -131,3 +132,15 @@ def test_exact_sampling_is_another_law():
     assert exact.certify(thirds, x).law == repr(exact.noise)
     with pytest.raises(UsageError, match="8-bit"):
         exact.certify(thirds, x + 0.001)
+
+
+@pytest.mark.parametrize(
+    ("count", "ids", "reason"),
+    [(2, (0, 1), "3 processes"), (4, (0, 1, 2), "3 sample ids"), (4, (0, 1, 2, 0), "occurs twice")],
+)
+def test_every_process_refuses_shares_that_cannot_be_joined(monkeypatch, count, ids, reason):
+    """If one process alone refused its share, the others would wait for it."""
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+    with pytest.raises(UsageError, match=reason):
+        sharded(lambda x, part: pytest.fail("work was started"), torch.zeros(count, 2), ids)
