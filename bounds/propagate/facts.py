@@ -107,8 +107,12 @@ class Facts:
         )
 
 
-def node_facts(graph: Graph, node: Node, ins: tuple[Facts, ...], level: Level, relaxed: bool) -> Facts:
+def node_facts(
+    graph: Graph, node: Node, ins: tuple[Facts, ...], level: Level, relaxed: bool, cushioned: bool = True
+) -> Facts:
     """Interval analysis of one node from its inputs' facts; with ``relaxed`` also lines and planes.
+
+    cushioned: False where no row will travel through the node, so that it may come without a cushion.
 
     An interval is infinite where it is not a number, unless nothing is built on it but other intervals.
     """
@@ -116,7 +120,7 @@ def node_facts(graph: Graph, node: Node, ins: tuple[Facts, ...], level: Level, r
         return _pointwise(node.op.bind(node.params), ins[0].interval, level, relaxed)
     shapes = tuple(graph.nodes[i].shape for i in node.inputs)
     if isinstance(node.op, Affine):
-        return _affine(node, node.op, shapes, ins, level, relaxed)
+        return _affine(node, node.op, shapes, ins, level, relaxed, cushioned)
     if isinstance(node.op, Bilinear):
         return _bilinear(node.op, shapes, node.shape, ins[0].interval, ins[1].interval, level, relaxed)
     if isinstance(node.op, Known):
@@ -160,7 +164,13 @@ def line_cushion(slope: Tensor, intercept: Tensor, x: Interval) -> Tensor:
 
 
 def _affine(
-    node: Node, op: Affine, shapes: tuple[Shape, ...], ins: tuple[Facts, ...], level: Level, relaxed: bool
+    node: Node,
+    op: Affine,
+    shapes: tuple[Shape, ...],
+    ins: tuple[Facts, ...],
+    level: Level,
+    relaxed: bool,
+    cushioned: bool,
 ) -> Facts:
     tight = len(ins) == 1 and ins[0].box
     box = tight and (op.elementwise or op.exact)
@@ -169,21 +179,32 @@ def _affine(
         high = op.value(tuple(f.interval.upper for f in ins), node.params)
         interval = Interval(torch.minimum(low, high), torch.maximum(low, high))
         return Facts(interval, tight=tight or (len(ins) == 1 and ins[0].tight), box=box)
-    rounded = level is not Level.FLOAT
     centres = tuple(f.interval.centre for f in ins)
-    radii = tuple(f.interval.radius(c, rounded) for f, c in zip(ins, centres, strict=True))
     weights = op.weights(node.params)
-    centre, radius = op.value(centres, node.params), op.absolute(radii, weights)
-    interval = Interval(centre - radius, centre + radius)
-    if not rounded:
+    centre = op.value(centres, node.params)
+    if level is Level.FLOAT:
+        radius = op.absolute(tuple(f.interval.upper - c for f, c in zip(ins, centres, strict=True)), weights)
+        interval = Interval(centre - radius, centre + radius)
         return Facts(interval.closed() if relaxed else interval, tight=tight, box=box)
-    magnitude = op.absolute(tuple(c.abs() + r for c, r in zip(centres, radii, strict=True)), weights)
+    # Every rounding from here to the ends is at most a unit of |W| (|c| + r) + |b|: some more than its terms.
+    error = gamma(op.terms(shapes, node.shape, node.params) + 12, U64)
+    radii = tuple(
+        torch.maximum(f.interval.upper - c, c - f.interval.lower) for f, c in zip(ins, centres, strict=True)
+    )
     offset = op.offset_magnitude(node.params)
-    magnitude = magnitude if offset is None else magnitude + offset
-    cushion = gamma(op.terms(shapes, node.shape, node.params) + 4, U64) * magnitude + _TINY
+    own = _TINY if offset is None else error * offset + _TINY
+    if level is Level.REAL and not cushioned:  # the account goes with the radius: no product of its own
+        held = tuple(r + error * (c.abs() + r) for c, r in zip(centres, radii, strict=True))
+        radius = op.absolute(held, weights) + own
+        return Facts(Interval(centre - radius, centre + radius).closed(), tight=tight, box=box)
+    magnitude = op.absolute(tuple(c.abs() + r for c, r in zip(centres, radii, strict=True)), weights)
+    cushion = error * magnitude + own
     if level is Level.DEPLOYED:
+        magnitude = magnitude if offset is None else magnitude + offset
         cushion = cushion + _summed(magnitude, op.fan_in(shapes, node.shape, node.params) + 2)
-    return Facts(interval.widened(cushion), cushion=cushion, tight=tight, box=box)
+    radius = op.absolute(radii, weights) + cushion
+    interval = Interval(centre - radius, centre + radius).closed()
+    return Facts(interval, cushion=cushion, tight=tight, box=box)
 
 
 def _bilinear(

@@ -27,7 +27,9 @@ def _facts(problem: Problem, keep: set[int]) -> list[Facts]:
     facts = [Facts(region.box(), tight=True, box=region.is_box)]
     nothing = Facts(Interval(*(region.box().lower.new_empty(0),) * 2))
     for index, node in enumerate(graph.nodes[1:], start=1):
-        facts.append(node_facts(graph, node, tuple(facts[i] for i in node.inputs), problem.level, False))
+        ins = tuple(facts[i] for i in node.inputs)
+        here = node_facts(graph, node, ins, problem.level, relaxed=False, cushioned=index in keep)
+        facts.append(here)
         for source in node.inputs:
             if source not in keep and graph.users[source][-1] == index:
                 facts[source] = nothing

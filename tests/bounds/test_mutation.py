@@ -9,6 +9,7 @@ from torch import Tensor
 
 import bounds
 import bounds.propagate.crown as crown
+import bounds.propagate.facts as facts
 import bounds.propagate.rows as rows
 from bounds.interval import Interval
 from bounds.ops.conv import Conv
@@ -35,8 +36,6 @@ def ladder_checks() -> None:
 
 def lines_changed(change: Callable[[Lines], Lines]) -> Plant:
     def plant(patch: pytest.MonkeyPatch) -> None:
-        import bounds.propagate.facts as facts
-
         original = facts.lines
         patch.setattr(facts, "lines", lambda op, x, rounded: change(original(op, x, rounded)))
 
@@ -85,6 +84,7 @@ def cushion_lost(patch: pytest.MonkeyPatch) -> None:
     original = rows.Forms.minus
     patch.setattr(rows.Forms, "minus", lambda self, cost: original(self, cost * 0))
     patch.setattr(Interval, "widened", lambda self, cushion: self)
+    patch.setattr(facts, "gamma", lambda n, u: 0.0)
 
 
 def radius_forgets_sign(patch: pytest.MonkeyPatch) -> None:
