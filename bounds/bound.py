@@ -83,14 +83,19 @@ def bound(
     rounded = level is not Level.FLOAT
     if rounded:
         check_dot_products(region.box().lower.device.type)
-    with torch.set_grad_enabled(torch.is_grad_enabled() and not rounded):
+    # without gradients nothing needs the bookkeeping for them, which costs small networks a tenth of the time
+    with torch.inference_mode(rounded or not torch.is_grad_enabled()):
         while True:
             try:
-                return _bound(graph, region, spec, method, dtype, level, memory)
+                found = _bound(graph, region, spec, method, dtype, level, memory)
+                break
             except RuntimeError as error:
                 if memory < _LEAST or not _is_out_of_memory(error):
                     raise
             memory //= 4
+    if found.lower.is_inference():
+        return Bounds(found.lower.clone(), found.upper.clone(), level)
+    return found
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
