@@ -20,7 +20,9 @@ from benchmarks.process import Process, Program, WorkerFailed
 from benchmarks.suites import operators
 from benchmarks.suites.bounds import SUITE, _tightness
 from benchmarks.suites.scaling import exponent, largest_that
+from benchmarks.suites.smoothing_samples import N, _Case, _Runs
 from benchmarks.table import Table
+from certify.smoothing import Decide, Fixed, Gaussian, Grid
 
 
 @pytest.fixture
@@ -210,3 +212,22 @@ def test_noise_is_measured_beside_randn(data_dir, tmp_path):
     assert sum(row["noise"].startswith("DiscreteGaussian") for row in rows) == 4
     assert all(float(row["ns per number"]) > 0 and row["runs"] == "2" for row in rows)
     assert "exact noise costs at most" in (tmp_path / "smoothing-noise.md").read_text()
+
+
+def test_draws_of_modes_are_set_against_what_the_reference_certifies():
+    p, reference = np.full(4, 0.99), np.array([0.9, 0.6, 0.3, 0.0])
+    case = _Case("votes", Gaussian(0.5), p, reference)
+
+    def counts(mode, radius):
+        row = case.row(mode, _Runs(np.array(radius), np.full(4, N / 10), None))
+        assert row["x fewer"] == pytest.approx(10)
+        return tuple(row[name] for name in ("certified", "fixed certifies", "lost", "gained"))
+
+    assert counts(Fixed(N), [0.9, 0.6, 0.0, 0.2]) == (3, 3, 1, 1)
+    # a radius of 0.5 can be had for two inputs alone, whether the mode finds any or none
+    assert counts(Decide(0.5), [0.5, 0.0, 0.5, 0.0]) == (2, 2, 1, 1)
+    assert counts(Decide(0.5), [0.0, 0.0, 0.0, 0.0]) == (0, 2, 2, 0)
+    # radius lost: against the largest radius of the grid below the reference's
+    assert counts(Grid((0.2, 0.4, 0.8)), [0.8, 0.4, 0.2, 0.0]) == (3, 3, 0, 0)
+    exact = case.row(Grid((0.2, 0.4, 0.8)), _Runs(np.array([0.8, 0.4, 0.1, 0.0]), np.ones(4), None))
+    assert exact["radius lost"] == pytest.approx(0.5 / 3)

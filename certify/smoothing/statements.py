@@ -60,14 +60,15 @@ class Statement:
 
     def __str__(self) -> str:
         scope = "at all radii at once" if self.whole_curve else "at this radius"
-        chance = f"{self.failure:g} over {self.covers.value}, {scope} ({self.method})"
+        radius, failure = _printed(self.radius, 1), _printed(self.failure, -1)
+        chance = f"{failure} over {self.covers.value}, {scope} ({self.method})"
         some = f"{self.certified} of {self.samples} inputs"
         if self.covers is Covers.EACH:
-            return f"radius {self.radius:g}: {some} are certified, each wrongly with probability <= {chance}"
+            return f"radius {radius}: {some} are certified, each wrongly with probability <= {chance}"
         if self.covers is Covers.POPULATION:
             digits = math.floor(self.accuracy * 1e6) / 1e6
             some = f"a share {digits:g} of the population, by {some},"
-        return f"radius {self.radius:g}: at least {some} are robust, wrong with probability <= {chance}"
+        return f"radius {radius}: at least {some} are robust, wrong with probability <= {chance}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,6 +235,12 @@ def _statement(
     if Fraction(accuracy) > Fraction(part, whole):
         accuracy = math.nextafter(accuracy, 0.0)
     return Statement(method, radius, part, whole, accuracy, failure, covers, whole_curve)
+
+
+def _printed(value: float, side: int) -> str:
+    """In six digits, or in all where that would be too large (side 1) or too small (side -1)."""
+    text = f"{value:g}"
+    return text if side * float(text) <= side * value else repr(float(value))
 
 
 def _check_labels(result: SmoothingResult, labels: Tensor) -> None:

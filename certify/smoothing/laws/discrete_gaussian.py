@@ -18,6 +18,8 @@ from certify.smoothing.intervals import FloatArray, normal_quantile_above, norma
 from certify.smoothing.noise import Draws
 
 _ROOT_TWO_PI = 2.6  # it is 2.507; the rest makes up for rounding where it is used
+# The floats nearest to two 255ths are apart by at least this share of their distance.
+_CLOSER = 1 - 2.0**-22
 _CPU = torch.device("cpu")
 
 
@@ -79,7 +81,7 @@ class DiscreteGaussian:
         At distance s * sigma the theorem leaves the ideal probabilities Phi(a - s) and Phi(b + s). Under the
         sampled law either errs by the total variation t, so that the label stays while their difference
         exceeds 2t. With m = (a + b) / 2 and w = (a - b) / 2 - s it is the normal mass within w of m, for
-        w <= 1 at least 2 w phi(|m| + 1): w = t / phi(|m| + 1) is enough.
+        w <= 1 at least 2 w phi(|m| + 1): w = t / phi(|m| + 1) is enough. Distances are those of the floats.
         """
         t = self.total_variation
         a = normal_quantile_below(np.nextafter(p_lower - t, -np.inf))
@@ -90,5 +92,5 @@ class DiscreteGaussian:
         with np.errstate(over="ignore"):  # infinitely much is no radius
             width = t * _ROOT_TWO_PI * np.exp(reach * reach / 2)
         half = np.nextafter(np.nextafter(a - b, -np.inf) / 2 - width, -np.inf)
-        found = np.nextafter(self.sigma * half, -np.inf, dtype=np.float64)
+        found = np.nextafter(self.sigma * half * _CLOSER, -np.inf, dtype=np.float64)
         return np.where(certain & (width <= 1), np.maximum(found, 0.0), 0.0)

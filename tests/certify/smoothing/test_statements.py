@@ -1,6 +1,7 @@
 """Statements about data sets: coverage by simulation and exact binomials, and what breaks it."""
 
 import math
+import re
 from dataclasses import replace
 from fractions import Fraction
 
@@ -252,3 +253,13 @@ def test_shared_alpha_adds_up_to_no_more():
     for alpha, n in [(0.1, 3), (1e-3, 7), (0.05, 999)]:
         assert Fraction(shared_alpha(alpha, n)) * n <= Fraction(alpha)
         assert bonferroni(certificates(1, n, shared_alpha(alpha, n)), 0.5).failure <= alpha
+
+
+def test_sentences_round_to_the_weaker_side():
+    """A radius is printed no larger than it is, and a chance of failure no smaller."""
+    certificates = Certificates(np.array([True]), np.array([1.0]), np.array([0.001234564]))
+    text = str(per_sample(certificates, 0.1234567))
+    radius = float(re.search(r"radius (\S+):", text)[1])
+    failure = float(re.search(r"<= (\S+) over", text)[1])
+    assert (radius, failure) == (0.1234567, 0.001234564)
+    assert "radius 0.5:" in str(per_sample(certificates, 0.5))
