@@ -139,7 +139,7 @@ def radius_csv(curves: Sequence[RadiusCurve]) -> str:
     lines = ["sigma,radius,n,certified,certified_low,certified_high,jointly"]
     for each in curves:
         lines += [
-            f"{each.sigma!r},{radius!r},{s.n},{s.value:.6f},{s.low:.6f},{s.high:.6f},{each.jointly(s):.6f}"
+            f"{each.sigma!r},{radius!r},{s.n},{s.value:.6f},{s.low:.6f},{s.high:.6f},{each.jointly(s)!r}"
             for radius, s in each.steps
         ]
     return "\n".join(lines) + "\n"
