@@ -108,6 +108,7 @@ class Smoothing:
         """
         ids = tuple(range(len(x)) if samples is None else samples)
         check_inputs(model, x, ids)
+        self.noise.check(x)
         memory = InMemory() if votes is None else votes
         base = self._base(model)
         memory.claim(self._use(base, x, run), dict(zip(ids, map(_digest, x), strict=True)))

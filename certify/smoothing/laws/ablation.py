@@ -51,6 +51,9 @@ class Ablation:
             raise UsageError(f"null is {self.null}; give a finite value, such as one outside the input range")
         object.__setattr__(self, "null", float(self.null))
 
+    def check(self, x: Tensor) -> None:
+        """Every input will do: nothing is added to it."""
+
     def perturb(self, x: Tensor, draws: Draws) -> Tensor:
         places = x.shape[1:] if x.dim() > 1 else x.shape
         if math.prod(places) != self.pixels:

@@ -42,6 +42,9 @@ class NoiseLaw(Perturbation, Protocol):
     def __hash__(self) -> int:
         """A value, so that what follows from it may be kept."""
 
+    def check(self, x: Tensor) -> None:
+        """Raises ``UsageError`` for inputs (batch, *shape) on which the noise would not be what it claims."""
+
     def radius(self, p_lower: FloatArray, p_other: FloatArray) -> FloatArray:
         """Radii in input units, rounded down, of the ball inside which the label provably stays.
 

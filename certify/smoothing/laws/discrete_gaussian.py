@@ -65,6 +65,9 @@ class DiscreteGaussian:
         """At least the distance max_A |P_sampled[A] - P_ideal[A]| of the two laws of a whole input."""
         return math.nextafter(float(self.table().total_variation * self.elements), math.inf)
 
+    def check(self, x: Tensor) -> None:
+        """Images are checked, exactly, where they are perturbed."""
+
     def perturb(self, x: Tensor, draws: Draws) -> Tensor:
         """8-bit images again. Raises ``UsageError`` where x is none or has more than ``elements`` numbers."""
         size = x.numel()

@@ -14,6 +14,7 @@ from certify.errors import UsageError
 from certify.smoothing.intervals import FloatArray
 from certify.smoothing.laws.base import REAL_INPUTS
 from certify.smoothing.laws.gaussian import Gaussian
+from certify.smoothing.laws.scale import check_resolution
 from certify.smoothing.noise import Draws
 
 _STANDARD = Gaussian(1.0)
@@ -52,6 +53,9 @@ class Ellipsoid:
         object.__setattr__(self, "factor", factor)
         object.__setattr__(self, "digest", hashlib.sha256(content).hexdigest()[:16])
         object.__setattr__(self, "shortest", _shortest_axis(factor))
+
+    def check(self, x: Tensor) -> None:
+        check_resolution(x, self.shortest)
 
     def perturb(self, x: Tensor, draws: Draws) -> Tensor:
         if x.numel() != len(self.factor):

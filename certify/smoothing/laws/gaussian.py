@@ -11,7 +11,7 @@ from torch import Tensor
 
 from certify.smoothing.intervals import FloatArray, normal_quantile_above, normal_quantile_below
 from certify.smoothing.laws.base import REAL_INPUTS
-from certify.smoothing.laws.scale import check_sigma
+from certify.smoothing.laws.scale import check_resolution, check_sigma
 from certify.smoothing.noise import Draws
 
 
@@ -33,6 +33,9 @@ class Gaussian:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sigma", check_sigma(self.sigma))
+
+    def check(self, x: Tensor) -> None:
+        check_resolution(x, self.sigma)
 
     def perturb(self, x: Tensor, draws: Draws) -> Tensor:
         return torch.add(x, draws.normal(tuple(x.shape)), alpha=self.sigma)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from certify.smoothing.intervals import FloatArray
 from certify.smoothing.laws.base import REAL_INPUTS
-from certify.smoothing.laws.scale import check_sigma
+from certify.smoothing.laws.scale import check_resolution, check_sigma
 from certify.smoothing.noise import Draws
 
 # The logarithm is good to a few units in the last place; this allows 2^7 of them.
@@ -46,6 +46,9 @@ class Laplace:
     def scale(self) -> float:
         """The mean size of a coordinate's noise, in input units; the law has this scale exactly."""
         return self.sigma / math.sqrt(2.0)
+
+    def check(self, x: Tensor) -> None:
+        check_resolution(x, self.sigma)
 
     def perturb(self, x: Tensor, draws: Draws) -> Tensor:
         centred = draws.uniform(tuple(x.shape)).sub_(0.5)

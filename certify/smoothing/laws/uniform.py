@@ -17,7 +17,7 @@ from torch import Tensor
 from certify.errors import UsageError
 from certify.smoothing.intervals import FloatArray
 from certify.smoothing.laws.base import REAL_INPUTS
-from certify.smoothing.laws.scale import check_sigma
+from certify.smoothing.laws.scale import check_resolution, check_sigma
 from certify.smoothing.noise import Draws
 
 # log1p and expm1 are good to a few units in the last place; this allows 2^7 of them.
@@ -47,6 +47,9 @@ class Uniform:
     def lam(self) -> float:
         """The half-width of the cube, in input units; the law is uniform on this one exactly."""
         return math.sqrt(3.0) * self.sigma
+
+    def check(self, x: Tensor) -> None:
+        check_resolution(x, self.sigma)
 
     def perturb(self, x: Tensor, draws: Draws) -> Tensor:
         return draws.uniform(tuple(x.shape)).sub_(0.5).mul_(2 * self.lam).add_(x)
@@ -84,6 +87,9 @@ class UniformLinf:
     def lam(self) -> float:
         """The half-width of the cube, in input units; the law is uniform on this one exactly."""
         return math.sqrt(3.0) * self.sigma
+
+    def check(self, x: Tensor) -> None:
+        check_resolution(x, self.sigma)
 
     def perturb(self, x: Tensor, draws: Draws) -> Tensor:
         if x.numel() != self.dimension:

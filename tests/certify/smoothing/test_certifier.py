@@ -367,3 +367,12 @@ def test_one_class_is_certified():
     """A single class cannot be lost, and has no rival to count."""
     result = Smoothing(0.5, n0=1, mode=TwoSided(100)).certify(lambda z: z[:, :1], X)
     assert (result.radius > 0).all()
+
+
+@pytest.mark.parametrize("law", [Gaussian(1e-9), Laplace(1e-9), Uniform(1e-9), UniformLinf(1e-9, 2)])
+def test_noise_that_rounding_swallows_is_refused(law):
+    """x + noise is x, or a neighbour: a vote of floats, not of the law."""
+    x = torch.tensor([[0.5, 0.5]])
+    with pytest.raises(UsageError, match="lost in the rounding"):
+        Smoothing(law=law, n0=20, n=200).certify(halfspace, x)
+    assert Smoothing(law=law, n0=20, n=200).certify(halfspace, x.double()).n.tolist() == [200]
