@@ -77,6 +77,7 @@ def test_static_batches_have_one_shape_and_the_same_votes():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own compiler raises it
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 def test_compiled():
     plain = Smoothing(0.25, n0=20, n=200, batch_size=50)
