@@ -118,6 +118,8 @@ class Smoothing:
         classes = engine.probe(x[0], ids[0])
         if isinstance(model, Model) and model.num_classes != classes:
             raise UsageError(f"{model.name} returns {classes} logits, not {model.num_classes}")
+        if x.device.type != "cpu":  # a CPU has room, and no time for a batch more
+            engine = engine.fitting(x[0])
         found = engine.outcomes(x, ids, classes, [self._procedure() for _ in ids])
         return self._concluded(found, run)
 

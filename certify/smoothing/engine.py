@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -93,6 +93,18 @@ class Engine:
                 "off, for a torch module with model.eval()"
             )
         return first.shape[1]
+
+    def fitting(self, x: Tensor) -> Engine:
+        """This engine with its batch halved until memory holds it, tried on copies of one input ``x``."""
+        rows = self.batch_size
+        while rows > 1:
+            try:
+                with torch.no_grad():
+                    self.forward(x.repeat(rows, *[1] * x.dim()))
+                break
+            except torch.OutOfMemoryError:
+                rows //= 2
+        return replace(self, batch_size=rows)
 
     def outcomes(
         self, x: Tensor, samples: Sequence[int], classes: int, procedures: Sequence[Procedure[T]]

@@ -156,6 +156,16 @@ def test_short_memory_is_met_by_smaller_calls():
         counts(hopeless)
 
 
+def test_a_batch_is_fitted_to_the_memory():
+    def greedy(z: Tensor) -> Tensor:
+        if len(z) > 30:
+            raise torch.OutOfMemoryError("out of memory")
+        return thirds(z)
+
+    for forward, rows in ((greedy, 25), (thirds, 200)):
+        assert Engine(forward, LAW, 200, Run(), InMemory()).fitting(X[0]).batch_size == rows
+
+
 def test_many_classes():
     """Class ids beyond 16 bits are counted where they belong."""
 
