@@ -1,9 +1,11 @@
 """Other ways to execute the network: named in the record, and the counts of the function that was run."""
 
+import os
 import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 import torch
@@ -109,7 +111,11 @@ def test_any_number_of_processes_gives_the_same(tmp_path, processes):
     script, out = tmp_path / "work.py", tmp_path / "out.pt"
     script.write_text(textwrap.dedent(SHARDED))
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    subprocess.run([sys.executable, *launch, str(script), str(out)], check=True, capture_output=True)
+    # the script lies elsewhere: it finds the tests from the root of the repository
+    found = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    subprocess.run(
+        [sys.executable, *launch, str(script), str(out)], check=True, capture_output=True, env=found
+    )
     x = torch.linspace(-0.4, 0.6, 10).view(5, 2)
     whole = Smoothing(sigma=0.5, n0=50, n=500).certify(thirds, x, samples=(3, 0, 11, 7, 5))
     for found, expected in zip(torch.load(out), (whole.hits, whole.label, whole.radius), strict=True):
