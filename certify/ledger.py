@@ -32,7 +32,7 @@ Json = dict[str, Any]
 _APPLICATION = 0x63747279  # tells a ledger from any other SQLite file
 _SCHEMA = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE sessions (id INTEGER PRIMARY KEY, versions TEXT NOT NULL);
+CREATE TABLE writers (id INTEGER PRIMARY KEY, versions TEXT NOT NULL);
 CREATE TABLE finished (stage TEXT, batch INTEGER, seconds REAL NOT NULL, PRIMARY KEY (stage, batch));
 CREATE TABLE verdicts (
     eps REAL, sample INTEGER, verdict TEXT NOT NULL, decided_by TEXT, margin REAL, level TEXT,
@@ -74,7 +74,7 @@ class Ledger:
     def open(cls, folder: Path, identity: Identity, description: Json, versions: Mapping[str, str]) -> Ledger:
         """Open the ledger of a run folder for writing; both are created where they do not exist.
 
-        description: what the run is about, for its report. versions: of the software of this session.
+        description: what the run is about, for its report. versions: of the software that writes it now.
         Raises ``RunMismatch`` if the folder belongs to another model, data set, configuration or format,
         ``UsageError`` if another process has it open, ``ArtefactRejected`` if it is no readable ledger.
         """
@@ -89,7 +89,7 @@ class Ledger:
                     ledger._create(identity, description)
                 ledger._check_format()
                 ledger._check_identity(identity)
-                ledger._add_session(versions)
+                ledger._add_writer(versions)
         except BaseException:
             ledger.close()
             raise
@@ -141,7 +141,7 @@ class Ledger:
     @property
     def versions(self) -> list[dict[str, str]]:
         """The software versions that wrote this ledger, without repetitions."""
-        rows = self._select("SELECT versions FROM sessions GROUP BY versions ORDER BY min(id)")
+        rows = self._select("SELECT versions FROM writers GROUP BY versions ORDER BY min(id)")
         return [json.loads(text) for (text,) in rows]
 
     def finished(self, stage: str) -> set[int]:
@@ -180,7 +180,7 @@ class Ledger:
         return [_radius_row(values) for values in rows]
 
     def claim_votes(self, law: str, use: str) -> str:
-        """What the votes under a law are for: what was claimed first, now and in all sessions."""
+        """What the votes under a law are for: what was claimed first, by this process and all before it."""
         name = f"votes under {law}"
         with self._transaction():
             self._connection.execute("INSERT OR IGNORE INTO about VALUES (?, ?)", (name, use))
@@ -266,9 +266,9 @@ class Ledger:
                     "give a new folder, or the original files to resume"
                 )
 
-    def _add_session(self, versions: Mapping[str, str]) -> None:
+    def _add_writer(self, versions: Mapping[str, str]) -> None:
         text = json.dumps(dict(versions), sort_keys=True)
-        self._connection.execute("INSERT INTO sessions (versions) VALUES (?)", (text,))
+        self._connection.execute("INSERT INTO writers (versions) VALUES (?)", (text,))
 
     def _about(self, name: str) -> str:
         rows = self._select("SELECT value FROM about WHERE name = ?", name)

@@ -83,7 +83,7 @@ def test_another_identity_is_refused_and_named(tmp_path, part, word):
     open_ledger(tmp_path).close()  # and the refusal left it usable
 
 
-def test_sessions_list_each_set_of_versions_once(tmp_path):
+def test_writers_list_each_set_of_versions_once(tmp_path):
     for versions in ({"torch": "1"}, {"torch": "2"}, {"torch": "1"}):
         open_ledger(tmp_path, versions=versions).close()
     with Ledger.read(tmp_path) as ledger:
