@@ -11,8 +11,8 @@ from torch import Tensor
 
 from benchmarks.options import Options, Suite
 from benchmarks.table import Cell, Row, largest
+from certify.noise import Draws
 from certify.smoothing import DiscreteGaussian, Gaussian
-from certify.smoothing.noise import Draws
 
 SHAPES = {"3x32x32": (3, 32, 32), "3x224x224": (3, 224, 224)}
 BATCHES = (512,)

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from certify.attacks import PGD
 from certify.attacks.base import Forward, Problem
+from certify.binomial import check_alpha
 from certify.errors import UsageError
 from certify.evidence import Claim, Evidence
 from certify.query import Query
 from certify.run import Run
 from certify.smoothadv.gradient import MeanSoftmax
 from certify.smoothing import Smoothed
-from certify.smoothing.intervals import check_alpha
 from certify.threat import Threat
 
 _DEFAULT_RUN = Run()

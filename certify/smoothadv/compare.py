@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import torch
 
+from certify.binomial import binomial_tail
 from certify.errors import StatisticalContradiction, UsageError
 from certify.evidence import joint_chance
 from certify.smoothadv.attack import SmoothAdvResult
 from certify.smoothing import SmoothingResult
 from certify.smoothing.execution import Execution
-from certify.smoothing.intervals import binomial_tail
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from certify.noise import Draws, stream_key
 from certify.run import Run
 from certify.smoothing import Smoothed
-from certify.smoothing.noise import Draws, stream_key
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from certify.binomial import binomial_tail
 from certify.errors import UsageError
 from certify.query import Query
 from certify.run import Run
 from certify.smoothadv.attack import Ascent, SmoothAdv
 from certify.smoothing import Smoothed
-from certify.smoothing.intervals import binomial_tail
 from certify.threat import Threat
 
 _DEFAULT_RUN = Run()

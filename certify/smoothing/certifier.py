@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from certify.binomial import check_alpha
 from certify.errors import UsageError
 from certify.evidence import Claim, Evidence
 from certify.model import Model
@@ -18,7 +19,7 @@ from certify.run import Run
 from certify.smoothing.engine import Classifier, Engine, Procedure
 from certify.smoothing.execution import Execution
 from certify.smoothing.inputs import check_inputs
-from certify.smoothing.intervals import IntArray, check_alpha
+from certify.smoothing.intervals import IntArray
 from certify.smoothing.laws import SCALED, NoiseLaw, covering
 from certify.smoothing.modes import Ask, Estimate, Fixed, Mode
 from certify.smoothing.modes.base import SELECTION

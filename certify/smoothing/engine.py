@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from certify.errors import UsageError
+from certify.noise import Draws, stream_key
 from certify.run import Run
 from certify.smoothing.intervals import IntArray
 from certify.smoothing.laws import Perturbation
 from certify.smoothing.modes import Ask
-from certify.smoothing.noise import Draws, stream_key
 from certify.smoothing.votes import Piece, Votes
 
 T = TypeVar("T")

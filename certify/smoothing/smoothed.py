@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from certify.binomial import binomial_tail
 from certify.errors import UsageError
 from certify.model import Model
 from certify.run import Run
 from certify.smoothing.engine import Engine, Procedure, T
-from certify.smoothing.intervals import IntArray, binomial_tail
+from certify.smoothing.intervals import IntArray
 from certify.smoothing.laws import NoiseLaw
 from certify.smoothing.modes import Ask
 from certify.smoothing.modes.fixed import check_draws

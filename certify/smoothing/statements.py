@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from certify.binomial import check_alpha, tail_at_most
 from certify.errors import UsageError
-from certify.smoothing.intervals import FloatArray, IntArray, check_alpha, lower_bounds, tail_at_most
+from certify.smoothing.intervals import FloatArray, IntArray, lower_bounds
 from certify.smoothing.laws import NoiseLaw
 from certify.smoothing.modes import Fixed
 from certify.smoothing.modes.decide import needed_probability

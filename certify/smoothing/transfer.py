@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from certify.binomial import check_alpha
 from certify.errors import UsageError
 from certify.model import Model
 from certify.run import Run
 from certify.smoothing.certifier import Smoothing
 from certify.smoothing.engine import Classifier, Engine, Procedure
 from certify.smoothing.inputs import check_inputs
-from certify.smoothing.intervals import FloatArray, check_alpha, lower_bounds
+from certify.smoothing.intervals import FloatArray, lower_bounds
 from certify.smoothing.modes import Ask
 from certify.smoothing.modes.fixed import check_draws
 from certify.smoothing.result import ABSTAIN, SmoothingResult

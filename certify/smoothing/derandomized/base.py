@@ -7,8 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from certify.noise import Draws
 from certify.smoothing.laws import Perturbation
-from certify.smoothing.noise import Draws
 from certify.threat import Threat
 
 Shape = tuple[int, ...]

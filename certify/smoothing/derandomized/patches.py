@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from certify.errors import UsageError
+from certify.noise import Draws
 from certify.smoothing.derandomized.base import Shape, numbers
-from certify.smoothing.noise import Draws
 from certify.threat import L0, Patch, Pixels, Threat
 
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from certify.errors import UsageError
+from certify.noise import Draws, stream_key
 from certify.smoothing.derandomized.base import Shape, numbers
 from certify.smoothing.exact.images import TOP, pixels
 from certify.smoothing.laws import covering
-from certify.smoothing.noise import Draws, stream_key
 from certify.threat import Threat
 
 # Two 8-bit numbers as floats are apart by their true distance up to this.

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from certify.errors import UsageError
+from certify.noise import Draws
 from certify.smoothing.intervals import FloatArray
-from certify.smoothing.noise import Draws
 
 
 @dataclass(frozen=True)

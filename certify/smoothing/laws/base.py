@@ -6,8 +6,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from certify.noise import Draws
 from certify.smoothing.intervals import FloatArray
-from certify.smoothing.noise import Draws
 
 # The domain of laws whose draws are rounded floats.
 REAL_INPUTS = "real inputs; noise in floating point, taken to be ideal"

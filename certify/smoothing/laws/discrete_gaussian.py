@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from certify.errors import UsageError
+from certify.noise import Draws
 from certify.smoothing.exact.images import TOP, levels, pixels
 from certify.smoothing.exact.table import Table, table
 from certify.smoothing.intervals import FloatArray, normal_quantile_above, normal_quantile_below
-from certify.smoothing.noise import Draws
 
 _ROOT_TWO_PI = 2.6  # it is 2.507; the rest makes up for rounding where it is used
 # The floats nearest to two 255ths are apart by at least this share of their distance.

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from certify.errors import UsageError
+from certify.noise import Draws
 from certify.smoothing.intervals import FloatArray
 from certify.smoothing.laws.base import REAL_INPUTS
 from certify.smoothing.laws.gaussian import Gaussian
 from certify.smoothing.laws.scale import check_resolution
-from certify.smoothing.noise import Draws
 
 _STANDARD = Gaussian(1.0)
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from certify.noise import Draws
 from certify.smoothing.intervals import FloatArray, normal_quantile_above, normal_quantile_below
 from certify.smoothing.laws.base import REAL_INPUTS
 from certify.smoothing.laws.scale import check_resolution, check_sigma
-from certify.smoothing.noise import Draws
 
 
 @dataclass(frozen=True)

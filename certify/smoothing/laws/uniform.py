@@ -15,10 +15,10 @@ import numpy as np
 from torch import Tensor
 
 from certify.errors import UsageError
+from certify.noise import Draws
 from certify.smoothing.intervals import FloatArray
 from certify.smoothing.laws.base import REAL_INPUTS
 from certify.smoothing.laws.scale import check_resolution, check_sigma
-from certify.smoothing.noise import Draws
 
 # log1p and expm1 are good to a few units in the last place; this allows 2^7 of them.
 _CUSHION = 2.0**-45

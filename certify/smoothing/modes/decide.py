@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from certify.binomial import check_alpha
 from certify.errors import UsageError
-from certify.smoothing.intervals import check_alpha
 from certify.smoothing.laws.base import NoiseLaw
 from certify.smoothing.modes.base import ESTIMATION, Ask, Estimation
 from certify.smoothing.modes.fixed import check_draws, concluded

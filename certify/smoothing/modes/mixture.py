@@ -13,7 +13,8 @@ import math
 
 import numpy as np
 
-from certify.smoothing.intervals import FloatArray, IntArray, check_alpha
+from certify.binomial import check_alpha
+from certify.smoothing.intervals import FloatArray, IntArray
 
 # The formula was off by at most 3e-16 of the sum of its terms on 4,000 points (n up to 10^9, p from 10^-6 to
 # 1 - 10^-9); this allows 3,000 times that, which costs a relative 3e-6 of alpha at n = 100,000.

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from certify.binomial import check_alpha
 from certify.errors import UsageError
-from certify.smoothing.intervals import FloatArray, IntArray, check_alpha
+from certify.smoothing.intervals import FloatArray, IntArray
 from certify.smoothing.laws.base import NoiseLaw
 from certify.smoothing.modes.base import Ask, Estimation
 from certify.smoothing.modes.fixed import Fixed, check_draws, concluded

@@ -15,7 +15,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from certify.smoothing.intervals import FloatArray, IntArray, check_alpha
+from certify.binomial import check_alpha
+from certify.smoothing.intervals import FloatArray, IntArray
 from certify.smoothing.modes.mixture import least_evident
 
 # Rounds are dear for an engine and late looks cost draws: a finer schedule takes three times the rounds to

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from certify.smoothing.intervals import check_alpha, lower_bounds
+from certify.binomial import check_alpha
+from certify.smoothing.intervals import lower_bounds
 from certify.smoothing.laws.base import NoiseLaw
 from certify.smoothing.modes.base import ESTIMATION, Ask, Estimation
 from certify.smoothing.modes.fixed import check_draws, concluded

@@ -10,12 +10,12 @@ from certify.attacks import PGD
 from certify.decide import evaluate
 from certify.errors import StatisticalContradiction, UsageError
 from certify.evidence import Claim, Evidence
+from certify.noise import Draws, stream_key
 from certify.query import Query
 from certify.run import Run
 from certify.smoothadv import SmoothAdv
 from certify.smoothadv.gradient import MeanSoftmax
 from certify.smoothing import DiscreteGaussian, Smoothed, Smoothing
-from certify.smoothing.noise import Draws, stream_key
 from certify.threat import L2, Linf
 from certify.verdict import Verdict
 from tests.certify.smoothadv.models import SIGMA, slope, smoothed

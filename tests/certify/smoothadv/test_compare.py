@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from certify.attacks import PGD
+from certify.binomial import binomial_tail
 from certify.errors import Exit, StatisticalContradiction, UsageError
 from certify.smoothadv import SmoothAdv, compare
 from certify.smoothing import Smoothing
 from certify.smoothing.execution import Execution
-from certify.smoothing.intervals import binomial_tail
 from certify.threat import L2
 from tests.certify.smoothadv.models import SIGMA, smoothed
 

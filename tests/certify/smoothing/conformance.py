@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from certify.noise import Draws, stream_key
 from certify.smoothing.laws import LAWS, NoiseLaw
-from certify.smoothing.noise import Draws, stream_key
 
 CPU = torch.device("cpu")
 

@@ -11,12 +11,12 @@ from scipy.stats import chisquare
 
 import certify as ct
 from certify.errors import UsageError
+from certify.noise import Draws, stream_key
 from certify.query import Query
 from certify.smoothing import Smoothing
 from certify.smoothing.exact.images import levels
 from certify.smoothing.intervals import lower_bounds
 from certify.smoothing.laws import DiscreteGaussian, Gaussian, NoiseLaw
-from certify.smoothing.noise import Draws, stream_key
 from tests.certify.smoothing.models import halfspace, model_of
 
 CPU = torch.device("cpu")

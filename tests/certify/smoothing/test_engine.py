@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from certify.errors import UsageError
+from certify.noise import Draws, stream_key
 from certify.run import Run
 from certify.smoothing import Gaussian
 from certify.smoothing.engine import PIECE, Engine, Procedure
 from certify.smoothing.intervals import IntArray
 from certify.smoothing.modes import Ask
-from certify.smoothing.noise import Draws, stream_key
 from certify.smoothing.votes import InMemory
 from tests.certify.smoothing.models import halfspace, thirds
 

@@ -7,13 +7,9 @@ import mpmath
 import numpy as np
 import pytest
 
+from certify.binomial import tail_at_most
 from certify.errors import UsageError
-from certify.smoothing.intervals import (
-    lower_bounds,
-    normal_quantile_above,
-    normal_quantile_below,
-    tail_at_most,
-)
+from certify.smoothing.intervals import lower_bounds, normal_quantile_above, normal_quantile_below
 from certify.smoothing.laws import Gaussian
 
 ALPHAS = [1e-3, 0.05, 0.3, 0.6]

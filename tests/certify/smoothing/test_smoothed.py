@@ -6,10 +6,10 @@ import pytest
 import torch
 from scipy.stats import binom
 
+from certify.binomial import binomial_tail
 from certify.errors import UsageError
 from certify.run import Run
 from certify.smoothing import Gaussian, Smoothed
-from certify.smoothing.intervals import binomial_tail
 from tests.certify.smoothing.models import halfspace, model_of, thirds
 
 G = Smoothed(model_of(halfspace), Gaussian(0.5), n0=40, n=300)
