@@ -94,7 +94,7 @@ class Graph:
         here = builder.input
         for op, params, name in steps:
             here = builder.apply(op, (here,), params, name)
-        return _graft(builder, self, here)
+        return builder.build(builder.inlined(self, here))
 
     def expanded(self) -> Graph:
         """The same function with every composite operator taken apart; itself if there is none."""
@@ -149,6 +149,20 @@ class Builder:
         self._nodes.append(Node(op, tuple(r.index for r in inputs), params, shape, name or op.name))
         return Ref(len(self._nodes) - 1, shape)
 
+    def inlined(self, graph: Graph, root: Ref) -> Ref:
+        """Add a copy of a whole graph with ``root`` in place of its input; the reference of its output.
+
+        Raises ``InvalidGraph`` if ``root`` has another shape than the graph's input.
+        """
+        if root.shape != graph.input_shape:
+            raise InvalidGraph(
+                f"a prefix gives shape {root.shape}, but the graph expects {graph.input_shape}"
+            )
+        refs = [root]
+        for node in graph.nodes[1:]:
+            refs.append(self.apply(node.op, [refs[i] for i in node.inputs], node.params, node.name))
+        return refs[graph.output]
+
     def build(self, output: Ref) -> Graph:
         """The graph of everything that ``output`` depends on.
 
@@ -169,16 +183,6 @@ class Builder:
         graph = Graph(nodes, new[output.index])
         _check_weights(graph)
         return graph
-
-
-def _graft(builder: Builder, graph: Graph, root: Ref) -> Graph:
-    """Copy a graph into a builder, with ``root`` in place of its input."""
-    if root.shape != graph.input_shape:
-        raise InvalidGraph(f"a prefix gives shape {root.shape}, but the graph expects {graph.input_shape}")
-    refs = [root]
-    for node in graph.nodes[1:]:
-        refs.append(builder.apply(node.op, [refs[i] for i in node.inputs], node.params, node.name))
-    return builder.build(refs[graph.output])
 
 
 def _taken_apart(graph: Graph) -> Graph:

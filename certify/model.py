@@ -50,6 +50,10 @@ class Model:
     def __call__(self, x: Tensor) -> Tensor:
         return self.forward(x)
 
+    def spec(self, y: Tensor) -> bounds.Spec:
+        """What a robust decision keeps: the margins of the labels ``y``, (batch,), all > 0."""
+        return bounds.margins(y, self.num_classes)
+
     def predictions(self, x: Tensor, y: Tensor, samples: Sequence[int], run: Run) -> tuple[Tensor, Tensor]:
         """The class at each input, int64, and whether it is the label's alone (a tie is not), booleans.
 
@@ -60,14 +64,13 @@ class Model:
         return logits.argmax(1), holds(bounds.margins(y, self.num_classes), logits)
 
     def p_values(self, x: Tensor, y: Tensor, samples: Sequence[int], run: Run, stage: str) -> list[float]:
-        """How well "the label is the model's class" agrees with the model at each point: 0 disproves it.
+        """How well "the point keeps ``spec(y)``" agrees with the model at each point: 0 disproves it.
 
         At most the probability, if it were so, to see what was seen; 0 or 1 where the model can be run as it
         is. stage: keys the noise of a model that answers by sampling; points are to be chosen without a look
         at that noise.
         """
-        right = holds(bounds.margins(y, self.num_classes), self._logits(x))
-        return right.double().tolist()
+        return holds(self.spec(y), self._logits(x)).double().tolist()
 
     def _logits(self, x: Tensor) -> Tensor:
         with torch.no_grad():

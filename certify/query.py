@@ -42,8 +42,8 @@ class Query:
 
     @property
     def spec(self) -> bounds.Spec:
-        """The margins that must all be > 0."""
-        return bounds.margins(self.y, self.model.num_classes)
+        """What must hold in the whole region, such as margins that are all > 0."""
+        return self.model.spec(self.y)
 
     def __getitem__(self, keep: Tensor) -> Query:
         """The question about some of the samples; ``keep`` is a boolean mask."""
