@@ -18,8 +18,8 @@ from torch import Tensor
 import bounds
 from bounds.rounding import Level
 from certify.errors import CertifyError, Contradiction, StatisticalContradiction, UsageError
-from certify.evidence import Claim, Decider, Evidence, joint_chance
-from certify.model import Model, holds
+from certify.evidence import NONFINITE, Claim, Decider, Evidence, joint_chance
+from certify.model import Model, answers, holds
 from certify.query import Query, check_ids, check_samples
 from certify.result import Result, SampleResult
 from certify.run import Run
@@ -102,8 +102,9 @@ def evaluate_batch(
     pure attack also the proved ones if ``cross_check``, so that every certificate is attacked.
 
     A ``bounds.BoundsError`` inside a decider costs that decider's evidence on this batch and is kept as its
-    detail "error"; a sample on which every decider failed so has the verdict ``ERROR``. Other exceptions
-    pass through. Raises ``Contradiction`` for a sample proved and attacked, with the reproducer attached.
+    detail "error"; a sample on which every decider failed so has the verdict ``ERROR``, and so has one near
+    which the model gave outputs that are NaN or infinite, whatever is proved. Other exceptions pass through.
+    Raises ``Contradiction`` for a sample proved and attacked, with the reproducer attached.
     """
     cases = _clean_cases(query, run)
     for decider in deciders:
@@ -124,11 +125,11 @@ def refutes(
 
     points: (batch, *shape) in the dtype that the network runs in. True where the point lies in its sample's
     region without tolerance and the specification does not hold strictly at the network's own output there:
-    a tie or NaN is a counterexample.
+    a tie is a counterexample. Outputs that are NaN or infinite are no answer, so they are none.
     """
     with torch.no_grad():
         outputs = forward(points)
-    return region.contains(points) & ~holds(spec, outputs)
+    return region.contains(points) & answers(outputs) & ~holds(spec, outputs)
 
 
 def proves(evidence: Evidence) -> bool:
@@ -212,13 +213,14 @@ class _Case:
             )
 
     def result(self) -> SampleResult:
-        settled = self.attack or self.proof
+        verdict = self._verdict()
+        settled = None if verdict is Verdict.ERROR else self.attack or self.proof
         margin, level = _best_margin([self.proof] if self.proof else self.evidence)
         return SampleResult(
             self.sample,
             self.label,
             self.predicted,
-            self._verdict(),
+            verdict,
             by=None if settled is None else settled.decider,
             margin=margin,
             level=level,
@@ -232,6 +234,8 @@ class _Case:
             return Verdict.MISCLASSIFIED
         if self.attack is not None:
             return Verdict.FALSIFIED
+        if any(NONFINITE in each.detail for each in self.evidence):
+            return Verdict.ERROR
         if self.proof is not None:
             return Verdict.VERIFIED
         failed = [_ERROR in each.detail for each in self.evidence]

@@ -12,6 +12,8 @@ from bounds.rounding import Level
 from certify.query import Query
 from certify.run import Run
 
+NONFINITE = "nonfinite"  # the key of the detail of a sample near which the model gave NaN or Inf
+
 
 class Claim(Enum):
     """What a decider is able to claim."""
@@ -28,7 +30,8 @@ class Evidence:
     it holds at. An attack gives ``witness``, the input that it holds to be a counterexample, of shape
     ``input_shape``, or None where it found nothing. ``alpha`` is the failure probability (0 for
     deterministic methods); of an attack on a model that answers by sampling, the level of its witness's
-    test. ``detail`` holds what the audit trail needs: counts, radii, steps.
+    test. ``detail`` holds what the audit trail needs: counts, radii, steps. ``seconds``: from the start of
+    the batch until the decider was done with this sample; no part of the result.
     """
 
     sample: int
@@ -38,6 +41,7 @@ class Evidence:
     witness: Tensor | None = None
     alpha: float = 0.0
     detail: dict[str, int | float | str] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 def joint_chance(certificate: float, attack: float) -> float:

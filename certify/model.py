@@ -67,10 +67,12 @@ class Model:
         """How well "the point keeps ``spec(y)``" agrees with the model at each point: 0 disproves it.
 
         At most the probability, if it were so, to see what was seen; 0 or 1 where the model can be run as it
-        is. stage: keys the noise of a model that answers by sampling; points are to be chosen without a look
-        at that noise.
+        is, and 1 where its logits are NaN or infinite, which is no answer at all. stage: keys the noise of a
+        model that answers by sampling; points are to be chosen without a look at that noise.
         """
-        return holds(self.spec(y), self._logits(x)).double().tolist()
+        logits = self._logits(x)
+        kept = holds(self.spec(y), logits) | ~answers(logits)
+        return kept.double().tolist()
 
     def _logits(self, x: Tensor) -> Tensor:
         with torch.no_grad():
@@ -97,6 +99,11 @@ def holds(spec: bounds.Spec, outputs: Tensor) -> Tensor:
     """Whether the specification holds strictly at some outputs; float64 keeps the sign of differences."""
     spec = spec.to(torch.float64).on(outputs.device)
     return spec.worst(spec.evaluate(outputs.double())) > 0
+
+
+def answers(outputs: Tensor) -> Tensor:
+    """Where all outputs are finite numbers; (batch,) booleans."""
+    return outputs.flatten(1).isfinite().all(1)
 
 
 @dataclass(frozen=True, eq=False)

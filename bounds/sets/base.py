@@ -13,7 +13,7 @@ from bounds.interval import Interval
 from bounds.rounding import U64, down, gamma, up
 
 # Stands for infinity in products that must not become NaN.
-ENDLESS = {torch.float32: 2.0**100, torch.float64: 2.0**900}
+ENDLESS = {torch.float16: 2.0**14, torch.bfloat16: 2.0**100, torch.float32: 2.0**100, torch.float64: 2.0**900}
 
 
 class InputSet(ABC):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Generic, Self, TypeVar
 
 import torch
@@ -17,7 +17,8 @@ from torch import Tensor
 
 import bounds
 from certify.attacks.losses import Loss
-from certify.evidence import Claim, Evidence
+from certify.attacks.tally import Tally
+from certify.evidence import NONFINITE, Claim, Evidence
 from certify.query import Query
 from certify.run import Run
 
@@ -29,24 +30,41 @@ class Look:
     """The network seen at some points.
 
     points: (batch, *shape), a leaf of autograd. values: of the specification's clauses (batch, clauses).
+    samples, tally: where the cost of a gradient is counted.
     """
 
     points: Tensor
     values: Tensor
+    samples: tuple[int, ...] = ()
+    tally: Tally = field(default_factory=Tally)
+
+    @property
+    def finite(self) -> Tensor:
+        """Where every value is a finite number; elsewhere the network has no answer. (batch,) booleans."""
+        return self.values.detach().isfinite().all(dim=1)
 
     @property
     def deciding(self) -> Tensor:
-        """The value that decides per sample: the specification holds where it is > 0."""
-        return self.values.detach().min(dim=1).values
+        """The value that decides per sample: the specification holds where it is > 0; +inf if not finite."""
+        return self.values.detach().min(dim=1).values.masked_fill(~self.finite, torch.inf)
 
-    def gradient(self, loss: Loss) -> Tensor:
-        """The gradient of a loss at the points, once; 0 where it is not a number or there is none."""
+    @property
+    def broken(self) -> Tensor:
+        """Where the specification fails; a tie is a failure, an output that is not finite is none."""
+        return self.deciding <= 0
+
+    def gradient(self, loss: Loss, more: bool = False) -> Tensor:
+        """The gradient of a loss at the points; 0 where it is not a number or there is none.
+
+        more: whether the gradient of another loss will be asked for, so that the pass must be kept.
+        """
         with torch.enable_grad():
             total = loss(self.values).sum()
         if not total.requires_grad:  # constant, as far as autograd can see
             return torch.zeros_like(self.points)
-        (gradient,) = torch.autograd.grad(total, self.points, materialize_grads=True)
-        return gradient.nan_to_num(0.0)
+        self.tally.backwards.update(self.samples)
+        (gradient,) = torch.autograd.grad(total, self.points, materialize_grads=True, retain_graph=more)
+        return gradient.nan_to_num(0.0, posinf=0.0, neginf=0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +72,7 @@ class Problem:
     """A batch of searches: find a point of each sample's ``region`` where its ``spec`` fails.
 
     forward: (batch, *shape) -> (batch, outputs), differentiable. start: a point of each region. samples: ids
-    that key the randomness, together with ``key``, the attack's ``repr``.
+    that key the randomness, together with ``key``, the attack's ``repr``. tally: what it has cost so far.
     """
 
     forward: Forward
@@ -64,13 +82,15 @@ class Problem:
     samples: tuple[int, ...]
     key: str
     run: Run
+    tally: Tally = field(default_factory=Tally)
 
     def look(self, points: Tensor) -> Look:
         """Evaluate the network; gradients are recorded for the points."""
         leaf = points.detach().requires_grad_()
         with torch.enable_grad():
             values = self.spec.clauses(self.spec.evaluate(self.forward(leaf)))
-        return Look(leaf, values)
+        self.tally.looked(self.samples)
+        return Look(leaf, values, self.samples, self.tally)
 
     def random_points(self, stage: str) -> Tensor:
         """Points drawn uniformly from each region's box and projected; each sample has its own generator."""
@@ -80,7 +100,7 @@ class Problem:
         box = self.region.box()
         return self.region.project(box.lower + torch.stack(draws) * (box.upper - box.lower))
 
-    def __getitem__(self, keep: Tensor) -> Problem:
+    def __getitem__(self, keep: Tensor) -> Self:
         """The problems of some samples; ``keep`` holds indices."""
         return replace(
             self,
@@ -108,28 +128,43 @@ S = TypeVar("S", bound=State)
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Per sample the point with the smallest deciding value seen so far, and that value (+inf: none seen)."""
+    """Per sample the point with the smallest deciding value seen so far, and that value (+inf: none seen).
+
+    nonfinite: whether any output seen was NaN or infinite.
+    """
 
     points: Tensor
     deciding: Tensor
+    nonfinite: Tensor
 
     @classmethod
     def nothing(cls, problem: Problem) -> Found:
         """Before the first look."""
-        return cls(problem.start, problem.start.new_full((len(problem.start),), torch.inf))
+        n = (len(problem.start),)
+        return cls(
+            problem.start,
+            problem.start.new_full(n, torch.inf),
+            problem.start.new_zeros(n, dtype=torch.bool),
+        )
 
     @property
     def broken(self) -> Tensor:
-        """Where the specification fails; a tie or NaN is a failure."""
-        return ~(self.deciding > 0)
+        """Where the specification fails; a tie is a failure."""
+        return self.deciding <= 0
 
-    def updated(self, index: Tensor, points: Tensor, deciding: Tensor) -> Found:
-        """With what was seen at the samples ``index``, wherever that is better (or NaN)."""
-        better = ~(deciding >= self.deciding[index])
+    def updated(self, index: Tensor, look: Look) -> Found:
+        """With what was seen at the samples ``index``, wherever that is better."""
+        return self.joined(index, Found(look.points.detach(), look.deciding, ~look.finite))
+
+    def joined(self, index: Tensor, other: Found) -> Found:
+        """With what another search has found for the samples ``index``, wherever that is better."""
+        nonfinite = self.nonfinite.index_copy(0, index, self.nonfinite[index] | other.nonfinite)
+        better = other.deciding < self.deciding[index]
         index = index[better]
         return Found(
-            self.points.index_copy(0, index, points.detach()[better]),
-            self.deciding.index_copy(0, index, deciding[better].to(self.deciding.dtype)),
+            self.points.index_copy(0, index, other.points[better]),
+            self.deciding.index_copy(0, index, other.deciding[better].to(self.deciding.dtype)),
+            nonfinite,
         )
 
 
@@ -172,14 +207,29 @@ class Attack(ABC, Generic[S]):
     def decide(self, query: Query, run: Run) -> list[Evidence]:
         """Search each sample's region for another decision; a witness is a candidate to be replayed."""
         spec = query.spec.to(query.x.dtype).on(query.x.device)
-        found = search(
-            self, Problem(query.model, query.region, spec, query.x, query.samples, repr(self), run)
+        problem = Problem(query.model, query.region, spec, query.x, query.samples, repr(self), run)
+        found = search(self, problem)
+        facts = zip(
+            query.samples,
+            found.points,
+            found.broken.tolist(),
+            found.deciding.tolist(),
+            found.nonfinite.tolist(),
+            strict=True,
         )
         return [
-            Evidence(sample, repr(self), witness=point if broken else None, detail={"smallest_margin": value})
-            for sample, point, broken, value in zip(
-                query.samples, found.points, found.broken.tolist(), found.deciding.tolist(), strict=True
+            Evidence(
+                sample,
+                repr(self),
+                witness=point if broken else None,
+                detail={
+                    "smallest_margin": value,
+                    **problem.tally.detail(sample),
+                    **({NONFINITE: 1} if nonfinite else {}),
+                },
+                seconds=problem.tally.seconds.get(sample, 0.0),
             )
+            for sample, point, broken, value, nonfinite in facts
         ]
 
     def falsify(
@@ -206,7 +256,7 @@ def search(attack: Attack[S], problem: Problem) -> Found:
         if len(index) == 0:
             break
         found = _climb(attack, problem[index], attempt)
-        best = best.updated(index, found.points, found.deciding)
+        best = best.joined(index, found)
     return best
 
 
@@ -217,7 +267,7 @@ def _climb(attack: Attack[S], problem: Problem, attempt: int) -> Found:
     state = attack.init(problem, attempt)
     while True:
         look = problem.look(state.points)
-        best = best.updated(index, look.points, look.deciding)
+        best = best.updated(index, look)
         keep = (~best.broken[index]).nonzero()[:, 0]
         if len(keep) == 0 or attack.done(state):
             return best

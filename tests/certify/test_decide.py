@@ -102,7 +102,7 @@ def test_a_small_data_set_from_end_to_end() -> None:
             assert each.level is Level.REAL
             assert each.margin is not None
             attack = next(e for e in each.evidence if e.decider == repr(PGD(20)))
-            assert 0 < each.margin <= attack.detail["smallest_margin"]
+            assert 0 < each.margin <= attack.detail["smallest_margin"] + 1e-6  # as float32 sees it
 
 
 def test_batches_and_order_change_nothing() -> None:

@@ -1,0 +1,203 @@
+"""What all minimal-distance attacks share: the problem without a budget, and the one driver.
+
+Such an attack is given a norm and the valid range of inputs, never an eps: it looks for the nearest point
+where a specification fails. Asked about a threat, it answers whether that point lies in the threat's region.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+import bounds
+from bounds.sets.base import ENDLESS
+from certify.attacks.base import Look, Problem, State
+from certify.attacks.norms import distance
+from certify.evidence import NONFINITE, Claim, Evidence
+from certify.query import Query
+from certify.run import Run
+from certify.threat import Budgeted
+
+S = TypeVar("S", bound=State)
+_ROUNDING = 1 + 1e-5  # a point this little too far is moved into the region; the replay decides
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Nearby(Problem):
+    """A batch of searches for the nearest point of the valid range where ``spec`` fails.
+
+    region: the valid range, a box. norm: 0, 1, 2 or inf. bounded: False if any input is valid; the box is
+    then far beyond any input.
+    """
+
+    norm: float
+    bounded: bool
+
+    def distance(self, points: Tensor) -> Tensor:
+        """How far each point is from its start, (batch,) float64."""
+        return distance(points.detach().double() - self.start.double(), self.norm)
+
+
+@dataclass(frozen=True, eq=False)
+class Nearest:
+    """Per sample the nearest point seen where the specification fails.
+
+    points: the start where none was seen. distance: (batch,) float64, of the point as it is; inf where none
+    was seen. nonfinite: whether any output seen was NaN or infinite.
+    """
+
+    points: Tensor
+    distance: Tensor
+    nonfinite: Tensor
+
+    @classmethod
+    def nothing(cls, problem: Nearby) -> Nearest:
+        """Before the first look."""
+        n = (len(problem.start),)
+        return cls(
+            problem.start,
+            problem.start.new_full(n, torch.inf, dtype=torch.float64),
+            problem.start.new_zeros(n, dtype=torch.bool),
+        )
+
+    @property
+    def found(self) -> Tensor:
+        """Where any point was seen; (batch,) booleans."""
+        return self.distance.isfinite()
+
+    def updated(self, index: Tensor, problem: Nearby, look: Look) -> Nearest:
+        """With what was seen at the samples ``index``, wherever that is nearer."""
+        away = problem.distance(look.points).masked_fill(~look.broken, torch.inf)
+        return self.joined(index, Nearest(look.points.detach(), away, ~look.finite))
+
+    def joined(self, index: Tensor, other: Nearest) -> Nearest:
+        """With what another search has found for the samples ``index``, wherever that is nearer."""
+        nonfinite = self.nonfinite.index_copy(0, index, self.nonfinite[index] | other.nonfinite)
+        better = other.distance < self.distance[index]
+        index = index[better]
+        return Nearest(
+            self.points.index_copy(0, index, other.points[better]),
+            self.distance.index_copy(0, index, other.distance[better]),
+            nonfinite,
+        )
+
+
+class Minimal(ABC, Generic[S]):
+    """Base of minimal-distance attacks: where to begin, where to look next, when to stop.
+
+    Subclasses are frozen dataclasses. ``nearest`` looks, keeps the nearest failure and stops.
+    """
+
+    norms: ClassVar[frozenset[float]]
+
+    @property
+    def claims(self) -> frozenset[Claim]:
+        """An attack finds counterexamples; finding none says nothing."""
+        return frozenset({Claim.FALSIFIED})
+
+    @abstractmethod
+    def init(self, problem: Nearby, look: Look) -> S:
+        """The state before the first step, from a look at the starts, where no specification fails."""
+
+    @abstractmethod
+    def step(self, problem: Nearby, state: S, look: Look) -> S:
+        """The next state, from a look at ``state.points``."""
+
+    @abstractmethod
+    def done(self, state: S) -> bool:
+        """Whether the look at ``state.points`` is the last for all samples."""
+
+    def settled(self, state: S, look: Look) -> Tensor:
+        """Samples for which the look at ``state.points`` is the last; (batch,) booleans."""
+        return torch.zeros_like(look.broken)
+
+    def supports(self, query: Query) -> str | None:
+        """None if the threat is a ball of a norm that the attack measures, and the model has gradients."""
+        norm = query.threat.norm if isinstance(query.threat, Budgeted) else None
+        if norm not in self.norms:
+            names = ", ".join(f"{each:g}" for each in sorted(self.norms))
+            return f"it measures the norms {names}, and {query.threat!r} is no ball of these; try PGD"
+        leaf = query.x[:1].detach().requires_grad_()
+        with torch.enable_grad():
+            if query.model(leaf).requires_grad:
+                return None
+        return f"{query.model.name} gives no gradient for its input; attack a differentiable model"
+
+    def decide(self, query: Query, run: Run) -> list[Evidence]:
+        """The nearest point found, as a witness where it lies in the threat's region, to be replayed."""
+        if not isinstance(query.threat, Budgeted) or query.threat.norm is None:
+            return [Evidence(sample, repr(self)) for sample in query.samples]
+        problem = nearby(query, query.threat.norm, repr(self), run)
+        found = nearest(self, problem)
+        inside = found.distance <= query.threat.eps * _ROUNDING
+        points = query.region.project(found.points)
+        exact = query.region.contains(found.points)
+        points = torch.where(exact.view(-1, *[1] * (points.dim() - 1)), found.points, points)
+        return [
+            Evidence(
+                sample,
+                repr(self),
+                witness=point if near else None,
+                detail={
+                    "distance": away,
+                    **problem.tally.detail(sample),
+                    **({NONFINITE: 1} if nonfinite else {}),
+                },
+                seconds=problem.tally.seconds.get(sample, 0.0),
+            )
+            for sample, point, near, away, nonfinite in zip(
+                query.samples,
+                points,
+                inside.tolist(),
+                found.distance.tolist(),
+                found.nonfinite.tolist(),
+                strict=True,
+            )
+        ]
+
+
+def nearby(query: Query, norm: float, key: str, run: Run) -> Nearby:
+    """The search for the nearest failure of a query's specification in the model's input range."""
+    x, valid = query.x, query.model.input_range
+    low, high = valid or (-ENDLESS[torch.float32], ENDLESS[torch.float32])
+    return Nearby(
+        forward=query.model,
+        region=bounds.Box(torch.full_like(x, low), torch.full_like(x, high)),
+        spec=query.spec.to(x.dtype).on(x.device),
+        start=x,
+        samples=query.samples,
+        key=key,
+        run=run,
+        norm=norm,
+        bounded=valid is not None,
+    )
+
+
+def nearest(attack: Minimal[S], problem: Nearby) -> Nearest:
+    """Run an attack; samples that are broken at the start have distance 0 and leave at once."""
+    best = Nearest.nothing(problem)
+    index = torch.arange(len(problem.start), device=problem.start.device)
+    if len(index) == 0:
+        return best
+    look = problem.look(problem.start)
+    best = best.updated(index, problem, look)
+    keep = (~best.found).nonzero()[:, 0]
+    if len(keep) == 0:
+        return best
+    if len(keep) < len(index):
+        index, problem = index[keep], problem[keep]
+        look = problem.look(problem.start)
+    state = attack.init(problem, look)
+    while True:
+        look = problem.look(state.points)
+        best = best.updated(index, problem, look)
+        keep = (~attack.settled(state, look)).nonzero()[:, 0]
+        if len(keep) == 0 or attack.done(state):
+            return best
+        state = attack.step(problem, state, look)
+        if len(keep) < len(index):
+            index, problem, state = index[keep], problem[keep], state[keep]
