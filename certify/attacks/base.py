@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Generic, Self, TypeVar
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -112,15 +112,22 @@ class Problem:
 
 
 @dataclass(frozen=True, eq=False)
-class State:
+class PerSample:
+    """Base of values in which every tensor, and every other such value, has an entry per sample."""
+
+    def __getitem__(self, keep: Tensor) -> Self:
+        """The value for some samples."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        cut: dict[str, Any] = {k: v[keep] for k, v in values.items() if isinstance(v, Tensor | PerSample)}
+        return replace(self, **cut)
+
+
+@dataclass(frozen=True, eq=False)
+class State(PerSample):
     """Where an iterative attack stands: the points to look at next and the number of steps made."""
 
     points: Tensor
     steps: int = 0
-
-    def __getitem__(self, keep: Tensor) -> Self:
-        """The state of some samples; subclasses with more per-sample tensors cut these, too."""
-        return replace(self, points=self.points[keep])
 
 
 S = TypeVar("S", bound=State)

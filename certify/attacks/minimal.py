@@ -7,6 +7,7 @@ where a specification fails. Asked about a threat, it answers whether that point
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
@@ -23,6 +24,7 @@ from certify.run import Run
 from certify.threat import Budgeted
 
 S = TypeVar("S", bound=State)
+Rank = Callable[["Nearby", Tensor], Tensor]
 _ROUNDING = 1 + 1e-5  # a point this little too far is moved into the region; the replay decides
 
 
@@ -46,41 +48,45 @@ class Nearby(Problem):
 class Nearest:
     """Per sample the nearest point seen where the specification fails.
 
-    points: the start where none was seen. distance: (batch,) float64, of the point as it is; inf where none
-    was seen. nonfinite: whether any output seen was NaN or infinite.
+    points: the start where none was seen. rank: (batch,) float64, by which the attack calls it the nearest.
+    distance: (batch,) float64, of the point as it is; inf where none was seen. nonfinite: whether any output
+    seen was NaN or infinite.
     """
 
     points: Tensor
+    rank: Tensor
     distance: Tensor
     nonfinite: Tensor
 
     @classmethod
     def nothing(cls, problem: Nearby) -> Nearest:
         """Before the first look."""
-        n = (len(problem.start),)
-        return cls(
-            problem.start,
-            problem.start.new_full(n, torch.inf, dtype=torch.float64),
-            problem.start.new_zeros(n, dtype=torch.bool),
-        )
+        n = len(problem.start)
+        never = problem.start.new_full((n,), torch.inf, dtype=torch.float64)
+        return cls(problem.start, never, never, problem.start.new_zeros(n, dtype=torch.bool))
 
     @property
     def found(self) -> Tensor:
         """Where any point was seen; (batch,) booleans."""
         return self.distance.isfinite()
 
-    def updated(self, index: Tensor, problem: Nearby, look: Look) -> Nearest:
+    def updated(self, index: Tensor, problem: Nearby, look: Look, rank: Rank) -> Nearest:
         """With what was seen at the samples ``index``, wherever that is nearer."""
-        away = problem.distance(look.points).masked_fill(~look.broken, torch.inf)
-        return self.joined(index, Nearest(look.points.detach(), away, ~look.finite))
+        points = look.points.detach()
+        ranks, away = (
+            value.masked_fill(~look.broken, torch.inf)
+            for value in (rank(problem, points), problem.distance(points))
+        )
+        return self.joined(index, Nearest(points, ranks, away, ~look.finite))
 
     def joined(self, index: Tensor, other: Nearest) -> Nearest:
         """With what another search has found for the samples ``index``, wherever that is nearer."""
         nonfinite = self.nonfinite.index_copy(0, index, self.nonfinite[index] | other.nonfinite)
-        better = other.distance < self.distance[index]
+        better = other.rank < self.rank[index]
         index = index[better]
         return Nearest(
             self.points.index_copy(0, index, other.points[better]),
+            self.rank.index_copy(0, index, other.rank[better]),
             self.distance.index_copy(0, index, other.distance[better]),
             nonfinite,
         )
@@ -93,6 +99,10 @@ class Minimal(ABC, Generic[S]):
     """
 
     norms: ClassVar[frozenset[float]]
+
+    def rank(self, problem: Nearby, points: Tensor) -> Tensor:
+        """What makes a failure better than another, smaller first: its distance. (batch,) float64."""
+        return problem.distance(points)
 
     @property
     def claims(self) -> frozenset[Claim]:
@@ -184,7 +194,7 @@ def nearest(attack: Minimal[S], problem: Nearby) -> Nearest:
     if len(index) == 0:
         return best
     look = problem.look(problem.start)
-    best = best.updated(index, problem, look)
+    best = best.updated(index, problem, look, attack.rank)
     keep = (~best.found).nonzero()[:, 0]
     if len(keep) == 0:
         return best
@@ -194,7 +204,7 @@ def nearest(attack: Minimal[S], problem: Nearby) -> Nearest:
     state = attack.init(problem, look)
     while True:
         look = problem.look(state.points)
-        best = best.updated(index, problem, look)
+        best = best.updated(index, problem, look, attack.rank)
         keep = (~attack.settled(state, look)).nonzero()[:, 0]
         if len(keep) == 0 or attack.done(state):
             return best

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Self
 
 from torch import Tensor
 
@@ -18,10 +17,6 @@ class Walk(State):
     """target: the clause that each sample's loss aims at; None: all of them, in the way of the loss."""
 
     target: Tensor | None = None
-
-    def __getitem__(self, keep: Tensor) -> Self:
-        target = None if self.target is None else self.target[keep]
-        return replace(self, points=self.points[keep], target=target)
 
 
 @dataclass(frozen=True)
