@@ -175,47 +175,27 @@ class Found:
         )
 
 
-class Attack(ABC, Generic[S]):
-    """Base of iterative attacks: where to begin, where to look next, when to stop.
-
-    Subclasses are frozen dataclasses. They never judge: ``search`` looks, keeps the best and stops.
-    """
+class RegionAttack(ABC):
+    """Base of all attacks that search a region, however they do. Subclasses are frozen dataclasses."""
 
     @property
     def claims(self) -> frozenset[Claim]:
         """An attack finds counterexamples; finding none says nothing."""
         return frozenset({Claim.FALSIFIED})
 
-    @property
-    def attempts(self) -> int:
-        """How often the attack begins anew on samples that are not broken yet."""
-        return 1
-
     @abstractmethod
-    def init(self, problem: Problem, attempt: int) -> S:
-        """The state before the first look."""
-
-    @abstractmethod
-    def step(self, problem: Problem, state: S, look: Look) -> S:
-        """The next state, from a look at ``state.points``."""
-
-    @abstractmethod
-    def done(self, state: S) -> bool:
-        """Whether the look at ``state.points`` is the last."""
+    def find(self, problem: Problem) -> Found:
+        """Search the region of each sample."""
 
     def supports(self, query: Query) -> str | None:
-        """None if the model can be differentiated by its input, else the reason."""
-        leaf = query.x[:1].detach().requires_grad_()
-        with torch.enable_grad():
-            if query.model(leaf).requires_grad:
-                return None
-        return f"{query.model.name} gives no gradient for its input; attack a differentiable model"
+        """None if the attack can search the query's region, else the reason."""
+        return None
 
     def decide(self, query: Query, run: Run) -> list[Evidence]:
         """Search each sample's region for another decision; a witness is a candidate to be replayed."""
         spec = query.spec.to(query.x.dtype).on(query.x.device)
         problem = Problem(query.model, query.region, spec, query.x, query.samples, repr(self), run)
-        found = search(self, problem)
+        found = self.find(problem)
         facts = zip(
             query.samples,
             found.points,
@@ -251,8 +231,48 @@ class Attack(ABC, Generic[S]):
         start = region.project(box.centre)
         spec = spec.to(start.dtype).on(start.device)
         problem = Problem(forward, region, spec, start, tuple(range(len(region))), repr(self), run)
-        found = search(self, problem)
+        found = self.find(problem)
         return found.points[found.broken][0] if found.broken.any() else None
+
+
+class Attack(RegionAttack, Generic[S]):
+    """Base of iterative attacks by gradients: where to begin, where to look next, when to stop.
+
+    Subclasses are frozen dataclasses. They never judge: ``search`` looks, keeps the best and stops.
+    """
+
+    @property
+    def attempts(self) -> int:
+        """How often the attack begins anew on samples that are not broken yet."""
+        return 1
+
+    @abstractmethod
+    def init(self, problem: Problem, attempt: int) -> S:
+        """The state before the first look."""
+
+    @abstractmethod
+    def step(self, problem: Problem, state: S, look: Look) -> S:
+        """The next state, from a look at ``state.points``."""
+
+    @abstractmethod
+    def done(self, state: S) -> bool:
+        """Whether the look at ``state.points`` is the last."""
+
+    def supports(self, query: Query) -> str | None:
+        """None if the model can be differentiated by its input, else the reason."""
+        return no_gradient(query)
+
+    def find(self, problem: Problem) -> Found:
+        return search(self, problem)
+
+
+def no_gradient(query: Query) -> str | None:
+    """The reason why a query's model cannot be differentiated by its input, if so."""
+    leaf = query.x[:1].detach().requires_grad_()
+    with torch.enable_grad():
+        if query.model(leaf).requires_grad:
+            return None
+    return f"{query.model.name} gives no gradient for its input; attack a differentiable model"
 
 
 def search(attack: Attack[S], problem: Problem) -> Found:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import bounds
 from bounds.sets.base import ENDLESS
-from certify.attacks.base import Look, Problem, State
+from certify.attacks.base import Look, Problem, State, no_gradient
 from certify.attacks.norms import distance
 from certify.evidence import NONFINITE, Claim, Evidence
 from certify.query import Query
@@ -92,11 +92,8 @@ class Nearest:
         )
 
 
-class Minimal(ABC, Generic[S]):
-    """Base of minimal-distance attacks: where to begin, where to look next, when to stop.
-
-    Subclasses are frozen dataclasses. ``nearest`` looks, keeps the nearest failure and stops.
-    """
+class DistanceAttack(ABC):
+    """Base of all minimal-distance attacks, however they search. Subclasses are frozen dataclasses."""
 
     norms: ClassVar[frozenset[float]]
 
@@ -110,39 +107,23 @@ class Minimal(ABC, Generic[S]):
         return frozenset({Claim.FALSIFIED})
 
     @abstractmethod
-    def init(self, problem: Nearby, look: Look) -> S:
-        """The state before the first step, from a look at the starts, where no specification fails."""
-
-    @abstractmethod
-    def step(self, problem: Nearby, state: S, look: Look) -> S:
-        """The next state, from a look at ``state.points``."""
-
-    @abstractmethod
-    def done(self, state: S) -> bool:
-        """Whether the look at ``state.points`` is the last for all samples."""
-
-    def settled(self, state: S, look: Look) -> Tensor:
-        """Samples for which the look at ``state.points`` is the last; (batch,) booleans."""
-        return torch.zeros_like(look.broken)
+    def find(self, problem: Nearby) -> Nearest:
+        """Search for the nearest failure of each sample."""
 
     def supports(self, query: Query) -> str | None:
-        """None if the threat is a ball of a norm that the attack measures, and the model has gradients."""
+        """None if the threat is a ball of a norm that the attack measures, else the reason."""
         norm = query.threat.norm if isinstance(query.threat, Budgeted) else None
         if norm not in self.norms:
             names = ", ".join(f"{each:g}" for each in sorted(self.norms))
             return f"it measures the norms {names}, and {query.threat!r} is no ball of these; try PGD"
-        leaf = query.x[:1].detach().requires_grad_()
-        with torch.enable_grad():
-            if query.model(leaf).requires_grad:
-                return None
-        return f"{query.model.name} gives no gradient for its input; attack a differentiable model"
+        return None
 
     def decide(self, query: Query, run: Run) -> list[Evidence]:
         """The nearest point found, as a witness where it lies in the threat's region, to be replayed."""
         if not isinstance(query.threat, Budgeted) or query.threat.norm is None:
             return [Evidence(sample, repr(self)) for sample in query.samples]
         problem = nearby(query, query.threat.norm, repr(self), run)
-        found = nearest(self, problem)
+        found = self.find(problem)
         inside = found.distance <= query.threat.eps * _ROUNDING
         points = query.region.project(found.points)
         exact = query.region.contains(found.points)
@@ -168,6 +149,36 @@ class Minimal(ABC, Generic[S]):
                 strict=True,
             )
         ]
+
+
+class Minimal(DistanceAttack, Generic[S]):
+    """Base of those by gradients: where to begin, where to look next, when to stop.
+
+    Subclasses are frozen dataclasses. ``nearest`` looks, keeps the nearest failure and stops.
+    """
+
+    @abstractmethod
+    def init(self, problem: Nearby, look: Look) -> S:
+        """The state before the first step, from a look at the starts, where no specification fails."""
+
+    @abstractmethod
+    def step(self, problem: Nearby, state: S, look: Look) -> S:
+        """The next state, from a look at ``state.points``."""
+
+    @abstractmethod
+    def done(self, state: S) -> bool:
+        """Whether the look at ``state.points`` is the last for all samples."""
+
+    def settled(self, state: S, look: Look) -> Tensor:
+        """Samples for which the look at ``state.points`` is the last; (batch,) booleans."""
+        return torch.zeros_like(look.broken)
+
+    def supports(self, query: Query) -> str | None:
+        """None if the attack measures the threat's norm and the model can be differentiated by its input."""
+        return super().supports(query) or no_gradient(query)
+
+    def find(self, problem: Nearby) -> Nearest:
+        return nearest(self, problem)
 
 
 def nearby(query: Query, norm: float, key: str, run: Run) -> Nearby:

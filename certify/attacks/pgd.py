@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+import bounds
 from certify.attacks.base import Attack, Look, Problem, State
 from certify.attacks.losses import LOSSES, aimed_at
 from certify.errors import UsageError
@@ -71,13 +72,20 @@ class PGD(Attack[Walk]):
 
     def step(self, problem: Problem, state: Walk, look: Look) -> Walk:
         loss = LOSSES[self.loss] if state.target is None else aimed_at(state.target)
-        gradient, region = look.gradient(loss), problem.region
-        best = region.argmax(gradient)
-        # Where the set is no convex body there is no middle to start from: go towards the best point itself.
-        direction = (best - region.argmax(-gradient)) / 2 if region.is_convex else best - state.points
         length = self.step_size * (1 - state.steps / self.steps)
-        points = region.project(state.points + length * direction)
+        points = ascend(problem.region, state.points, look.gradient(loss), length)
         return replace(state, points=points, steps=state.steps + 1)
 
     def done(self, state: Walk) -> bool:
         return state.steps == self.steps
+
+
+def ascend(region: bounds.InputSet, points: Tensor, gradient: Tensor, length: float) -> Tensor:
+    """A step of steepest ascent in a region, ``length`` times half the way from its worst to its best point.
+
+    Best and worst are meant for the linear function with that gradient; (batch, *shape), projected.
+    """
+    best = region.argmax(gradient)
+    # Where the set is no convex body there is no middle to start from: go towards the best point itself.
+    direction = (best - region.argmax(-gradient)) / 2 if region.is_convex else best - points
+    return region.project(points + length * direction)
