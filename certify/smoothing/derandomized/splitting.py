@@ -14,11 +14,7 @@ from certify.errors import UsageError
 from certify.noise import Draws, stream_key
 from certify.smoothing.derandomized.base import Shape, numbers
 from certify.smoothing.exact.images import TOP, pixels
-from certify.smoothing.laws import covering
 from certify.threat import Threat
-
-# Two 8-bit numbers as floats are apart by their true distance up to this.
-_ROUNDING = Fraction(1, 2**22)
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,8 @@ class Splitting:
 
     The statement is about 8-bit inputs, float32 or float64 numbers nearest to k/255: the input and all that
     an adversary may turn it into. lam and the noise's standard deviation sigma = lam / sqrt(3) correspond
-    to those of ``Uniform``.
+    to those of ``Uniform``. As every threat reaches inputs between the levels, it answers no query about
+    one: ``Derandomized.certify`` gives the radius, ``EnumerationResult.lead`` the votes.
     Raises ``UsageError`` unless splits is an integer >= 1 and seed one >= 0, and for inputs off the grid.
     """
 
@@ -73,11 +70,8 @@ class Splitting:
         return ((words[0, : x.numel()] >> 1) % self.splits).to(x.device)
 
     def changed(self, threat: Threat, shape: Shape) -> int | None:
-        """By as many copies as levels are changed, each of which is at least about 1/255 away in floats."""
-        eps = covering(self.norm, threat, shape)
-        if eps is None:
-            return None
-        return min(math.floor(Fraction(eps) / (Fraction(1, TOP) - _ROUNDING)), self.splits)
+        """None: a threat's region holds real numbers, and the theorem speaks of 8-bit inputs alone."""
+        return None
 
     def reach(self, changes: int, shape: Shape) -> float:
         radius = changes / TOP

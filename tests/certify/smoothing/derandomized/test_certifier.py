@@ -258,6 +258,7 @@ def test_splitting_wants_8_bit_inputs():
         L1(0.01),
         (5,),
     )
-    assert smoothing.decide(query, Run())[0].margin > 0
+    with pytest.raises(UsageError, match="says nothing about L1"):  # which reaches 0.2001, too
+        smoothing.decide(query, Run())
     with pytest.raises(UsageError, match="batch_size"):
         Derandomized(Splitting(20), batch_size=0)
