@@ -113,7 +113,7 @@ def evaluate_batch(
             continue
         part = query[torch.tensor(is_open, device=query.x.device)]
         asked = [case for case, keep in zip(cases, is_open, strict=True) if keep]
-        for case, evidence in zip(asked, _judged(decider, part, run), strict=True):
+        for case, evidence in zip(asked, judged(decider, part, run), strict=True):
             case.add(evidence, Claim.ROBUST in decider.claims)
     return [case.result() for case in cases]
 
@@ -139,7 +139,7 @@ def proves(evidence: Evidence) -> bool:
     return margin is not None and math.isfinite(margin) and margin > 0 and backed
 
 
-def _judged(decider: Decider, query: Query, run: Run) -> list[Evidence]:
+def judged(decider: Decider, query: Query, run: Run) -> list[Evidence]:
     """The decider's evidence, with only those witnesses left that the replay confirms, on the CPU."""
     try:
         found = decider.decide(query, run)
