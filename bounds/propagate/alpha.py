@@ -15,8 +15,9 @@ from torch import Tensor
 
 from bounds.propagate.dual import Pass
 from bounds.propagate.facts import Facts
+from bounds.propagate.forms import Forms, Layout, Own
 from bounds.propagate.problem import Problem
-from bounds.propagate.rows import Forms, Layout, Own, lower_bounds
+from bounds.propagate.rows import lower_bounds
 from bounds.propagate.turns import Turn, elements, turns
 
 # Adam with short memories: the bound is piecewise linear in the slopes, old gradients are soon wrong ones.

@@ -19,8 +19,9 @@ from bounds.kinds import Bilinear, Pointwise
 from bounds.linear import Unit
 from bounds.propagate import alpha
 from bounds.propagate.facts import Facts, node_facts
+from bounds.propagate.forms import Layout
 from bounds.propagate.problem import Problem
-from bounds.propagate.rows import Layout, interval_bounds, lower_bounds
+from bounds.propagate.rows import interval_bounds, lower_bounds
 from bounds.spec import Spec
 
 

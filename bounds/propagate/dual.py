@@ -17,7 +17,8 @@ from bounds.errors import Unsupported
 from bounds.graph import Graph, Node
 from bounds.kinds import Affine, Bilinear, Input, Known, Pointwise
 from bounds.propagate.facts import Facts
-from bounds.propagate.rows import FEW, Layout, Own, appended
+from bounds.propagate.forms import Layout, Own
+from bounds.propagate.rows import FEW, appended
 from bounds.sets import InputSet
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from bounds.graph import Graph
-from bounds.propagate.rows import Forms, Layout, dense_width
+from bounds.propagate.forms import Forms, Layout
+from bounds.propagate.rows import dense_width
 from bounds.rounding import Level
 from bounds.sets import InputSet
 from bounds.spec import Spec

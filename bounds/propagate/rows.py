@@ -8,7 +8,6 @@ sample knows (lines, cushions) meets its rows by broadcasting.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
 
@@ -21,6 +20,7 @@ from bounds.interval import Interval
 from bounds.kinds import Affine, Bilinear, Known, Operator, Pointwise
 from bounds.linear import Coefficients, Patch, Shape, Unit, dense, total
 from bounds.propagate.facts import Facts
+from bounds.propagate.forms import Forms, Own, Push, over_interval, value_range
 from bounds.relaxation import Lines
 from bounds.rounding import U64, down, gamma, up
 from bounds.sets import InputSet
@@ -29,79 +29,6 @@ _INFLATE = 1.0 + 2.0**-20  # covers the rounding of the sums that make up the sl
 EVERY: tuple[type[Operator], ...] = (Affine, Pointwise, Bilinear, Known)
 FEW = 8  # rows of a sample from which on leaving out dead neurons pays
 _FULL = 0.6  # share of the image from which on a window is no longer worth its bookkeeping
-
-
-@dataclass(frozen=True, eq=False)
-class Layout:
-    """Which sample each row belongs to: ``per_sample`` consecutive rows for each of ``samples``."""
-
-    samples: Tensor
-    per_sample: int
-
-    @property
-    def rows(self) -> Tensor:
-        """The sample of each row."""
-        return self.samples.repeat_interleave(self.per_sample)
-
-    def grouped(self, rows: Tensor) -> Tensor:
-        """(rows, *shape) as (samples, per_sample, elements)."""
-        return rows.reshape(len(self.samples), self.per_sample, -1)
-
-    def of(self, x: Tensor) -> Tensor:
-        """A per-sample tensor (batch, *shape), or one for all (1, *shape), as (samples, 1, elements)."""
-        x = x if len(x) == 1 else x[self.samples]
-        return x.reshape(len(x), 1, -1)
-
-    def index(self, x: Tensor) -> Tensor:
-        """For each row, where in the batch axis of ``x`` its sample stands."""
-        return torch.zeros_like(self.rows) if len(x) == 1 else self.rows
-
-    def dot(self, a: Coefficients, x: Tensor, absolute: bool = False) -> Tensor:
-        """``a_r . x_sample`` or ``|a_r| . x_sample`` for every row; x: (batch, *shape); returns (rows,)."""
-        if isinstance(a, Unit):
-            sign = a.sign.abs() if absolute else a.sign
-            return x.reshape(len(x), -1)[self.index(x), a.index] * sign
-        if isinstance(a, Patch):
-            data = a.data.abs() if absolute else a.data
-            return (data * a.gather(x, self.index(x))).flatten(1).sum(1)
-        rows = self.grouped(a.abs() if absolute else a)
-        return torch.matmul(rows, self.of(x).mT).flatten()
-
-
-@dataclass(frozen=True, eq=False)
-class Forms:
-    """Rows on their way to the input: a constant each, and a slack that rounding may have cost so far."""
-
-    layout: Layout
-    constant: Tensor
-    slack: Tensor | None
-
-    def plus(self, term: Tensor) -> Forms:
-        """With a term added to the constants; the rounding of the sum goes to the slack."""
-        moved = Forms(self.layout, self.constant + term, self.slack)
-        return moved if self.slack is None else moved.minus(2 * U64 * moved.constant.abs())
-
-    def minus(self, cost: Tensor) -> Forms:
-        """With the rounding cost of one step added to the slack."""
-        if self.slack is None:
-            return self
-        return Forms(self.layout, self.constant, (self.slack + cost) * (1 + 2.0**-50))
-
-
-@dataclass(frozen=True, eq=False)
-class Own:
-    """Lines or planes that rows have for themselves: (rows, *shape); None where those of their sample hold.
-
-    turn: of planes, for each output of the product's operator ``apart``; (rows, *shape, *axes).
-    cushion: what rounding may change beyond the facts' cushion.
-    """
-
-    lower_slope: Tensor | None = None
-    lower_intercept: Tensor | None = None
-    upper_slope: Tensor | None = None
-    upper_intercept: Tensor | None = None
-    turn: Tensor | None = None
-    cushion: Tensor | None = None
 
 
 def lower_bounds(
@@ -129,7 +56,7 @@ def lower_bounds(
     for index, rows in stopped.items():
         if index > 0 or region.is_box:
             interval = region.box() if index == 0 else facts[index].interval
-            lower = lower + _over_interval(layout, rows, interval, rounded)
+            lower = lower + over_interval(layout, rows, interval, rounded)
         else:
             grouped = dense(rows).view(len(layout.samples), layout.per_sample, *region.shape)
             lower = lower - region.support(-grouped, layout.samples, rounded).flatten()
@@ -148,7 +75,7 @@ def interval_bounds(
     lower = upper = forms.constant
     for index, rows in stopped.items():
         if index > 0 or region.is_box:
-            here = _range(
+            here = value_range(
                 layout, rows, region.box() if index == 0 else facts[index].interval, slack is not None
             )
         else:
@@ -160,42 +87,6 @@ def interval_bounds(
             lower, upper = down(lower), up(upper)
     found = Interval(lower, upper)
     return found.closed() if slack is None else found.widened(slack * _INFLATE)
-
-
-def _range(layout: Layout, rows: Coefficients, x: Interval, rounded: bool) -> Interval:
-    """The values of ``a . z`` over an interval per sample; with ``rounded`` including its error; (rows,)."""
-    centre = x.centre
-    radius = x.radius(centre, rounded)
-    value, spread = layout.dot(rows, centre), layout.dot(rows, radius, absolute=True)
-    found = Interval(value - spread, value + spread)
-    if not rounded:
-        return found
-    n = centre[0].numel()
-    scale = layout.dot(rows, centre.abs() + radius, absolute=True)
-    return found.widened(up(2 * gamma(n + 8, U64) * scale) + n * 2.0**-900)
-
-
-def _over_interval(layout: Layout, rows: Coefficients, x: Interval, rounded: bool) -> Tensor:
-    """``min a . z`` over an interval per sample: a . lower + min(a, 0) . (upper - lower); (rows,).
-
-    With ``rounded`` the result includes its own rounding error.
-    """
-    width = x.upper - x.lower
-    value = layout.dot(rows, x.lower) + layout.dot(_negative(rows), width)
-    if not rounded:
-        return value
-    n = x.lower[0].numel()
-    scale = layout.dot(rows, x.lower.abs() + width, absolute=True)
-    return down(value - up(gamma(n + 8, U64) * scale) - n * 2.0**-900)
-
-
-def _negative(a: Coefficients) -> Coefficients:
-    """The coefficients that are < 0, zero elsewhere."""
-    if isinstance(a, Unit):
-        return Unit(a.index, a.sign.clamp(max=0), a.shape)
-    if isinstance(a, Patch):
-        return Patch(a.data.clamp(max=0), a.top, a.left, a.shape)
-    return a.clamp(max=0)
 
 
 def _travel(
@@ -249,7 +140,10 @@ def _through(
     """Rows over a node as rows over its inputs."""
     op = graph.nodes[index].op
     if isinstance(op, Pointwise):
-        return _through_pointwise(facts[index], own, a, forms)
+        pulled, forms = _through_pointwise(facts[index], own, a, forms)
+        if own is None or own.push is None:
+            return pulled, forms
+        return _pushed(facts[graph.nodes[index].inputs[0]], own.push, pulled[0], forms)
     if isinstance(op, Affine):
         return _through_affine(graph, op, graph.nodes[index], facts, index, a, forms, live)
     if isinstance(op, Bilinear):
@@ -333,6 +227,20 @@ def _through_pointwise(
     lower, upper = choose(own.lower_slope, around.lower_slope), choose(own.upper_slope, around.upper_slope)
     slopes = torch.addcmul(rows * lower, negative, upper - lower)
     return (slopes.view_as(whole),), forms.plus(term.flatten())
+
+
+def _pushed(
+    before: Facts, push: Push, a: Coefficients, forms: Forms
+) -> tuple[tuple[Coefficients, ...], Forms]:
+    """The rows over a node of which more is known than its interval, in exchange for a constant."""
+    pulled = dense(a) - push.multiplier
+    moved = (push.multiplier * push.at).flatten(1)
+    forms = forms.plus(moved.sum(1))
+    if forms.slack is not None:
+        forms = forms.minus(gamma(moved.shape[1] + 4, U64) * moved.abs().sum(1))
+        lost = pulled.abs() + push.multiplier.abs()
+        forms = forms.minus(gamma(4, U64) * forms.layout.dot(lost, before.interval.magnitude))
+    return (pulled,), forms
 
 
 def _products(rows: Tensor, x: Tensor) -> Tensor:

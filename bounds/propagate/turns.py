@@ -17,7 +17,8 @@ from bounds.graph import Graph, Node
 from bounds.interval import Interval
 from bounds.kinds import Bilinear, Known, Pointwise, Tensors
 from bounds.propagate.facts import Facts, Planes, line_cushion
-from bounds.propagate.rows import Layout, Own, appended
+from bounds.propagate.forms import Layout, Own
+from bounds.propagate.rows import appended
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,9 @@ from bounds.ops.sshape import Tanh
 from bounds.propagate import alpha
 from bounds.propagate.crown import forward_facts
 from bounds.propagate.dual import Pass
+from bounds.propagate.forms import Forms, Layout
 from bounds.propagate.problem import Problem
-from bounds.propagate.rows import Forms, Layout, lower_bounds
+from bounds.propagate.rows import lower_bounds
 from bounds.propagate.turns import turns
 from bounds.rounding import Level
 

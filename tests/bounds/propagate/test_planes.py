@@ -24,8 +24,9 @@ from bounds.ops.shape import Reshape
 from bounds.ops.slicing import Slice
 from bounds.propagate import alpha
 from bounds.propagate.crown import forward_facts
+from bounds.propagate.forms import Forms, Layout, Own
 from bounds.propagate.problem import Problem
-from bounds.propagate.rows import Forms, Layout, Own, _through_bilinear, lower_bounds
+from bounds.propagate.rows import _through_bilinear, lower_bounds
 from bounds.propagate.turns import Plane, turns
 from bounds.rounding import Level
 

@@ -1,0 +1,135 @@
+"""Linear forms on their way back: which sample they belong to, their constants, and where they end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bounds.interval import Interval
+from bounds.linear import Coefficients, Patch, Unit
+from bounds.rounding import U64, down, gamma, up
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Which sample each row belongs to: ``per_sample`` consecutive rows for each of ``samples``."""
+
+    samples: Tensor
+    per_sample: int
+
+    @property
+    def rows(self) -> Tensor:
+        """The sample of each row."""
+        return self.samples.repeat_interleave(self.per_sample)
+
+    def grouped(self, rows: Tensor) -> Tensor:
+        """(rows, *shape) as (samples, per_sample, elements)."""
+        return rows.reshape(len(self.samples), self.per_sample, -1)
+
+    def of(self, x: Tensor) -> Tensor:
+        """A per-sample tensor (batch, *shape), or one for all (1, *shape), as (samples, 1, elements)."""
+        x = x if len(x) == 1 else x[self.samples]
+        return x.reshape(len(x), 1, -1)
+
+    def index(self, x: Tensor) -> Tensor:
+        """For each row, where in the batch axis of ``x`` its sample stands."""
+        return torch.zeros_like(self.rows) if len(x) == 1 else self.rows
+
+    def dot(self, a: Coefficients, x: Tensor, absolute: bool = False) -> Tensor:
+        """``a_r . x_sample`` or ``|a_r| . x_sample`` for every row; x: (batch, *shape); returns (rows,)."""
+        if isinstance(a, Unit):
+            sign = a.sign.abs() if absolute else a.sign
+            return x.reshape(len(x), -1)[self.index(x), a.index] * sign
+        if isinstance(a, Patch):
+            data = a.data.abs() if absolute else a.data
+            return (data * a.gather(x, self.index(x))).flatten(1).sum(1)
+        rows = self.grouped(a.abs() if absolute else a)
+        return torch.matmul(rows, self.of(x).mT).flatten()
+
+
+@dataclass(frozen=True, eq=False)
+class Forms:
+    """Rows on their way to the input: a constant each, and a slack that rounding may have cost so far."""
+
+    layout: Layout
+    constant: Tensor
+    slack: Tensor | None
+
+    def plus(self, term: Tensor) -> Forms:
+        """With a term added to the constants; the rounding of the sum goes to the slack."""
+        moved = Forms(self.layout, self.constant + term, self.slack)
+        return moved if self.slack is None else moved.minus(2 * U64 * moved.constant.abs())
+
+    def minus(self, cost: Tensor) -> Forms:
+        """With the rounding cost of one step added to the slack."""
+        if self.slack is None:
+            return self
+        return Forms(self.layout, self.constant, (self.slack + cost) * (1 + 2.0**-50))
+
+
+@dataclass(frozen=True, eq=False)
+class Push:
+    """Multipliers of the constraints ``multiplier * (z - at) >= 0`` on a node's elements z; (rows, *shape).
+
+    Where they hold, ``a . z >= (a - multiplier) . z + multiplier . at`` (Wang et al. 2021, beta-CROWN): zero,
+    or of the constraint's sign, any number is sound.
+    """
+
+    multiplier: Tensor
+    at: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Own:
+    """Lines or planes that rows have for themselves: (rows, *shape); None where those of their sample hold.
+
+    turn: of planes, for each output of the product's operator ``apart``; (rows, *shape, *axes).
+    cushion: what rounding may change beyond that of the facts. push: what is known of the input beside
+    its interval, with multipliers.
+    """
+
+    lower_slope: Tensor | None = None
+    lower_intercept: Tensor | None = None
+    upper_slope: Tensor | None = None
+    upper_intercept: Tensor | None = None
+    turn: Tensor | None = None
+    cushion: Tensor | None = None
+    push: Push | None = None
+
+
+def value_range(layout: Layout, rows: Coefficients, x: Interval, rounded: bool) -> Interval:
+    """The values of ``a . z`` over an interval per sample; with ``rounded`` including its error; (rows,)."""
+    centre = x.centre
+    radius = x.radius(centre, rounded)
+    value, spread = layout.dot(rows, centre), layout.dot(rows, radius, absolute=True)
+    found = Interval(value - spread, value + spread)
+    if not rounded:
+        return found
+    n = centre[0].numel()
+    scale = layout.dot(rows, centre.abs() + radius, absolute=True)
+    return found.widened(up(2 * gamma(n + 8, U64) * scale) + n * 2.0**-900)
+
+
+def over_interval(layout: Layout, rows: Coefficients, x: Interval, rounded: bool) -> Tensor:
+    """``min a . z`` over an interval per sample: a . lower + min(a, 0) . (upper - lower); (rows,).
+
+    With ``rounded`` the result includes its own rounding error.
+    """
+    width = x.upper - x.lower
+    value = layout.dot(rows, x.lower) + layout.dot(_negative(rows), width)
+    if not rounded:
+        return value
+    n = x.lower[0].numel()
+    scale = layout.dot(rows, x.lower.abs() + width, absolute=True)
+    return down(value - up(gamma(n + 8, U64) * scale) - n * 2.0**-900)
+
+
+def _negative(a: Coefficients) -> Coefficients:
+    """The coefficients that are < 0, zero elsewhere."""
+    if isinstance(a, Unit):
+        return Unit(a.index, a.sign.clamp(max=0), a.shape)
+    if isinstance(a, Patch):
+        return Patch(a.data.clamp(max=0), a.top, a.left, a.shape)
+    return a.clamp(max=0)
