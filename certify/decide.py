@@ -1,9 +1,9 @@
 """Many deciders, one judge: clean predictions, replayed counterexamples and compared margins.
 
 Deciders bring evidence and never judge it. A sample is ``VERIFIED`` by a finite margin > 0 of a decider that
-claims robustness, ``FALSIFIED`` by a witness that this module has replayed; both at once raise
-``Contradiction``. A model that answers by sampling, such as a smoothed one, is asked in the same two ways as
-any other, ``predictions`` and ``p_values``; a witness counts if its p-value is at most its evidence's alpha.
+claims robustness, ``FALSIFIED`` by a witness that this module has replayed; both at once are a
+contradiction. A model that answers by sampling, such as a smoothed one, is asked in the same two ways as any
+other, ``predictions`` and ``p_values``; a witness counts if its p-value is at most its evidence's alpha.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 import bounds
 from bounds.rounding import Level
-from certify.errors import CertifyError, Contradiction, StatisticalContradiction, UsageError
-from certify.evidence import NONFINITE, Claim, Decider, Evidence, joint_chance
+from certify import contradiction
+from certify.errors import CertifyError, UsageError
+from certify.evidence import NONFINITE, Claim, Decider, Evidence
 from certify.model import Model, answers, holds
 from certify.query import Query, check_ids, check_samples
 from certify.result import Result, SampleResult
@@ -42,14 +44,17 @@ def evaluate(
     samples: Sequence[int] | None = None,
     cross_check: bool = True,
     on_batch: Listener | None = None,
+    reproducers: Path | None = None,
 ) -> Result:
     """Ask deciders, in order, whether the model's decisions are robust.
 
     x: (n, *input_shape) in input units; y: (n,) labels; samples: the ids of the samples in their data set
     (default 0, 1, ...), which key the randomness. cross_check: see ``evaluate_batch``. on_batch: called with
-    (batch index, its results) after each batch. ``run.progress`` hears of the stage "evaluate" in samples.
+    (batch index, its results) after each batch. reproducers: a folder into which a file is written for every
+    contradiction, as soon as it is found. ``run.progress`` hears of the stage "evaluate" in samples.
     Raises ``UsageError`` for bad inputs and for a decider that does not support the query, before any work
-    starts; ``Contradiction`` where a sample is both proved and attacked.
+    starts; ``Contradiction``, at the end, where a sample is both proved and attacked: the first such one, and
+    the whole ``result``.
     """
     batches = list(queries(model, x, y, threat, run, samples=samples))
     check_deciders(batches[0], deciders)
@@ -59,9 +64,17 @@ def evaluate(
         results = evaluate_batch(query, deciders, run, cross_check)
         if on_batch is not None:
             on_batch(index, results)
+        for each in results:
+            if each.contradiction is not None and reproducers is not None:
+                each.contradiction.save(reproducers)
         found += results
         run.progress("evaluate", len(found), len(x))
-    return Result(model.name, model.digest, threat, tuple(map(repr, deciders)), tuple(found))
+    result = Result(model.name, model.digest, threat, tuple(map(repr, deciders)), tuple(found))
+    if result.contradictions:
+        error = result.contradictions[0].error()
+        error.result = result
+        raise error
+    return result
 
 
 def queries(
@@ -104,7 +117,7 @@ def evaluate_batch(
     A ``bounds.BoundsError`` inside a decider costs that decider's evidence on this batch and is kept as its
     detail "error"; a sample on which every decider failed so has the verdict ``ERROR``, and so has one near
     which the model gave outputs that are NaN or infinite, whatever is proved. Other exceptions pass through.
-    Raises ``Contradiction`` for a sample proved and attacked, with the reproducer attached.
+    A sample that is proved and attacked has the verdict ``ERROR``, too, and its ``contradiction``.
     """
     cases = _clean_cases(query, run)
     for decider in deciders:
@@ -115,7 +128,7 @@ def evaluate_batch(
         asked = [case for case, keep in zip(cases, is_open, strict=True) if keep]
         for case, evidence in zip(asked, judged(decider, part, run), strict=True):
             case.add(evidence, Claim.ROBUST in decider.claims)
-    return [case.result() for case in cases]
+    return [case.result(query, place, run) for place, case in enumerate(cases)]
 
 
 def refutes(
@@ -202,17 +215,9 @@ class _Case:
             self.attack, self.witness = evidence, evidence.witness
         if may_prove and proves(evidence):
             self.proof = evidence
-        if self.proof is not None and self.attack is not None and self.witness is not None:
-            message = _contradiction(self.sample, self.proof, self.attack)
-            place = (self.sample, self.x.cpu(), self.label, self.witness)
-            chance = joint_chance(self.proof.alpha, self.attack.alpha)
-            raise (
-                StatisticalContradiction(message, *place, chance)
-                if chance
-                else Contradiction(message, *place)
-            )
 
-    def result(self) -> SampleResult:
+    def result(self, query: Query, place: int, run: Run) -> SampleResult:
+        contradicted = self._contradiction(query, place, run)
         verdict = self._verdict()
         settled = None if verdict is Verdict.ERROR else self.attack or self.proof
         margin, level = _best_margin([self.proof] if self.proof else self.evidence)
@@ -222,18 +227,25 @@ class _Case:
             self.predicted,
             verdict,
             by=None if settled is None else settled.decider,
-            margin=margin,
-            level=level,
+            margin=None if contradicted else margin,
+            level=None if contradicted else level,
             alpha=0.0 if settled is None else settled.alpha,
-            witness=self.witness,
+            witness=None if contradicted else self.witness,
             evidence=tuple(self.evidence),
+            contradiction=contradicted,
         )
+
+    def _contradiction(self, query: Query, place: int, run: Run) -> contradiction.Reproducer | None:
+        if self.proof is None or self.attack is None or self.witness is None:
+            return None
+        proof, attack = (contradiction.Side.of(query, place, each) for each in (self.proof, self.attack))
+        return contradiction.found(query.model, self.sample, self.x, self.witness, proof, attack, run)
 
     def _verdict(self) -> Verdict:
         if not self.right:
             return Verdict.MISCLASSIFIED
         if self.attack is not None:
-            return Verdict.FALSIFIED
+            return Verdict.FALSIFIED if self.proof is None else Verdict.ERROR
         if any(NONFINITE in each.detail for each in self.evidence):
             return Verdict.ERROR
         if self.proof is not None:
@@ -246,18 +258,3 @@ def _best_margin(evidence: Sequence[Evidence]) -> tuple[float | None, Level | No
     """The largest finite lower bound and its level."""
     found = [(e.margin, e.level) for e in evidence if e.margin is not None and math.isfinite(e.margin)]
     return max(found, key=lambda each: each[0], default=(None, None))
-
-
-def _contradiction(sample: int, proof: Evidence, attack: Evidence) -> str:
-    remedies = {
-        Level.FLOAT: "level float is no proof: certify at level real or deployed",
-        Level.REAL: "one of them is wrong, or rounding in the model's execution decides: try level deployed",
-        Level.DEPLOYED: "one of them is wrong, or the model runs in other arithmetic than plain float32",
-        None: f"one of them is wrong, or this is one of the failures that alpha "
-        f"{joint_chance(proof.alpha, attack.alpha):g} allows",
-    }
-    level = "statistical" if proof.level is None else f"level {proof.level.value}"
-    return (
-        f"sample {sample} is proved robust by {proof.decider} (margin >= {proof.margin:g}, {level}) and "
-        f"attacked by {attack.decider} with a replayed counterexample; {remedies[proof.level]}"
-    )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from certify.result import Result
+
 
 class Exit(IntEnum):
     """Documented exit codes of every command."""
@@ -52,9 +54,11 @@ class Contradiction(CertifyError):
     """One sample was proved robust and attacked: the certifier, the attack or the set-up is wrong.
 
     The reproducer is attached: the sample's id, its input ``x`` and label ``y``, and the ``witness``.
+    result: of an evaluation, all that it has found, where contradicted samples count as errors.
     """
 
     exit_code = Exit.SOUNDNESS_VIOLATION
+    result: Result | None = None
 
     def __init__(self, message: str, sample: int, x: Tensor, y: int, witness: Tensor) -> None:
         """Tensors have the model's input shape, without a batch axis."""

@@ -16,6 +16,7 @@ import torch
 
 from certify.checkpoint import checkpointed
 from certify.config import Config
+from certify.contradiction import Reproducer
 from certify.dataset import Dataset, load_npz
 from certify.decide import check_deciders, evaluate_batch
 from certify.evidence import Claim
@@ -97,12 +98,19 @@ def prepare(config: Config) -> Job:
 def fill(job: Job, folder: Path, progress: Progress) -> None:
     """Compute what the ledger of the run folder lacks; each finished batch is on disk before the next begins.
 
-    Raises ``RunMismatch`` if the folder belongs to another job, and ``Contradiction``.
+    Raises ``RunMismatch`` if the folder belongs to another job. Where samples are both proved and attacked,
+    all that can be computed is computed and kept, each reproducer lies in the folder as a file of its own
+    beside the ledger, and at the end, now and whenever the job is run again, ``Contradiction`` is raised.
     """
     run = job.config.settings(progress)
     with Ledger.open(folder, job.identity, job.about(), installed()) as ledger:
         _decide(job, ledger, run)
         _smooth(job, ledger, run)
+        contradictions = ledger.contradictions()
+    for each in contradictions:
+        each.save(folder)
+    if contradictions:
+        raise contradictions[0].error()
 
 
 def _decide(job: Job, ledger: Ledger, run: Run) -> None:
@@ -116,24 +124,30 @@ def _decide(job: Job, ledger: Ledger, run: Run) -> None:
             run.progress("attack and certify", number * len(budgets) + place, total)
             if number not in finished[eps]:
                 start = time.perf_counter()
-                rows = _verdicts(job, eps, samples, ledger.verdicts(samples), run)
-                ledger.record(_stage("eps", eps), number, time.perf_counter() - start, verdicts=rows)
+                rows, alarms = _verdicts(job, eps, samples, ledger.verdicts(samples), run)
+                seconds = time.perf_counter() - start
+                marked = [(eps, each) for each in alarms]
+                ledger.record(_stage("eps", eps), number, seconds, rows, contradictions=marked)
     run.progress("attack and certify", total, total)
 
 
 def _verdicts(
     job: Job, eps: float, samples: range, known: Sequence[VerdictRow], run: Run
-) -> list[VerdictRow]:
-    """One row per sample: what follows from the known rows, and the deciders' answers for the rest."""
+) -> tuple[list[VerdictRow], list[Reproducer]]:
+    """One row per sample: what follows from the known rows, and the deciders' answers for the rest.
+
+    And the contradictions: within the answers, and between them and the known rows.
+    """
     query = _query(job, eps, samples)
     rows = implied(query, eps, known)
     asked = query[torch.tensor([sample not in rows for sample in samples], device=run.device)]
+    alarms: list[Reproducer] = []
     if asked.samples:
         for result in evaluate_batch(asked, job.config.deciders, run):
             rows[result.sample] = verdict_row(eps, result)
+            alarms += [] if result.contradiction is None else [result.contradiction]
     ordered = [rows[sample] for sample in samples]
-    check(query, [*known, *ordered])
-    return ordered
+    return ordered, alarms + check(query, [*known, *ordered], run)
 
 
 def _query(job: Job, eps: float, samples: range) -> Query:

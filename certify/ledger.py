@@ -19,13 +19,15 @@ from typing import Any, Self
 import numpy as np
 
 from bounds.rounding import Level
+from certify.contradiction import Reproducer
+from certify.diagnosis import Health
 from certify.errors import ArtefactRejected, CertifyError, RunMismatch, UsageError
 from certify.rows import RadiusRow, VerdictRow
 from certify.smoothing.intervals import IntArray
 from certify.smoothing.votes import Piece
 from certify.verdict import Verdict
 
-FORMAT = 2
+FORMAT = 3
 FILE = "ledger.sqlite"
 Json = dict[str, Any]
 
@@ -43,6 +45,8 @@ CREATE TABLE radii (
     sigma REAL, sample INTEGER, truth INTEGER NOT NULL, label INTEGER NOT NULL, radius REAL NOT NULL,
     alpha REAL NOT NULL, detail TEXT NOT NULL, PRIMARY KEY (sigma, sample)
 );
+CREATE TABLE contradictions (sample INTEGER, eps REAL, file BLOB NOT NULL, PRIMARY KEY (sample, eps));
+CREATE TABLE health (eps REAL PRIMARY KEY, record TEXT NOT NULL);
 CREATE TABLE votes (
     law TEXT, sample INTEGER, stream TEXT, first INTEGER, count INTEGER NOT NULL, votes BLOB NOT NULL,
     PRIMARY KEY (law, sample, stream, first)
@@ -161,12 +165,19 @@ class Ledger:
         seconds: float,
         verdicts: Sequence[VerdictRow] = (),
         radii: Sequence[RadiusRow] = (),
+        contradictions: Sequence[tuple[float, Reproducer]] = (),
+        health: Sequence[tuple[float, Health]] = (),
     ) -> None:
-        """Add a finished batch: all of it or nothing, on disk when this returns."""
+        """Add a finished batch: all of it or nothing, on disk when this returns.
+
+        contradictions, health: each with the eps that it was found at.
+        """
         with self._transaction():
             self._connection.execute("INSERT INTO finished VALUES (?, ?, ?)", (stage, batch, seconds))
             self._insert("verdicts", 11, [_verdict_values(row) for row in verdicts])
             self._insert("radii", 7, [_radius_values(row) for row in radii])
+            self._insert("contradictions", 3, [(c.sample, eps, c.to_bytes()) for eps, c in contradictions])
+            self._insert("health", 2, [(eps, json.dumps(h.record())) for eps, h in health])
 
     def verdicts(self, samples: Sequence[int] | None = None) -> list[VerdictRow]:
         """Verdict rows by eps, then sample; only those of ``samples`` (ascending) if given."""
@@ -178,6 +189,17 @@ class Ledger:
         """Rows of the smoothed classifiers by sigma, then sample."""
         rows = self._select("SELECT * FROM radii ORDER BY sigma, sample")
         return [_radius_row(values) for values in rows]
+
+    def contradictions(self) -> list[Reproducer]:
+        """What was both proved and attacked, one for each sample."""
+        rows = self._select("SELECT file, min(eps) FROM contradictions GROUP BY sample ORDER BY sample")
+        title = f"a contradiction in {self._folder / FILE}"
+        return [Reproducer.from_bytes(data, title) for data, _ in rows]
+
+    def health(self) -> dict[float, Health]:
+        """How far the attacks are to be believed, by eps."""
+        rows = self._select("SELECT eps, record FROM health ORDER BY eps")
+        return {eps: Health.of(json.loads(text)) for eps, text in rows}
 
     def claim_votes(self, law: str, use: str) -> str:
         """What the votes under a law are for: what was claimed first, by this process and all before it."""

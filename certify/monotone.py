@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import torch
 
-from certify.errors import Contradiction
+from certify import contradiction
+from certify.contradiction import Reproducer, Side
 from certify.query import Query
 from certify.rows import VerdictRow
+from certify.run import Run
 from certify.verdict import Verdict
 
 
@@ -37,22 +39,24 @@ def implied(query: Query, eps: float, rows: Sequence[VerdictRow]) -> dict[int, V
     return found
 
 
-def check(query: Query, rows: Sequence[VerdictRow]) -> None:
+def check(query: Query, rows: Sequence[VerdictRow], run: Run) -> list[Reproducer]:
     """Compare the rows of the query's samples at all budgets with each other.
 
-    Raises ``Contradiction`` if a counterexample lies in a region that was verified.
+    Returns one contradiction for each sample with a counterexample that lies in a region that was verified.
     """
     places = {sample: place for place, sample in enumerate(query.samples)}
     verified: dict[int, VerdictRow] = {}
     for row in sorted(rows, key=lambda each: each.eps):
         if row.verdict is Verdict.VERIFIED:
             verified[row.sample] = row
+    found: dict[int, Reproducer] = {}
     for row in rows:
         proof = verified.get(row.sample)
         if row.verdict is Verdict.FALSIFIED and proof is not None and row.sample in places:
             wider = replace(query, threat=query.threat.at(proof.eps))
             if _contains(wider, row, places[row.sample]):
-                raise _contradiction(query, places[row.sample], proof, row)
+                found.setdefault(row.sample, _contradiction(wider, places[row.sample], proof, row, run))
+    return list(found.values())
 
 
 def _holds(query: Query, eps: float, row: VerdictRow, place: int) -> bool:
@@ -69,13 +73,23 @@ def _contains(query: Query, row: VerdictRow, place: int) -> bool:
     return bool(query.region[torch.tensor([place])].contains(witness))
 
 
-def _contradiction(query: Query, place: int, proof: VerdictRow, attack: VerdictRow) -> Contradiction:
-    message = (
-        f"sample {proof.sample} was verified at eps = {proof.eps:g} by {proof.by}, and {attack.by} found a "
-        f"counterexample within it at eps = {attack.eps:g}; one of them is wrong, please report it"
+def _contradiction(query: Query, place: int, proof: VerdictRow, attack: VerdictRow, run: Run) -> Reproducer:
+    sides = [
+        Side(
+            f"{row.by} at eps = {row.eps:g}",
+            query.model.digest,
+            query.threat.at(row.eps),
+            int(query.y[place]),
+            row.margin,
+            row.level,
+            row.alpha,
+        )
+        for row in (proof, attack)
+    ]
+    witness = torch.tensor(attack.witness)
+    return contradiction.found(
+        query.model, proof.sample, query.x[place], witness, proof=sides[0], attack=sides[1], run=run
     )
-    x, y, witness = query.x[place].cpu(), int(query.y[place]), torch.tensor(attack.witness)
-    return Contradiction(message, proof.sample, x, y, witness)
 
 
 def _carried(row: VerdictRow, eps: float) -> VerdictRow:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from bounds.rounding import ROUNDED, Arithmetic, Level
+from certify.contradiction import Reproducer
+from certify.diagnosis import UNRELIABLE, Health
+from certify.errors import UsageError
 from certify.evidence import Evidence
 from certify.query import check_ids
 from certify.threat import Threat
@@ -23,7 +26,8 @@ class SampleResult:
     predicted: the model's class at the clean input. by: ``repr`` of the decider that settled it, or None.
     margin: the best lower bound of the smallest margin, holding at ``level``; of a verified sample the one
     that proves it. alpha: failure probability of what settled it. witness: the replayed counterexample, of
-    the model's input shape, on the CPU. evidence: all of it, in the order of the deciders.
+    the model's input shape, on the CPU. evidence: all of it, in the order of the deciders. contradiction: of
+    a sample that was both proved and attacked, whose verdict is ``ERROR``.
     """
 
     sample: int
@@ -36,13 +40,15 @@ class SampleResult:
     alpha: float = 0.0
     witness: Tensor | None = None
     evidence: tuple[Evidence, ...] = ()
+    contradiction: Reproducer | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
     """The verdicts of one model on some samples under one threat; its print is the summary.
 
-    model, digest: name and digest of the model that all of it speaks of. deciders: their ``repr``.
+    model, digest: name and digest of the model that all of it speaks of. deciders: their ``repr``. health: of
+    the attacks, where ``with_health`` has attached it.
     Raises ``UsageError`` for a sample that occurs twice, or none at all.
     """
 
@@ -51,6 +57,7 @@ class Result:
     threat: Threat
     deciders: tuple[str, ...]
     samples: tuple[SampleResult, ...]
+    health: Health | None = None
 
     def __post_init__(self) -> None:
         check_ids([each.sample for each in self.samples])
@@ -58,11 +65,25 @@ class Result:
     def __len__(self) -> int:
         return len(self.samples)
 
+    def with_health(self, health: Health) -> Result:
+        """The same result, whose upper bound is told to be unreliable where a check of the attacks failed.
+
+        Raises ``UsageError`` for the health of attacks on another model.
+        """
+        if health.model != self.digest:
+            raise UsageError(f"the health is that of attacks on another model than {self.model}; ask again")
+        return replace(self, health=health)
+
     @functools.cached_property
     def counts(self) -> Mapping[Verdict, int]:
         """How many samples have each of the five verdicts; they sum to ``len(self)``."""
         found = Counter(each.verdict for each in self.samples)
         return {verdict: found[verdict] for verdict in Verdict}
+
+    @property
+    def contradictions(self) -> tuple[Reproducer, ...]:
+        """Of the samples that were both proved and attacked."""
+        return tuple(each.contradiction for each in self.samples if each.contradiction is not None)
 
     @property
     def undecided(self) -> int:
@@ -108,4 +129,8 @@ class Result:
             f"robust accuracy in [{low / 10_000:g}, {high / 10_000:g}]; {self.undecided} of {n} undecided; "
             f"arithmetic {self.arithmetic.value}"
         )
-        return text if self.alpha == 0 else f"{text}; alpha {self.alpha:g} per sample"
+        if self.alpha:
+            text = f"{text}; alpha {self.alpha:g} per sample"
+        if self.health is not None and not self.health.reliable:
+            text = f"{text}; attacks: {UNRELIABLE}"
+        return text

@@ -151,3 +151,11 @@ THREATS: dict[str, type[Budgeted]] = {
     "pixels": Pixels,
     "patch": Patch,
 }
+
+
+def named(threat: Threat) -> tuple[str, float]:
+    """A threat's name in ``THREATS`` and its budget; raises ``UsageError`` for one that has none."""
+    for name, kind in THREATS.items():
+        if isinstance(threat, kind):
+            return name, threat.eps
+    raise UsageError(f"{threat!r} has no name and budget; known are {', '.join(THREATS)}")

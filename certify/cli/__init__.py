@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from certify.cli import curve, demo, report, run, verify
+from certify.cli import curve, demo, replay, report, run, verify
 from certify.errors import CertifyError, Exit
 
 _EPILOG = """exit codes:
@@ -19,7 +19,7 @@ _EPILOG = """exit codes:
   3  internal error
   4  verify: unknown or timeout
   5  nothing was evaluated
-  6  contradiction: one sample was both proved robust and attacked
+  6  contradiction: one sample was both proved robust and attacked (see `certify replay`)
   7  a model, data or property file was refused
   8  the run folder belongs to another model, other data or another configuration
   130  interrupted; finished samples are kept
@@ -37,6 +37,7 @@ _COMMANDS = {
     "run": _Command(run.HELP, run.configure, run.execute),
     "verify": _Command(verify.HELP, verify.configure, verify.execute),
     "curve": _Command(curve.HELP, curve.configure, curve.execute),
+    "replay": _Command(replay.HELP, replay.configure, replay.execute),
     "report": _Command(report.HELP, report.configure, report.execute),
 }
 

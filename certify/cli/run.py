@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from certify.errors import Exit
+from certify.errors import Contradiction, Exit
 
 HELP = "certify and attack the samples of a configuration; run again to resume"
 
@@ -29,7 +29,11 @@ def evaluate(config: Path, folder: Path) -> int:
     from certify.reporting import write_all
 
     job = prepare(read_config(config))
-    with progress() as listener:
-        fill(job, folder, listener)
+    try:
+        with progress() as listener:
+            fill(job, folder, listener)
+    except Contradiction:  # all that was computed is told all the same
+        show(write_all(folder), folder)
+        raise
     show(write_all(folder), folder)
     return Exit.PASS

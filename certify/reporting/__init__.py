@@ -44,7 +44,7 @@ def write_all(folder: Path) -> Findings:
 
 def write_curves(findings: Findings, folder: Path) -> None:
     """Write ``curve.*`` and, where there are smoothed classifiers, ``radius.*``."""
-    figure = curve_figure(findings.curve, findings.norm, findings.unit)
+    figure = curve_figure(findings.curve, findings.norm, findings.unit, findings.attacked_is)
     _write(folder / "curve.csv", findings.curve.csv())
     _write(folder / "curve.svg", svg(figure))
     _write(folder / "curve.png", png(figure))

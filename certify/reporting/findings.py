@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bounds.rounding import Level
+from certify.contradiction import Reproducer
 from certify.curve import CONFIDENCE, FAILURE, Curve, Point, RadiusCurve, Share, curve, radius_curve
-from certify.errors import UsageError
+from certify.diagnosis import UNRELIABLE, Health
 from certify.ledger import FORMAT, Json, Ledger
 from certify.reporting.guarantees import grid, guarantees
 from certify.result import Result
 from certify.rows import Basis, RadiusRow, VerdictRow, verdict_row
-from certify.threat import THREATS, Threat
+from certify.threat import THREATS, named
 from certify.verdict import Verdict
 from certify.versions import installed
 
@@ -25,7 +26,9 @@ class Findings:
     """The evidence of one run and what it is about.
 
     about: model, data, threat, deciders and settings as JSON values (see ``certify.job``). versions: of the
-    software that computed it. seconds: computing time per stage, no part of the summary.
+    software that computed it. seconds: computing time per stage, no part of the summary. contradictions: of
+    samples that were both proved and attacked; their verdicts are errors at every eps. health: of the
+    attacks, by the eps that they were examined at.
     """
 
     about: Json
@@ -33,16 +36,27 @@ class Findings:
     verdicts: Sequence[VerdictRow]
     radii: Sequence[RadiusRow] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    contradictions: Sequence[Reproducer] = ()
+    health: Mapping[float, Health] = field(default_factory=dict)
 
     @classmethod
     def of(cls, ledger: Ledger) -> Findings:
         """The findings of a run folder, finished or not."""
-        return cls(ledger.description, ledger.versions, ledger.verdicts(), ledger.radii(), ledger.seconds())
+        contradictions = ledger.contradictions()
+        return cls(
+            ledger.description,
+            ledger.versions,
+            _without({each.sample for each in contradictions}, ledger.verdicts()),
+            ledger.radii(),
+            ledger.seconds(),
+            contradictions,
+            ledger.health(),
+        )
 
     @classmethod
     def of_result(cls, result: Result) -> Findings:
         """The findings of one evaluation in memory."""
-        name, eps = _named(result.threat)
+        name, eps = named(result.threat)
         proving = {e.decider for each in result.samples for e in each.evidence if e.margin is not None}
         about = {
             "identity": {"model": result.digest},
@@ -54,7 +68,13 @@ class Findings:
             "smoothing": {"certifiers": [], "samples": 0},
             "run": {},
         }
-        return cls(about, [installed()], [verdict_row(eps, each) for each in result.samples])
+        return cls(
+            about,
+            [installed()],
+            [verdict_row(eps, each) for each in result.samples],
+            contradictions=result.contradictions,
+            health={} if result.health is None else {eps: result.health},
+        )
 
     @property
     def norm(self) -> str:
@@ -93,6 +113,16 @@ class Findings:
         ]
 
     @property
+    def unreliable(self) -> list[Health]:
+        """The health of attacks that failed a check."""
+        return [each for each in self.health.values() if not each.reliable]
+
+    @property
+    def attacked_is(self) -> str:
+        """What accuracy under attack is, in words."""
+        return UNRELIABLE if self.unreliable else "upper bound"
+
+    @property
     def levels(self) -> list[Level]:
         """The levels at which samples were verified, weakest first."""
         found = {row.level for row in self.verdicts if row.verdict is Verdict.VERIFIED}
@@ -110,6 +140,9 @@ class Findings:
             "levels": [level.value for level in self.levels],
             "curve": [_point(p) for p in self.curve.points],
             "smoothing": [_radius_curve(c, radii) for c in radius_curves],
+            "contradictions": [each.record() for each in self.contradictions],
+            "health": [{"eps": eps, **health.record()} for eps, health in self.health.items()],
+            "attacked_accuracy_is": self.attacked_is,
         }
 
 
@@ -118,12 +151,15 @@ def summary_text(findings: Findings) -> str:
     return json.dumps(findings.summary(), sort_keys=True, indent=2, allow_nan=False) + "\n"
 
 
-def _named(threat: Threat) -> tuple[str, float]:
-    """A threat's name and budget."""
-    for name, kind in THREATS.items():
-        if isinstance(threat, kind):
-            return name, threat.eps
-    raise UsageError(f"{threat!r} has no budget; reports know {', '.join(THREATS)}")
+def _without(samples: Collection[int], rows: Sequence[VerdictRow]) -> list[VerdictRow]:
+    """The rows, where neither proof nor attack counts for some samples."""
+    settled = (Verdict.VERIFIED, Verdict.FALSIFIED, Verdict.UNKNOWN)
+    return [
+        VerdictRow(row.eps, row.sample, Verdict.ERROR, detail=row.detail)
+        if row.sample in samples and row.verdict in settled
+        else row
+        for row in rows
+    ]
 
 
 def _point(point: Point) -> dict[str, Any]:

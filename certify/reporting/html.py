@@ -11,6 +11,7 @@ import jinja2
 
 from bounds.rounding import Level
 from certify.curve import CONFIDENCE, Point, RadiusCurve, Share
+from certify.diagnosis import shown as measured
 from certify.reporting.digits import rounded_down
 from certify.reporting.findings import Findings
 from certify.reporting.guarantees import grid, guarantees, meaning, rests_on, shown, unsaid
@@ -26,10 +27,17 @@ def page(findings: Findings) -> str:
     return template.render(
         about=findings.about,
         norm=findings.norm,
-        headlines=[_headline(p) for p in _ends(points)],
+        headlines=[*_warnings(findings), *(_headline(p) for p in _ends(points))],
+        contradictions=findings.contradictions,
+        health=findings.health,
+        attacked_is=findings.attacked_is,
         points=points,
         verdicts=list(Verdict),
-        curve_image=_image(svg(curve_figure(findings.curve, findings.norm, findings.unit))) if points else "",
+        curve_image=_image(
+            svg(curve_figure(findings.curve, findings.norm, findings.unit, findings.attacked_is))
+        )
+        if points
+        else "",
         radius_curves=radius_curves,
         radius_image=_image(svg(radius_figure(radius_curves))) if radius_curves else "",
         radius_grid=radii,
@@ -56,6 +64,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.globals.update(
         number=_number,
+        measured=measured,
         at_least=_at_least,
         at_most=_at_most,
         nearest=_nearest,
@@ -103,6 +112,16 @@ def _ends(points: Sequence[Point]) -> list[Point]:
     return [points[i] for i in chosen]
 
 
+def _warnings(findings: Findings) -> list[str]:
+    """What puts all other numbers in doubt."""
+    count = len(findings.contradictions)
+    doubts = [
+        f"{count} {'sample was' if count == 1 else 'samples were'} both proved robust and attacked, and "
+        "counted as errors: until this is resolved, no other number here is to be relied upon."
+    ]
+    return (doubts if count else []) + [each.summary for each in findings.unreliable]
+
+
 def _headline(point: Point) -> str:
     undecided = point.counts[Verdict.UNKNOWN] + point.counts[Verdict.ERROR]
     return (
@@ -129,7 +148,7 @@ def _meanings(findings: Findings) -> list[tuple[str, str]]:
         ),
         *verified,
         ("unknown", f"Neither proved nor attacked: {attack_sentence(attacks)}."),
-        ("error", "Not evaluated."),
+        ("error", "Not evaluated, or both proved and attacked."),
     ]
 
 

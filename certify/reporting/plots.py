@@ -32,15 +32,18 @@ _MARKERS, _JOINT_DASH, _MARKED = ("o", "s", "^", "D"), (0, (1, 2)), 12
 _SETTINGS: dict[Any, Any] = {"svg.hashsalt": "certify", "svg.fonttype": "path", "hatch.linewidth": 0.6}
 
 
-def curve_figure(curve: Curve, norm: str, unit: str) -> Figure:
-    """Clean, attacked and verified accuracy over eps; what lies between the last two is undecided."""
+def curve_figure(curve: Curve, norm: str, unit: str, attacked_is: str = "upper bound") -> Figure:
+    """Clean, attacked and verified accuracy over eps; what lies between the last two is undecided.
+
+    attacked_is: what accuracy under attack is, in words.
+    """
     figure, axes = _axes(f"eps ({norm}, {unit})")
     eps = [p.eps for p in curve.points]
     attacked, verified = [p.attacked for p in curve.points], [p.verified for p in curve.points]
     band = ([s.value for s in verified], [s.value for s in attacked])
     axes.fill_between(eps, *band, facecolor="#EEEEEE", edgecolor="#AAAAAA", hatch="///", label="undecided")
     _line(axes, eps, [p.clean for p in curve.points], _CLEAN, "clean accuracy")
-    _line(axes, eps, attacked, _ATTACKED, "accuracy under attack (upper bound)")
+    _line(axes, eps, attacked, _ATTACKED, f"accuracy under attack ({attacked_is})")
     _line(axes, eps, verified, _VERIFIED, "verified accuracy (lower bound)")
     axes.set_ylabel("share of samples")
     axes.legend(loc="best", frameon=True, fontsize=9)

@@ -5,14 +5,17 @@ import pytest
 import torch
 
 from bounds.rounding import Level
+from certify.contradiction import Cause
 from certify.errors import Contradiction
 from certify.model import Model
 from certify.monotone import bisection, check, implied
 from certify.query import Query
 from certify.rows import VerdictRow
+from certify.run import Run
 from certify.threat import L1, L2, Linf
 from certify.verdict import Verdict
 
+RUN = Run()
 MODEL = Model(lambda x: x, None, (2,), 2, (0.0, 1.0), "identity", "d")
 X = torch.tensor([[0.5, 0.5], [0.0, 1.0], [0.25, 0.75]])
 
@@ -83,8 +86,13 @@ def test_rows_of_other_samples_are_left_alone():
 )
 @pytest.mark.parametrize("eps", [0.05, 0.2, 0.4, 0.6])
 def test_a_counterexample_in_a_verified_region_is_a_contradiction(eps, rows):
-    with pytest.raises(Contradiction, match="sample 10"):
-        check(query(Linf(eps)), [verified(0.1), *rows, verified(0.2)])
+    (found,) = check(query(Linf(eps)), [verified(0.1), *rows, verified(0.2)], RUN)
+    assert found.sample == 10
+    assert found.cause is Cause.ALARM
+    assert (found.proof.threat, found.attack.decider[:5]) == (Linf(0.4), "PGD()")
+    assert found.witness.tolist() == pytest.approx([0.6, 0.4])
+    with pytest.raises(Contradiction, match=r"ALARM: sample 10 .* by CROWN\(\) at eps = 0\.4"):
+        raise found.error()
 
 
 def test_a_counterexample_beyond_a_verified_region_is_none():
@@ -92,8 +100,8 @@ def test_a_counterexample_beyond_a_verified_region_is_none():
     for eps, verdict in ((0.1, Verdict.VERIFIED), (0.2, Verdict.VERIFIED), (0.5, Verdict.FALSIFIED)):
         assert implied(query(Linf(eps)), eps, rows)[10].verdict is verdict
     assert implied(query(Linf(0.3)), 0.3, rows) == {}
-    check(query(Linf(0.3)), rows)
-    check(query(Linf(0.3)), [verified(0.9), falsified(0.1, [0.05, 0.95], 11)])
+    assert check(query(Linf(0.3)), rows, RUN) == []
+    assert check(query(Linf(0.3)), [verified(0.9), falsified(0.1, [0.05, 0.95], 11)], RUN) == []
 
 
 @pytest.mark.parametrize("count", range(6))

@@ -1,6 +1,7 @@
 """Bad input: one clear line on stderr, the documented exit code, and nothing that was finished is lost."""
 
 import gzip
+import json
 import pickle
 
 import numpy as np
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 import certify.decide
 import certify.job
 from certify.cli import main
+from certify.contradiction import Reproducer
 from certify.errors import Exit
 from certify.ledger import Ledger
 from tests.certify.cli import project
@@ -227,14 +229,67 @@ def test_a_failure_midway_keeps_finished_samples(config, failing_run, monkeypatc
         assert len(ledger.verdicts()) >= 3 * 6  # the first batch at every eps
 
 
-def test_a_contradiction_stops_the_run_and_names_the_sample(config, failing_run, monkeypatch):
+@pytest.fixture
+def contradicted(config, monkeypatch, capsys):
+    """The folder of a run whose judge takes every margin for a proof; what it said on stderr."""
     project.change(config, '["pgd", "crown"]', '["crown", "pgd"]')
-    monkeypatch.setattr(certify.decide, "proves", lambda evidence: evidence.margin is not None)
-    code, line = failing_run()
-    assert code == Exit.SOUNDNESS_VIOLATION
-    assert "sample" in line
-    assert "CROWN" in line
-    assert "PGD" in line
+    with monkeypatch.context() as patched:
+        patched.setattr(certify.decide, "proves", lambda evidence: evidence.margin is not None)
+        assert main(["run", str(config), "--out", str(config.parent / "out")]) == Exit.SOUNDNESS_VIOLATION
+    return config.parent / "out", capsys.readouterr()
+
+
+def test_a_contradiction_ends_the_run_with_its_own_code_and_loses_nothing(config, contradicted):
+    folder, (out, err) = contradicted
+    assert err.count("\n") == 1
+    for part in ("error: ALARM: sample", "CROWN", "PGD", "margin at the counterexample is -"):
+        assert part in err
+    assert "ALARM" in out
+    with Ledger.read(folder) as ledger:
+        rows, found = ledger.verdicts(), ledger.contradictions()
+    assert len(rows) == len(project.EPS) * project.SAMPLES
+    assert len({each.sample for each in found}) == len(found) > 1
+    summary = json.loads((folder / "summary.json").read_text())
+    assert [each["sample"] for each in summary["contradictions"]] == [each.sample for each in found]
+    assert all(p["counts"]["error"] == len(found) for p in summary["curve"])
+    text = (folder / "report.html").read_text()
+    assert "both proved robust and attacked" in text
+    x, net = project.samples(), project.forward
+    for each in found:
+        loaded = Reproducer.load(folder / each.file_name)
+        assert loaded.record() == each.record()
+        assert np.array_equal(loaded.x, x["x"][each.sample])
+        assert np.abs(loaded.witness.numpy().astype(float) - x["x"][each.sample]).max() <= max(project.EPS)
+        assert net(loaded.witness.numpy()[None]).argmax() != x["y"][each.sample] == each.proof.label
+
+
+def test_a_run_with_a_contradiction_never_ends_well_later(config, contradicted, capsys):
+    folder, (_, err) = contradicted
+    (kept,) = sorted(folder.glob("contradiction-*.npz"))[:1]
+    before = kept.read_bytes()
+    kept.unlink()
+    assert main(["run", str(config), "--out", str(folder)]) == Exit.SOUNDNESS_VIOLATION
+    assert capsys.readouterr().err == err
+    assert kept.read_bytes() == before
+
+
+def test_a_contradiction_is_replayed(config, contradicted, capsys, monkeypatch, refuse):
+    (kept,) = sorted(contradicted[0].glob("contradiction-*.npz"))[:1]
+    assert main(["replay", str(kept), str(config)]) == Exit.PASS  # the judge is well again
+    assert "now: no contradiction" in capsys.readouterr().out
+    with monkeypatch.context() as patched:
+        patched.setattr(certify.decide, "proves", lambda evidence: evidence.margin is not None)
+        assert main(["replay", str(kept), str(config)]) == Exit.SOUNDNESS_VIOLATION
+    assert "now: ALARM" in capsys.readouterr().out
+    onnx.save(project.network(seed=1), config.parent / "net.onnx")
+    code, line = refuse("replay", kept, config)
+    assert (code, "about model" in line) == (Exit.HASH_MISMATCH, True)
+    for spoiled in (kept.read_bytes()[:-30], b"", (config.parent / "data.npz").read_bytes()):
+        kept.write_bytes(spoiled)
+        code, line = refuse("replay", kept, config)
+        assert (code, "no reproducer" in line) == (Exit.ARTEFACT_REJECTED, True)
+    code, line = refuse("replay", kept.with_name("none.npz"), config)
+    assert (code, "none.npz" in line) == (Exit.ARTEFACT_REJECTED, True)
 
 
 def test_faults_of_our_own_keep_their_traceback(config, monkeypatch, capsys):
