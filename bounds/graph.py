@@ -33,6 +33,8 @@ class Node:
 class Graph:
     """Nodes in topological order; node 0 is the input, ``output`` the index of the result.
 
+    users: the nodes that take each node as an input; ending: the inputs of each node that no later one takes.
+
     Calling it evaluates it: x (batch, *input_shape) -> (batch, *output_shape), in the dtype of x.
     Parameters stay live: a graph traced from a module follows its training.
     """
@@ -40,6 +42,7 @@ class Graph:
     nodes: tuple[Node, ...]
     output: int
     users: tuple[tuple[int, ...], ...] = field(init=False, repr=False)
+    ending: tuple[tuple[int, ...], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _check(self)
@@ -47,7 +50,12 @@ class Graph:
         for index, node in enumerate(self.nodes):
             for source in dict.fromkeys(node.inputs):
                 users[source].append(index)
+        ending = [
+            tuple(source for source in dict.fromkeys(node.inputs) if users[source][-1] == index)
+            for index, node in enumerate(self.nodes)
+        ]
         object.__setattr__(self, "users", tuple(map(tuple, users)))
+        object.__setattr__(self, "ending", tuple(ending))
 
     @property
     def input_shape(self) -> Shape:

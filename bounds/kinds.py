@@ -68,8 +68,12 @@ class Affine(Operator):
 
     # Whether each output element depends on one input element, so that a box stays a box.
     elementwise: ClassVar[bool] = False
-    # Whether values are only moved or dropped, so that no rounding occurs.
+    # Whether values are only moved, dropped or negated, so that no rounding occurs.
     exact: ClassVar[bool] = False
+    # Whether no coefficient is negative, so that the ends of intervals give the ends.
+    rising: ClassVar[bool] = False
+    # Whether values come in memory of their own, that whoever asked for them may overwrite.
+    fresh: ClassVar[bool] = False
 
     @abstractmethod
     def linear(self, xs: Tensors, weights: Tensors) -> Tensor:
@@ -176,6 +180,10 @@ class Pointwise(Operator):
 
         Infinite where f is not defined on all of ``x``.
         """
+
+    def image_(self, x: Interval, rounded: bool) -> Interval:
+        """As ``image``, of an interval that nobody needs any more: its memory may be used again."""
+        return self.image(x, rounded)
 
     @abstractmethod
     def contact(self, x: Interval, slope: Tensor, side: int) -> tuple[Tensor, Tensor]:

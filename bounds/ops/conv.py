@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,7 @@ class Conv(Affine):
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int = 1
+    fresh: ClassVar[bool] = True
 
     def linear(self, xs: Tensors, weights: Tensors) -> Tensor:
         return self._conv(xs[0], weights[0], None)

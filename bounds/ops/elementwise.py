@@ -25,6 +25,7 @@ class Shift(Affine):
     """``x + c``; params: c, broadcast over the sample's shape."""
 
     elementwise: ClassVar[bool] = True
+    rising: ClassVar[bool] = True
 
     def linear(self, xs: Tensors, weights: Tensors) -> Tensor:
         return xs[0]
@@ -134,6 +135,9 @@ class Negate(Affine):
 @dataclass(frozen=True)
 class Add(Affine):
     """The sum of two branches of one shape."""
+
+    rising: ClassVar[bool] = True
+    fresh: ClassVar[bool] = True
 
     def linear(self, xs: Tensors, weights: Tensors) -> Tensor:
         return xs[0] + xs[1]

@@ -131,6 +131,7 @@ class Pick(Take):
     """``Take`` of each element at most once, so that nothing is ever summed."""
 
     exact: ClassVar[bool] = True
+    rising: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,8 @@ from bounds.ops.shape import reshaped, transposed
 @dataclass(frozen=True)
 class Linear(Affine):
     """``x @ W^T + b`` over the last axis; params: W (out, in) and optionally b (out,)."""
+
+    fresh: ClassVar[bool] = True
 
     def linear(self, xs: Tensors, weights: Tensors) -> Tensor:
         return F.linear(xs[0], weights[0])

@@ -43,12 +43,17 @@ class LeakyReLU(Piecewise):
         return 1 if self.negative_slope else 0
 
     def function(self, z: Tensor) -> Tensor:
-        return torch.where(z > 0, z, z * self.negative_slope) if self.negative_slope else z.clamp(min=0)
+        return torch.where(z > 0, z, z * self.negative_slope) if self.negative_slope else z.relu()
 
     def image(self, x: Interval, rounded: bool) -> Interval:
         if self.negative_slope:
             return super().image(x, rounded)
         return Interval(self.function(x.lower), self.function(x.upper))
+
+    def image_(self, x: Interval, rounded: bool) -> Interval:
+        if self.negative_slope:
+            return self.image(x, rounded)
+        return Interval(x.lower.relu_(), x.upper.relu_())
 
     def intercept(self, x: Interval, slope: Tensor, side: int, rounded: bool) -> Tensor:
         """The gap is piecewise linear: smallest at an end or, where that is inside, at the kink."""

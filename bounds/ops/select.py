@@ -25,6 +25,7 @@ class Keep(Affine):
 
     elementwise: ClassVar[bool] = True
     exact: ClassVar[bool] = True
+    rising: ClassVar[bool] = True
 
     def linear(self, xs: Tensors, weights: Tensors) -> Tensor:
         return torch.where(weights[0] != 0, xs[0], 0.0)
@@ -50,6 +51,7 @@ class Select(Affine):
     """The first input where the mask is not zero, the second elsewhere; params: mask, broadcast."""
 
     exact: ClassVar[bool] = True
+    rising: ClassVar[bool] = True
 
     def linear(self, xs: Tensors, weights: Tensors) -> Tensor:
         return torch.where(weights[0] != 0, xs[0], xs[1])

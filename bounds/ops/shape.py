@@ -21,6 +21,7 @@ class Reshape(Affine):
     """Another shape for the same elements in the same order."""
 
     exact: ClassVar[bool] = True
+    rising: ClassVar[bool] = True
     shape: tuple[int, ...]
 
     def linear(self, xs: Tensors, weights: Tensors) -> Tensor:
@@ -40,6 +41,7 @@ class Transpose(Affine):
     """The axes of a sample in another order: axis ``i`` of the result is axis ``perm[i]`` of the input."""
 
     exact: ClassVar[bool] = True
+    rising: ClassVar[bool] = True
     perm: tuple[int, ...]
 
     def linear(self, xs: Tensors, weights: Tensors) -> Tensor:

@@ -25,6 +25,7 @@ class Concat(Affine):
     """Several inputs joined along one axis of the sample."""
 
     exact: ClassVar[bool] = True
+    rising: ClassVar[bool] = True
     axis: int
 
     def linear(self, xs: Tensors, weights: Tensors) -> Tensor:
@@ -58,6 +59,7 @@ class Slice(Affine):
     """Those positions of one axis of the sample that ``index`` lists, each at most once."""
 
     exact: ClassVar[bool] = True
+    rising: ClassVar[bool] = True
     axis: int
     index: range | tuple[int, ...]
 
@@ -111,6 +113,7 @@ class Pad(Affine):
     """Zeros around the last axes, ``before`` and ``after`` each of them."""
 
     exact: ClassVar[bool] = True
+    rising: ClassVar[bool] = True
     before: tuple[int, ...]
     after: tuple[int, ...]
 

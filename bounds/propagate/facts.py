@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from math import prod
@@ -108,20 +109,27 @@ class Facts:
 
 
 def node_facts(
-    graph: Graph, node: Node, ins: tuple[Facts, ...], level: Level, relaxed: bool, cushioned: bool = True
+    graph: Graph,
+    node: Node,
+    ins: tuple[Facts, ...],
+    level: Level,
+    relaxed: bool,
+    cushioned: bool = True,
+    spent: bool = False,
 ) -> Facts:
     """Interval analysis of one node from its inputs' facts; with ``relaxed`` also lines and planes.
 
     cushioned: False where no row will travel through the node, so that it may come without a cushion.
+    spent: whether the memory of the inputs' facts may be used again.
 
     An interval is infinite where it is not a number, unless nothing is built on it but other intervals.
     """
     if isinstance(node.op, Pointwise):
-        return _pointwise(node.op.bind(node.params), ins[0].interval, level, relaxed)
-    shapes = tuple(graph.nodes[i].shape for i in node.inputs)
+        return _pointwise(node.op.bind(node.params), ins[0].interval, level, relaxed, spent)
     if isinstance(node.op, Affine):
-        return _affine(node, node.op, shapes, ins, level, relaxed, cushioned)
+        return _affine(graph, node, node.op, ins, level, relaxed, cushioned, spent)
     if isinstance(node.op, Bilinear):
+        shapes = tuple(graph.nodes[i].shape for i in node.inputs)
         return _bilinear(node.op, shapes, node.shape, ins[0].interval, ins[1].interval, level, relaxed)
     if isinstance(node.op, Known):
         known = node.op.composite.known(tuple(f.interval for f in ins[1:]))
@@ -129,9 +137,11 @@ def node_facts(
     raise Unsupported(f"operator {node.op.name} of node {node.name!r} has no interval analysis")
 
 
-def _pointwise(op: Pointwise, x: Interval, level: Level, relaxed: bool) -> Facts:
+def _pointwise(op: Pointwise, x: Interval, level: Level, relaxed: bool, spent: bool) -> Facts:
     rounded = level is not Level.FLOAT
-    interval = op.image(x, rounded)
+    # Lines and what executions may be off by come from x itself.
+    spent = spent and not relaxed and level is not Level.DEPLOYED
+    interval = (op.image_ if spent else op.image)(x, rounded)
     interval = interval.closed() if relaxed or rounded else interval
     error = None
     if level is Level.DEPLOYED and (op.ulps or op.floor):
@@ -164,40 +174,41 @@ def line_cushion(slope: Tensor, intercept: Tensor, x: Interval) -> Tensor:
 
 
 def _affine(
+    graph: Graph,
     node: Node,
     op: Affine,
-    shapes: tuple[Shape, ...],
     ins: tuple[Facts, ...],
     level: Level,
     relaxed: bool,
     cushioned: bool,
+    spent: bool,
 ) -> Facts:
     tight = len(ins) == 1 and ins[0].box
     box = tight and (op.elementwise or op.exact)
-    if op.exact:
-        low = op.value(tuple(f.interval.lower for f in ins), node.params)
-        high = op.value(tuple(f.interval.upper for f in ins), node.params)
-        interval = Interval(torch.minimum(low, high), torch.maximum(low, high))
-        return Facts(interval, tight=tight or (len(ins) == 1 and ins[0].tight), box=box)
+    if op.exact or (op.rising and level is Level.FLOAT):
+        interval = _ends(op, ins, node.params)
+        tight = tight or (op.exact and len(ins) == 1 and ins[0].tight)
+        return Facts(interval.closed() if relaxed and not op.exact else interval, tight=tight, box=box)
+    if level is Level.FLOAT:
+        interval = _around(op, [f.interval for f in ins], node.params, spent)
+        return Facts(interval.closed() if relaxed else interval, tight=tight, box=box)
     centres = tuple(f.interval.centre for f in ins)
     weights = op.weights(node.params)
     centre = op.value(centres, node.params)
-    if level is Level.FLOAT:
-        radius = op.absolute(tuple(f.interval.upper - c for f, c in zip(ins, centres, strict=True)), weights)
-        interval = Interval(centre - radius, centre + radius)
-        return Facts(interval.closed() if relaxed else interval, tight=tight, box=box)
     # Every rounding from here to the ends is at most a unit of |W| (|c| + r) + |b|: some more than its terms.
+    shapes = tuple(graph.nodes[i].shape for i in node.inputs)
     error = gamma(op.terms(shapes, node.shape, node.params) + 12, U64)
     radii = tuple(
         torch.maximum(f.interval.upper - c, c - f.interval.lower) for f, c in zip(ins, centres, strict=True)
     )
     offset = op.offset_magnitude(node.params)
     own = _TINY if offset is None else error * offset + _TINY
+    sizes = tuple(c.abs() + r for c, r in zip(centres, radii, strict=True))
     if level is Level.REAL and not cushioned:  # the account goes with the radius: no product of its own
-        held = tuple(r + error * (c.abs() + r) for c, r in zip(centres, radii, strict=True))
+        held = tuple(torch.add(r, size, alpha=error) for r, size in zip(radii, sizes, strict=True))
         radius = op.absolute(held, weights) + own
         return Facts(Interval(centre - radius, centre + radius).closed(), tight=tight, box=box)
-    magnitude = op.absolute(tuple(c.abs() + r for c, r in zip(centres, radii, strict=True)), weights)
+    magnitude = op.absolute(sizes, weights)
     cushion = error * magnitude + own
     if level is Level.DEPLOYED:
         magnitude = magnitude if offset is None else magnitude + offset
@@ -205,6 +216,24 @@ def _affine(
     radius = op.absolute(radii, weights) + cushion
     interval = Interval(centre - radius, centre + radius).closed()
     return Facts(interval, cushion=cushion, tight=tight, box=box)
+
+
+def _around(op: Affine, xs: Sequence[Interval], params: Tensors, spent: bool) -> Interval:
+    """From centres and radii, without an account of rounding; ``spent``: in the memory of xs."""
+    centres = [x.centre for x in xs]
+    radii = [torch.sub(x.upper, c, out=x.upper if spent else None) for x, c in zip(xs, centres, strict=True)]
+    centre, radius = op.value(tuple(centres), params), op.absolute(tuple(radii), op.weights(params))
+    lower = centre - radius
+    return Interval(
+        lower, radius.add_(centre) if op.fresh and not torch.is_grad_enabled() else centre + radius
+    )
+
+
+def _ends(op: Affine, ins: tuple[Facts, ...], params: Tensors) -> Interval:
+    """From end to end, without an account of rounding."""
+    low = op.value(tuple([f.interval.lower for f in ins]), params)
+    high = op.value(tuple([f.interval.upper for f in ins]), params)
+    return Interval(low, high) if op.rising else Interval(torch.minimum(low, high), torch.maximum(low, high))
 
 
 def _bilinear(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from bounds.graph import Graph
 from bounds.interval import Interval
 from bounds.kinds import Affine
@@ -26,13 +28,20 @@ def _facts(problem: Problem, keep: set[int]) -> list[Facts]:
     graph, region = problem.graph, problem.region
     facts = [Facts(region.box(), tight=True, box=region.is_box)]
     nothing = Facts(Interval(*(region.box().lower.new_empty(0),) * 2))
+    changing = not torch.is_grad_enabled()
+    owned = set[int]()  # nodes whose interval nothing else refers to
     for index, node in enumerate(graph.nodes[1:], start=1):
         ins = tuple(facts[i] for i in node.inputs)
-        here = node_facts(graph, node, ins, problem.level, relaxed=False, cushioned=index in keep)
+        done = tuple(i for i in graph.ending[index] if i not in keep)
+        spent = changing and len(done) == len(node.inputs) and owned.issuperset(done)
+        here = node_facts(graph, node, ins, problem.level, False, cushioned=index in keep, spent=spent)
+        if spent or (isinstance(node.op, Affine) and node.op.fresh):
+            owned.add(index)
+        else:
+            owned.difference_update(node.inputs)  # the result may be a view of them
         facts.append(here)
-        for source in node.inputs:
-            if source not in keep and graph.users[source][-1] == index:
-                facts[source] = nothing
+        for source in done:
+            facts[source] = nothing
     return facts
 
 

@@ -170,6 +170,20 @@ def test_exact_operators_only_move_values(sample: Sample) -> None:
         assert (matrix == matrix.diagonal().diag()).all()
 
 
+def test_rising_operators_have_no_negative_coefficient(sample: Sample) -> None:
+    assert not sample.op.rising or (sample.matrix() >= 0).all()
+
+
+def test_fresh_values_may_be_overwritten(sample: Sample) -> None:
+    if not sample.op.fresh:
+        return
+    xs, params = [x.clone() for x in sample.xs], [p.clone() for p in sample.params]
+    sample.op.value(sample.xs, sample.params).fill_(7.0)
+    sample.op.absolute(sample.xs, sample.weights).fill_(7.0)
+    same = zip([*sample.xs, *sample.params], [*xs, *params], strict=True)
+    assert all(torch.equal(now, before) for now, before in same)
+
+
 def test_terms_cover_the_longest_sums(sample: Sample) -> None:
     """An interval step adds 4 to ``terms`` and 2 to ``fan_in``; the offset is one more term."""
     if sample.op.exact:
