@@ -66,6 +66,13 @@ class Look:
         (gradient,) = torch.autograd.grad(total, self.points, materialize_grads=True, retain_graph=more)
         return gradient.nan_to_num(0.0, posinf=0.0, neginf=0.0)
 
+    def gradients(self) -> Tensor:
+        """The gradient of every clause's value, (batch, clauses, *shape); one backward pass for each."""
+        rows = [
+            self.gradient(lambda values, j=j: values[:, j], more=True) for j in range(self.values.shape[1])
+        ]
+        return torch.stack(rows, dim=1)
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:

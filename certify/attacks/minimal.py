@@ -16,7 +16,7 @@ from torch import Tensor
 
 import bounds
 from bounds.sets.base import ENDLESS
-from certify.attacks.base import Look, Problem, State, no_gradient
+from certify.attacks.base import Look, PerSample, Problem, State, no_gradient
 from certify.attacks.norms import distance
 from certify.evidence import NONFINITE, Claim, Evidence
 from certify.query import Query
@@ -33,11 +33,12 @@ class Nearby(Problem):
     """A batch of searches for the nearest point of the valid range where ``spec`` fails.
 
     region: the valid range, a box. norm: 0, 1, 2 or inf. bounded: False if any input is valid; the box is
-    then far beyond any input.
+    then far beyond any input. enough: a failure this near ends a sample's search.
     """
 
     norm: float
     bounded: bool
+    enough: float = 0.0
 
     def distance(self, points: Tensor) -> Tensor:
         """How far each point is from its start, (batch,) float64."""
@@ -45,7 +46,7 @@ class Nearby(Problem):
 
 
 @dataclass(frozen=True, eq=False)
-class Nearest:
+class Nearest(PerSample):
     """Per sample the nearest point seen where the specification fails.
 
     points: the start where none was seen. rank: (batch,) float64, by which the attack calls it the nearest.
@@ -70,14 +71,19 @@ class Nearest:
         """Where any point was seen; (batch,) booleans."""
         return self.distance.isfinite()
 
-    def updated(self, index: Tensor, problem: Nearby, look: Look, rank: Rank) -> Nearest:
-        """With what was seen at the samples ``index``, wherever that is nearer."""
+    @classmethod
+    def at(cls, problem: Nearby, look: Look, rank: Rank) -> Nearest:
+        """What one look at a point of each sample shows."""
         points = look.points.detach()
         ranks, away = (
             value.masked_fill(~look.broken, torch.inf)
             for value in (rank(problem, points), problem.distance(points))
         )
-        return self.joined(index, Nearest(points, ranks, away, ~look.finite))
+        return cls(points, ranks, away, ~look.finite)
+
+    def updated(self, index: Tensor, problem: Nearby, look: Look, rank: Rank) -> Nearest:
+        """With what was seen at the samples ``index``, wherever that is nearer."""
+        return self.joined(index, Nearest.at(problem, look, rank))
 
     def joined(self, index: Tensor, other: Nearest) -> Nearest:
         """With what another search has found for the samples ``index``, wherever that is nearer."""
@@ -122,7 +128,8 @@ class DistanceAttack(ABC):
         """The nearest point found, as a witness where it lies in the threat's region, to be replayed."""
         if not isinstance(query.threat, Budgeted) or query.threat.norm is None:
             return [Evidence(sample, repr(self)) for sample in query.samples]
-        problem = nearby(query, query.threat.norm, repr(self), run)
+        # A little more than in the region is not enough: the point is measured in another way there.
+        problem = nearby(query, query.threat.norm, repr(self), run, query.threat.eps / _ROUNDING)
         found = self.find(problem)
         inside = found.distance <= query.threat.eps * _ROUNDING
         points = query.region.project(found.points)
@@ -173,6 +180,10 @@ class Minimal(DistanceAttack, Generic[S]):
         """Samples for which the look at ``state.points`` is the last; (batch,) booleans."""
         return torch.zeros_like(look.broken)
 
+    def finish(self, problem: Nearby, found: Nearest) -> Nearest:
+        """What a last search makes of the failures found; nearer ones are taken over."""
+        return found
+
     def supports(self, query: Query) -> str | None:
         """None if the attack measures the threat's norm and the model can be differentiated by its input."""
         return super().supports(query) or no_gradient(query)
@@ -181,10 +192,13 @@ class Minimal(DistanceAttack, Generic[S]):
         return nearest(self, problem)
 
 
-def nearby(query: Query, norm: float, key: str, run: Run) -> Nearby:
-    """The search for the nearest failure of a query's specification in the model's input range."""
+def nearby(query: Query, norm: float, key: str, run: Run, enough: float = 0.0) -> Nearby:
+    """The search for the nearest failure of a query's specification in the model's input range.
+
+    enough: the distance at which a sample's search ends; 0 asks for the minimum.
+    """
     x, valid = query.x, query.model.input_range
-    low, high = valid or (-ENDLESS[torch.float32], ENDLESS[torch.float32])
+    low, high = valid or (-ENDLESS[query.x.dtype], ENDLESS[query.x.dtype])
     return Nearby(
         forward=query.model,
         region=bounds.Box(torch.full_like(x, low), torch.full_like(x, high)),
@@ -195,28 +209,63 @@ def nearby(query: Query, norm: float, key: str, run: Run) -> Nearby:
         run=run,
         norm=norm,
         bounded=valid is not None,
+        enough=enough,
     )
 
 
 def nearest(attack: Minimal[S], problem: Nearby) -> Nearest:
     """Run an attack; samples that are broken at the start have distance 0 and leave at once."""
     best = Nearest.nothing(problem)
-    index = torch.arange(len(problem.start), device=problem.start.device)
-    if len(index) == 0:
+    if len(problem.start) == 0:
         return best
     look = problem.look(problem.start)
-    best = best.updated(index, problem, look, attack.rank)
-    keep = (~best.found).nonzero()[:, 0]
-    if len(keep) == 0:
+    best = Nearest.nothing(problem).joined(_all(problem), Nearest.at(problem, look, attack.rank))
+    index = (~best.found).nonzero()[:, 0]
+    if len(index) == 0:
         return best
-    if len(keep) < len(index):
-        index, problem = index[keep], problem[keep]
-        look = problem.look(problem.start)
+    if len(index) < len(problem.start):
+        look = problem[index].look(problem.start[index])
+    best = best.joined(index, _descend(attack, problem[index], look))
+    index = (best.found & (best.distance > problem.enough)).nonzero()[:, 0]
+    if len(index) == 0:
+        return best
+    return best.joined(index, attack.finish(problem[index], best[index]))
+
+
+def shorten(problem: Nearby, found: Nearest, steps: int, rank: Rank = Nearby.distance) -> Nearest:
+    """The nearest failure on the way from each sample's start to the failure found, by false position.
+
+    On the way the smallest clause value goes from > 0 to <= 0, so that it has a root. Every other step
+    halves the interval, for a value that is far from linear.
+    """
+    best, everyone = found, _all(problem)
+    low, high = problem.look(problem.start).deciding, problem.look(found.points).deciding
+    near, far = torch.zeros_like(low), torch.ones_like(low)
+    way = found.points - problem.start
+    for step in range(steps):
+        share = low / (low - high) if step % 2 == 0 else torch.full_like(low, 0.5)
+        here = torch.where(share.isfinite(), near + share * (far - near), near)
+        points = problem.region.project(problem.start + here.view(-1, *[1] * (way.dim() - 1)) * way)
+        look = problem.look(points)
+        best = best.updated(everyone, problem, look, rank)
+        low, high = torch.where(look.broken, low, look.deciding), torch.where(look.broken, look.deciding, high)
+        near, far = torch.where(look.broken, near, here), torch.where(look.broken, here, far)
+    return best
+
+
+def _all(problem: Nearby) -> Tensor:
+    return torch.arange(len(problem.start), device=problem.start.device)
+
+
+def _descend(attack: Minimal[S], problem: Nearby, look: Look) -> Nearest:
+    """From a look at the starts: step, look, keep the nearest, drop what is settled."""
+    best, index = Nearest.nothing(problem), _all(problem)
     state = attack.init(problem, look)
     while True:
         look = problem.look(state.points)
         best = best.updated(index, problem, look, attack.rank)
-        keep = (~attack.settled(state, look)).nonzero()[:, 0]
+        over = attack.settled(state, look) | (best.distance[index] <= problem.enough)
+        keep = (~over).nonzero()[:, 0]
         if len(keep) == 0 or attack.done(state):
             return best
         state = attack.step(problem, state, look)
