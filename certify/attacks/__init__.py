@@ -1,8 +1,9 @@
 """Attacks: deciders that search for counterexamples."""
 
 from certify.attacks.base import Attack
+from certify.attacks.fab import FAB
 from certify.attacks.fgsm import FGSM
 from certify.attacks.losses import LOSSES
 from certify.attacks.pgd import PGD
 
-__all__ = ["FGSM", "LOSSES", "PGD", "Attack"]
+__all__ = ["FAB", "FGSM", "LOSSES", "PGD", "Attack"]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import bounds
-from certify.attacks.losses import Loss
+from certify.attacks.losses import Loss, aimed_at
 from certify.attacks.tally import Tally
 from certify.evidence import NONFINITE, Claim, Evidence
 from certify.query import Query
@@ -68,10 +68,9 @@ class Look:
 
     def gradients(self) -> Tensor:
         """The gradient of every clause's value, (batch, clauses, *shape); one backward pass for each."""
-        rows = [
-            self.gradient(lambda values, j=j: values[:, j], more=True) for j in range(self.values.shape[1])
-        ]
-        return torch.stack(rows, dim=1)
+        numbers = torch.arange(self.values.shape[1], device=self.values.device)
+        rows = [self.gradient(aimed_at(j.expand(len(self.values))), more=True) for j in numbers]
+        return -torch.stack(rows, dim=1)
 
 
 @dataclass(frozen=True, eq=False)

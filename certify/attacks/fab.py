@@ -33,7 +33,7 @@ class Hunt(State):
 
 @dataclass(frozen=True)
 class FAB(Minimal[Hunt]):
-    """FAB (Croce & Hein 2020, "Minimally distorted adversarial examples with a fast adaptive boundary attack").
+    """The fast adaptive boundary attack (Croce & Hein 2020, "Minimally distorted adversarial examples").
 
     Each step linearises the clauses at hand, projects both the point and the start onto the nearest of the
     planes where one fails, within the valid range, and goes to a mean of the two, a little beyond; a failure
@@ -41,9 +41,9 @@ class FAB(Minimal[Hunt]):
     "Reliable evaluation"): one attempt for each of the nearest classes, in the order of their logits, with
     one gradient a step.
 
-    steps: per attempt. restarts: attempts, per target; all but the first begin at random. targets: 0 takes the
-    nearest of all planes in every step. alpha_max, eta, beta: the published 0.1, 1.05 and 0.9. searches: of
-    the last search on the way from start to failure, 3 in the paper.
+    steps: per attempt. restarts: attempts, per target; all but the first begin at random. targets: 0 takes
+    the nearest of all planes in every step. alpha_max, eta, beta: the published 0.1, 1.05 and 0.9.
+    searches: steps of the last search on the way from start to failure, 3 in the paper.
     Raises ``UsageError`` for a value outside its domain.
     """
 
@@ -131,7 +131,7 @@ class FAB(Minimal[Hunt]):
         return moved.to(problem.start.dtype)
 
     def _plane(self, problem: Nearby, state: Hunt, look: Look) -> tuple[Tensor, Tensor]:
-        """The gradient and the value of each sample's clause: its target, or the one whose plane is nearest."""
+        """The gradient and the value of each sample's clause: its target, or that of the nearest plane."""
         values = look.values.detach()
         if self.targets:
             clause = state.order.gather(1, (state.attempt // self.restarts)[:, None])

@@ -240,15 +240,20 @@ def shorten(problem: Nearby, found: Nearest, steps: int, rank: Rank = Nearby.dis
     """
     best, everyone = found, _all(problem)
     low, high = problem.look(problem.start).deciding, problem.look(found.points).deciding
-    near, far = torch.zeros_like(low), torch.ones_like(low)
+    one = torch.ones_like(low)
+    near, far = torch.zeros_like(low), one
     way = found.points - problem.start
     for step in range(steps):
-        share = low / (low - high) if step % 2 == 0 else torch.full_like(low, 0.5)
+        # A little beyond the root of the line between the two: at the root itself rounding would decide.
+        share = (low / (low - high)).lerp(one, 1e-4) if step % 2 == 0 else one / 2
         here = torch.where(share.isfinite(), near + share * (far - near), near)
         points = problem.region.project(problem.start + here.view(-1, *[1] * (way.dim() - 1)) * way)
         look = problem.look(points)
         best = best.updated(everyone, problem, look, rank)
-        low, high = torch.where(look.broken, low, look.deciding), torch.where(look.broken, look.deciding, high)
+        low, high = (
+            torch.where(look.broken, low, look.deciding),
+            torch.where(look.broken, look.deciding, high),
+        )
         near, far = torch.where(look.broken, near, here), torch.where(look.broken, here, far)
     return best
 

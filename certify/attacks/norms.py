@@ -55,7 +55,9 @@ def project(step: Tensor, radius: Tensor, norm: float) -> Tensor:
         kept = flat.clamp(-limit, limit)
     elif norm == 2:
         length = size(flat, 2)[:, None]
-        kept = torch.where(length > limit, flat * (limit / length.clamp(min=torch.finfo(flat.dtype).tiny)), flat)
+        kept = torch.where(
+            length > limit, flat * (limit / length.clamp(min=torch.finfo(flat.dtype).tiny)), flat
+        )
     elif norm == 1:
         kept = flat.sign() * (flat.abs() - _threshold(flat.abs(), limit)).clamp(min=0)
     else:
