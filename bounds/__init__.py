@@ -6,7 +6,7 @@ from bounds.errors import BoundsError, InvalidFile, InvalidGraph, InvalidInput, 
 from bounds.graph import Builder, Graph
 from bounds.jacobian import jacobian, lipschitz, monotone
 from bounds.rounding import FLOAT, ROUNDED, Arithmetic, Level
-from bounds.sets import Ball, Box, InputSet, L0Ball, Patch, Subspace, Substitution
+from bounds.sets import Ball, Box, InputSet, L0Ball, Line, Patch, Subspace, Substitution, Tabular
 from bounds.spec import Spec, margins
 from bounds.trace import read_onnx, trace
 from bounds.vnnlib import format_counterexample, read_vnnlib
@@ -29,10 +29,12 @@ __all__ = [
     "InvalidInput",
     "L0Ball",
     "Level",
+    "Line",
     "Patch",
     "Spec",
     "Subspace",
     "Substitution",
+    "Tabular",
     "Unsupported",
     "bound",
     "errors",

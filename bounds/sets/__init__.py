@@ -7,8 +7,10 @@ that an attack needs; ``box`` is all that interval analysis needs. Regions are b
 from bounds.sets.ball import Ball
 from bounds.sets.base import InputSet
 from bounds.sets.box import Box
+from bounds.sets.line import Line
 from bounds.sets.parts import L0Ball, Patch
 from bounds.sets.subspace import Subspace
 from bounds.sets.substitution import Substitution
+from bounds.sets.tabular import Tabular
 
-__all__ = ["Ball", "Box", "InputSet", "L0Ball", "Patch", "Subspace", "Substitution"]
+__all__ = ["Ball", "Box", "InputSet", "L0Ball", "Line", "Patch", "Subspace", "Substitution", "Tabular"]
