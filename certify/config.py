@@ -61,7 +61,7 @@ class DataSection(_Section):
 class ThreatSection(_Section):
     """``[threat]``: a norm or another kind of change, and one budget or several, in its unit."""
 
-    norm: Literal["linf", "l2", "l1", "l0", "pixels", "patch"]
+    norm: Literal["linf", "l2", "l1", "l0", "pixels", "patch", "brightness", "contrast"]
     eps: tuple[Budget, ...] = Field(min_length=1)
 
 

@@ -168,7 +168,8 @@ def judged(decider: Decider, query: Query, run: Run) -> list[Evidence]:
         return found
     part = query[keep]
     points = torch.stack([each.witness.to(part.x) for each in found if each.witness is not None])
-    inside = part.region.contains(points).tolist()
+    details = [each.detail for each in found if each.witness is not None]
+    inside = part.reaches(points, details).tolist()
     p_values = query.model.p_values(points, part.y, part.samples, run, f"replay of {decider!r}")
     replayed = iter(zip(points.cpu(), inside, p_values, strict=True))
     return [each if each.witness is None else _confirmed(each, *next(replayed)) for each in found]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,8 +37,12 @@ class Query:
 
     @property
     def region(self) -> bounds.InputSet:
-        """What the adversary may reach, within the model's input range."""
+        """What the adversary may reach, within the model's input range, or a set around that."""
         return self.threat.around(self.x, self.model.input_range)
+
+    def reaches(self, points: Tensor, details: Sequence[Mapping[str, int | float | str]]) -> Tensor:
+        """Whether the adversary may turn each sample into its point; see ``Threat.reaches``. (batch,)"""
+        return self.threat.reaches(self.x, points, details, self.model.input_range)
 
     @property
     def spec(self) -> bounds.Spec:

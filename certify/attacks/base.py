@@ -195,7 +195,7 @@ class RegionAttack(ABC):
 
     def supports(self, query: Query) -> str | None:
         """None if the attack can search the query's region, else the reason."""
-        return None
+        return no_set(query)
 
     def decide(self, query: Query, run: Run) -> list[Evidence]:
         """Search each sample's region for another decision; a witness is a candidate to be replayed."""
@@ -265,11 +265,18 @@ class Attack(RegionAttack, Generic[S]):
         """Whether the look at ``state.points`` is the last."""
 
     def supports(self, query: Query) -> str | None:
-        """None if the model can be differentiated by its input, else the reason."""
-        return no_gradient(query)
+        """None if the region is a set to search and the model can be differentiated, else the reason."""
+        return no_set(query) or no_gradient(query)
 
     def find(self, problem: Problem) -> Found:
         return search(self, problem)
+
+
+def no_set(query: Query) -> str | None:
+    """The reason why not every point of a query's region is one that the adversary reaches, if so."""
+    if query.threat.is_exact:
+        return None
+    return f"{query.threat!r} is a transform; search its parameters by ParameterSearch()"
 
 
 def no_gradient(query: Query) -> str | None:
