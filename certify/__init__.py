@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from certify.attacks import FGSM, PGD
+    from certify.attacks import FGSM, PGD, ParameterSearch
     from certify.decide import evaluate
     from certify.deterministic import CROWN, IBP
     from certify.errors import CertifyError, Contradiction
@@ -21,12 +21,27 @@ if TYPE_CHECKING:
     from certify.run import Run
     from certify.smoothadv import SmoothAdv
     from certify.smoothing import Smoothed, Smoothing
-    from certify.threat import L0, L1, L2, Linf, Patch, Pixels
+    from certify.threat import (
+        L0,
+        L1,
+        L2,
+        Brightness,
+        Contrast,
+        Linf,
+        Patch,
+        PatchAt,
+        Pixels,
+        Rotation,
+        Spatial,
+        Tabular,
+        Translation,
+    )
     from certify.verdict import Verdict
 
 _HOME = {
     "FGSM": "certify.attacks",
     "PGD": "certify.attacks",
+    "ParameterSearch": "certify.attacks",
     "Result": "certify.result",
     "SampleResult": "certify.result",
     "evaluate": "certify.decide",
@@ -48,6 +63,13 @@ _HOME = {
     "L2": "certify.threat",
     "Linf": "certify.threat",
     "Patch": "certify.threat",
+    "Brightness": "certify.threat",
+    "Contrast": "certify.threat",
+    "PatchAt": "certify.threat",
+    "Rotation": "certify.threat",
+    "Spatial": "certify.threat",
+    "Tabular": "certify.threat",
+    "Translation": "certify.threat",
     "Pixels": "certify.threat",
     "Verdict": "certify.verdict",
 }
@@ -60,20 +82,28 @@ __all__ = [
     "L1",
     "L2",
     "PGD",
+    "Brightness",
     "CertifyError",
     "Contradiction",
+    "Contrast",
     "Evidence",
     "Linf",
     "Model",
+    "ParameterSearch",
     "Patch",
+    "PatchAt",
     "Pixels",
     "Query",
     "Result",
+    "Rotation",
     "Run",
     "SampleResult",
     "SmoothAdv",
     "Smoothed",
     "Smoothing",
+    "Spatial",
+    "Tabular",
+    "Translation",
     "Verdict",
     "evaluate",
     "load",

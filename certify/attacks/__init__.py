@@ -4,6 +4,14 @@ from certify.attacks.base import Attack
 from certify.attacks.fab import FAB
 from certify.attacks.fgsm import FGSM
 from certify.attacks.losses import LOSSES
+from certify.attacks.parameters import ParameterSearch
 from certify.attacks.pgd import PGD
 
-__all__ = ["FAB", "FGSM", "LOSSES", "PGD", "Attack"]
+__all__ = [
+    "FAB",
+    "FGSM",
+    "LOSSES",
+    "PGD",
+    "Attack",
+    "ParameterSearch",
+]

@@ -29,7 +29,8 @@ def nearest_image(query: Query, points: Tensor) -> tuple[Tensor, Tensor]:
     low, high = valid
     levels = ((points.double() - low) / (high - low) * _LEVELS).round().clamp(0, _LEVELS)
     read = (low + levels / _LEVELS * (high - low)).to(points.dtype)
-    return levels.to(torch.uint8), refutes(query.model, query.region, query.spec, read)
+    reached = query.reaches(read, [{}] * len(read))
+    return levels.to(torch.uint8), reached & refutes(query.model, query.region, query.spec, read)
 
 
 def robustbench(result: Attacked, *, dataset: str, architecture: str, **about: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from certify.attacks import PGD
-from certify.attacks.base import Forward, Problem
+from certify.attacks.base import Forward, Problem, no_set
 from certify.binomial import check_alpha
 from certify.errors import UsageError
 from certify.evidence import Claim, Evidence
@@ -90,6 +90,8 @@ class SmoothAdv:
             return f"{model.name} is not smoothed; attack it with PGD, or ask about Smoothed(model, law)"
         if model.num_classes < 2:
             return f"{model.name} has one class, which cannot be lost"
+        if (reason := no_set(query)) is not None:
+            return reason
         leaf = query.x[:1].detach().requires_grad_()
         with torch.enable_grad():
             if MeanSoftmax(model, 1, query.samples[:1], Run(), "support")(leaf).requires_grad:
@@ -127,7 +129,7 @@ class SmoothAdv:
             points=points,
             distance=_distance(query.x, points, model.law.norm),
             p_value=p_value,
-            attacked=(p_value <= self.alpha) & query.region.contains(points).cpu(),
+            attacked=(p_value <= self.alpha) & query.reaches(points, [{}] * len(points)).cpu(),
             alpha=self.alpha,
             attack=repr(self),
             law=repr(model.law),
