@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from certify.attacks import FGSM, PGD, ParameterSearch
+    from certify.attacks import FGSM, PGD, EoT, FiniteDifferences, ParameterSearch
     from certify.decide import evaluate
     from certify.deterministic import CROWN, IBP
     from certify.errors import CertifyError, Contradiction
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from certify.verdict import Verdict
 
 _HOME = {
+    "EoT": "certify.attacks",
     "FGSM": "certify.attacks",
+    "FiniteDifferences": "certify.attacks",
     "PGD": "certify.attacks",
     "ParameterSearch": "certify.attacks",
     "Result": "certify.result",
@@ -86,7 +88,9 @@ __all__ = [
     "CertifyError",
     "Contradiction",
     "Contrast",
+    "EoT",
     "Evidence",
+    "FiniteDifferences",
     "Linf",
     "Model",
     "ParameterSearch",

@@ -200,10 +200,13 @@ class RegionAttack(ABC):
     def decide(self, query: Query, run: Run) -> list[Evidence]:
         """Search each sample's region for another decision; a witness is a candidate to be replayed."""
         spec = query.spec.to(query.x.dtype).on(query.x.device)
-        problem = Problem(query.model, query.region, spec, query.x, query.samples, repr(self), run)
+        return self.answers(Problem(query.model, query.region, spec, query.x, query.samples, repr(self), run))
+
+    def answers(self, problem: Problem) -> list[Evidence]:
+        """What a search of each sample's region has found."""
         found = self.find(problem)
         facts = zip(
-            query.samples,
+            problem.samples,
             found.points,
             found.broken.tolist(),
             found.deciding.tolist(),

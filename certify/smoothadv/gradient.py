@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from certify.noise import Draws, stream_key
 from certify.run import Run
 from certify.smoothing import Smoothed
 
@@ -28,10 +26,5 @@ class MeanSoftmax:
     stage: str
 
     def __call__(self, points: Tensor) -> Tensor:
-        copies = [self._copies(*each) for each in zip(points, self.samples, strict=True)]
-        logits = self.model.base(torch.cat(copies))
-        return logits.log_softmax(1).view(len(points), self.m, -1).logsumexp(1)
-
-    def _copies(self, point: Tensor, sample: int) -> Tensor:
-        key = stream_key(self.run.seed, repr(self.model.law), sample, self.stage)
-        return self.model.law.perturb(point, Draws(key, 0, self.m, point.device, point.dtype))
+        logits = self.model.draws(points, self.samples, self.m, self.run, [self.stage] * len(points))
+        return logits.log_softmax(2).logsumexp(1)
