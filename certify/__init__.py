@@ -9,7 +9,16 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from certify.attacks import FGSM, PGD, EoT, FiniteDifferences, ParameterSearch
+    from certify.attacks import (
+        FGSM,
+        PGD,
+        EoT,
+        FiniteDifferences,
+        ParameterSearch,
+        PatchEoT,
+        PatchSearch,
+        UniversalPGD,
+    )
     from certify.decide import evaluate
     from certify.deterministic import CROWN, IBP
     from certify.errors import CertifyError, Contradiction
@@ -43,6 +52,9 @@ _HOME = {
     "FGSM": "certify.attacks",
     "FiniteDifferences": "certify.attacks",
     "PGD": "certify.attacks",
+    "PatchSearch": "certify.attacks",
+    "PatchEoT": "certify.attacks",
+    "UniversalPGD": "certify.attacks",
     "ParameterSearch": "certify.attacks",
     "Result": "certify.result",
     "SampleResult": "certify.result",
@@ -96,6 +108,8 @@ __all__ = [
     "ParameterSearch",
     "Patch",
     "PatchAt",
+    "PatchEoT",
+    "PatchSearch",
     "Pixels",
     "Query",
     "Result",
@@ -108,6 +122,7 @@ __all__ = [
     "Spatial",
     "Tabular",
     "Translation",
+    "UniversalPGD",
     "Verdict",
     "evaluate",
     "load",

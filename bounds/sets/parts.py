@@ -199,6 +199,15 @@ class Patch(Parts):
         box = Interval(lower, upper).outward(center.dtype)
         return Box(box.lower, box.upper)
 
+    def corners(self) -> Tensor:
+        """Row and column of the upper left corner at each place; (places, 2)."""
+        return torch.stack(self._corners(self.center.device), dim=1)
+
+    def gains(self, a: Tensor) -> Tensor:
+        """How much ``a . z`` can grow from the center by a patch at each place; (batch, places)."""
+        above, below = rooms(self.center, self.clip)
+        return self._at_places(a * farthest(a, above, below))
+
     @property
     def is_box(self) -> bool:
         places = math.prod(n - k + 1 for n, k in zip(self.shape[-2:], self.size, strict=True))

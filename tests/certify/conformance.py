@@ -62,6 +62,8 @@ class DeciderConformance:
 
     def test_margins_are_lower_bounds(self) -> None:
         query = self.query()
+        if all(each.margin is None for each in self.answers()):
+            return
         true = grid_margins(query.model, query.region, query.y)
         for each, smallest in zip(self.answers(), true.tolist(), strict=True):
             if each.margin is not None:

@@ -66,7 +66,7 @@ class AttackConformance(DeciderConformance):
         forward = query.model.forward
 
         def broken(z: Tensor) -> Tensor:
-            started = (z[:, None] == query.x).all(2).any(1)
+            started = (z[:, None] == query.x).flatten(2).all(2).any(1)
             return torch.where(started[:, None], forward(z), forward(z) * 0 + bad)
 
         model = replace(query.model, forward=broken)
@@ -78,7 +78,9 @@ class AttackConformance(DeciderConformance):
 
     def test_a_model_that_is_no_number_anywhere_is_survived(self) -> None:
         query = self.query()
-        model = replace(query.model, forward=lambda z: z.sum(1, keepdim=True).expand(-1, 3) * math.nan)
+        model = replace(
+            query.model, forward=lambda z: z.flatten(1).sum(1, keepdim=True).expand(-1, 3) * math.nan
+        )
         answers = self.ask(Query(model, query.x, query.y, query.threat, query.samples))
         assert all(each.witness is None and NONFINITE in each.detail for each in answers)
 
@@ -88,7 +90,7 @@ class AttackConformance(DeciderConformance):
 
         def flat(z: Tensor) -> Tensor:
             seen.append(z.detach())
-            return z.sum(1, keepdim=True) * 0 + torch.tensor([1.0, 0.0, 0.0], dtype=z.dtype)
+            return z.flatten(1).sum(1, keepdim=True) * 0 + torch.tensor([1.0, 0.0, 0.0], dtype=z.dtype)
 
         model = replace(query.model, forward=flat)
         answers = self.ask(Query(model, query.x, torch.zeros_like(query.y), self.threat(), query.samples))
