@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+import bounds
 from certify.attacks import PGD, PatchEoT, PatchSearch
 from certify.attacks.base import Problem
+from certify.attacks.patch import _apart
 from certify.attacks.universal_patch import Placement
 from certify.decide import evaluate
 from certify.errors import UsageError
@@ -73,7 +75,7 @@ def test_the_search_finds_what_exhaustive_attacks_at_every_place_find() -> None:
     for row in range(4):
         for column in range(4):
             query = Query(model, x, y, PatchAt(row, column, 3, 3), tuple(range(len(x))))
-            found = PGD(30, restarts=3, targets=1).decide(query, Run())
+            found = PGD(30, restarts=1, targets=1).decide(query, Run())
             breakable |= torch.tensor([each.witness is not None for each in found])
     assert 0.1 < breakable.double().mean() < 0.9
     query = Query(model, x, y, Patch(3), tuple(range(len(x))))
@@ -81,7 +83,7 @@ def test_the_search_finds_what_exhaustive_attacks_at_every_place_find() -> None:
     assert sum(each.witness is not None for each in found) >= 0.9 * int(breakable.sum())
 
 
-def test_places_are_apart_and_all_are_tried_where_asked() -> None:
+def test_all_places_are_tried_where_asked() -> None:
     x, row = uniform(6, 2, 7, 5, seed=3), normal(2, 7, 5, seed=4)
     query = Query(
         model_of(lambda z: torch.stack([100 + (z * row).flatten(1).sum(1), 0 * z[:, 0, 0, 0]], 1), (2, 7, 5)),
@@ -98,7 +100,28 @@ def test_places_are_apart_and_all_are_tried_where_asked() -> None:
         found = PatchSearch(count, 1, PGD(60)).find(problem)
         assert region.contains(found.points).all()
         torch.testing.assert_close(found.deciding, worst, rtol=0, atol=1e-9)
-        assert problem.tally.forwards[0] == 1 + min(count, 15) + 61
+        assert problem.tally.forwards[0] == 1 + min(count, 15) + 2 * 61
+
+
+def test_candidates_are_the_best_places_that_are_apart() -> None:
+    x = uniform(6, 2, 7, 6, seed=3)
+    region = Patch(3).around(x, (0.0, 1.0))
+    assert isinstance(region, bounds.Patch)
+    row, corners = normal(6, 2, 7, 6, seed=4), region.corners()
+    gains = region.gains(row)
+    for place, corner in enumerate(corners):  # each gain against the box of a patch there
+        box = bounds.Patch.at(x, (3, 3), (0.0, 1.0), corner.expand(6, 2))
+        most = box.support(row[:, None], torch.arange(6))[:, 0] - (row * x).flatten(1).sum(1)
+        torch.testing.assert_close(gains[:, place], most)
+    chosen = _apart(region, gains, 20)
+    assert torch.equal(chosen.sort(1).values, torch.arange(20).expand(6, 20))
+    for sample, places in enumerate(chosen.tolist()):
+        kept: list[int] = []
+        for place in gains[sample].argsort(descending=True).tolist():
+            away = [(corners[place] - corners[other]).abs().max() for other in kept]
+            if all(each >= 1.5 for each in away):
+                kept.append(place)
+        assert places[: len(kept)] == kept
 
 
 def test_other_threats_are_told_what_to_use() -> None:
