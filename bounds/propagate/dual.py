@@ -18,7 +18,7 @@ from bounds.graph import Graph, Node
 from bounds.kinds import Affine, Bilinear, Input, Known, Pointwise
 from bounds.propagate.facts import Facts
 from bounds.propagate.forms import Layout, Own
-from bounds.propagate.rows import FEW, appended
+from bounds.propagate.rows import FEW, appended, pushed
 from bounds.sets import InputSet
 
 
@@ -59,7 +59,7 @@ class Pass:
 
     def _affine(self, op: Affine, node: Node, index: int, xs: tuple[Tensor, ...]) -> Tensor:
         """Of a layer of mostly dead neurons only what lives."""
-        before, after = self.facts[node.inputs[0]].live, _living(self.graph, self.facts, index)
+        before, after = self.facts[node.inputs[0]].live, _living(self.graph, self.facts, self.own, index)
         if self.layout.per_sample >= FEW and after is not None:
             samples = self.layout.samples
             live = None if before is None else before[samples]
@@ -101,9 +101,10 @@ class Pass:
         return held + turned.reshape(*held.shape, -1).sum(-1)
 
 
-def _living(graph: Graph, facts: list[Facts], index: int) -> Tensor | None:
+def _living(graph: Graph, facts: list[Facts], own: Mapping[int, Own], index: int) -> Tensor | None:
     """Which elements of a node matter to its users; None for all, also where it is the output."""
-    masks = [facts[user].live for user in graph.users[index]]
-    if not masks or any(mask is None for mask in masks):
+    users = graph.users[index]
+    masks = [facts[user].live for user in users]
+    if not masks or any(mask is None for mask in masks) or pushed(own, users):
         return None
     return torch.stack([mask for mask in masks if mask is not None]).any(0)

@@ -108,7 +108,7 @@ def _travel(
         here = pending.pop(index)
         if record is not None and isinstance(node.op, Pointwise | Bilinear):
             record[index] = dense(here)
-        live = _live(graph, facts, index, start) if index < start and through == EVERY else None
+        live = _live(graph, facts, own, index, start) if index < start and through == EVERY else None
         pulled, forms = _through(graph, facts, index, own.get(index), here, forms, live)
         # What is known of a composite is no function of its other inputs: nothing is pulled to those.
         for source, part in zip(node.inputs, pulled, strict=not isinstance(node.op, Known)):
@@ -156,12 +156,21 @@ def _settle(a: Coefficients) -> Coefficients:
     return a.dense() if isinstance(a, Patch) and a.covers >= _FULL else a
 
 
-def _live(graph: Graph, facts: list[Facts], index: int, start: int) -> Tensor | None:
-    """Which elements of a node rows from ``start`` can reach: (batch, elements); None for all."""
-    masks = [facts[user].live for user in graph.users[index] if user <= start]
-    if not masks or any(mask is None for mask in masks):
+def _live(graph: Graph, facts: list[Facts], own: Mapping[int, Own], index: int, start: int) -> Tensor | None:
+    """Which elements of a node rows from ``start`` can reach: (batch, elements); None for all.
+
+    Multipliers reach all of them.
+    """
+    users = [user for user in graph.users[index] if user <= start]
+    masks = [facts[user].live for user in users]
+    if any(mask is None for mask in masks) or pushed(own, users):
         return None
-    return torch.stack([mask for mask in masks if mask is not None]).any(0)
+    return torch.stack([mask for mask in masks if mask is not None]).any(0) if masks else None
+
+
+def pushed(own: Mapping[int, Own], users: Sequence[int]) -> bool:
+    """Whether rows have multipliers at any of some nodes."""
+    return any(own[user].push is not None for user in users if user in own)
 
 
 def _through_affine(
