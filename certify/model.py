@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 import bounds
 from bounds.ops.elementwise import Divide, Subtract
+from bounds.ops.linear import Linear
+from bounds.ops.shape import Reshape
 from certify.errors import ArtefactRejected, UsageError
 from certify.loading import build, check_file, fill, frozen_copy, read_weights
 from certify.loading.checkpoint import one_line
@@ -136,6 +138,28 @@ class NormalisedModule(nn.Module):
         return y.flatten(1)
 
 
+class BinaryHead(nn.Module):
+    """A module with one output z as one with the two logits 0 and z: class 1 where z > 0."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        z = self.module(x).flatten(1)
+        return torch.cat([torch.zeros_like(z), z], dim=1)
+
+
+def _with_two_logits(forward: Forward, graph: bounds.Graph) -> tuple[Forward, bounds.Graph]:
+    """The same network with a logit for each of two classes."""
+    builder = bounds.Builder(graph.input_shape)
+    z = builder.apply(Reshape((1,)), [builder.inlined(graph, builder.input)], name="binary head")
+    ends = builder.apply(Linear(), [z], (torch.tensor([[0.0], [1.0]]),), "binary head")
+    both = builder.build(ends)
+    return BinaryHead(forward) if isinstance(forward, nn.Module) else GraphForward(both), both
+
+
 @dataclass(frozen=True, eq=False)
 class Normalisation:
     """Mean and standard deviation per channel (axis 0 of one sample), float32, shaped to broadcast."""
@@ -176,6 +200,8 @@ def load(
     input_range: valid input values, before normalisation; eps is in these units.
     mean, std: per channel or one for all; the network receives ``(x - mean) / std``.
 
+    A network with a single output z is taken for a binary classifier with the logits 0 and z.
+
     Raises ``ArtefactRejected`` for files and networks that cannot be used, ``UsageError`` for arguments that
     do not fit together.
     """
@@ -195,6 +221,8 @@ def load(
                 f"weights are loaded into a module, but {path} is a file of its own; drop one of them"
             )
         forward, graph = _from_file(path, factory, input_shape, mean, std)
+    if prod(graph.output_shape) == 1:
+        forward, graph = _with_two_logits(forward, graph)
     _check_outputs(forward, graph, input_range, title)
     digest = hashlib.sha256(f"{graph.digest()}|{input_range}".encode()).hexdigest()
     classes = prod(graph.output_shape)

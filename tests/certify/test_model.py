@@ -13,8 +13,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import bounds
+from certify.attacks import PGD
+from certify.decide import evaluate
+from certify.deterministic import CROWN
 from certify.errors import ArtefactRejected, CertifyError, UsageError
 from certify.model import Model, load
+from certify.threat import Linf
+from certify.verdict import Verdict
 from tests.certify.networks import small_cnn
 
 SHAPE = (3, 6, 6)
@@ -310,3 +315,24 @@ def test_a_model_leaves_its_input_alone():
     before = x.clone()
     model(x)
     assert torch.equal(x, before)
+
+
+def test_one_output_is_a_binary_classifier(tmp_path: Path) -> None:
+    """By module and by ONNX alike: class 1 where the logit is above 0, with bounds and attacks."""
+    weight = np.array([[1.0], [-2.0], [0.5]], dtype=np.float32)
+    module = nn.Sequential(nn.Linear(3, 1, bias=False), nn.LeakyReLU(1.0))
+    with torch.no_grad():
+        module[0].weight.copy_(torch.from_numpy(weight.T))
+    path = write_onnx(tmp_path / "binary.onnx", weight, "Identity")
+    x = torch.rand(6, 3, generator=torch.Generator().manual_seed(0))
+    z = module(x).detach()
+    y = (z[:, 0] > 0).long()
+    for model in (load(module, input_shape=(3,)), load(path)):
+        assert model.num_classes == 2
+        torch.testing.assert_close(model(x), torch.cat([torch.zeros_like(z), z], 1))
+        result = evaluate(model, x, y, Linf(0.05), [PGD(10), CROWN()])
+        assert result.clean_accuracy == 1
+        truth = (z[:, 0].abs() > 0.05 * 3.5).tolist()  # unclipped is at least as strong as clipped
+        verified = [each.verdict is Verdict.VERIFIED for each in result.samples]
+        assert all(v for v, t in zip(verified, truth, strict=True) if t)
+        assert result.undecided == 0
