@@ -19,8 +19,10 @@ if TYPE_CHECKING:
         PatchSearch,
         UniversalPGD,
     )
+    from certify.checkup import health
     from certify.decide import evaluate
     from certify.deterministic import CROWN, IBP
+    from certify.diagnosis import Health
     from certify.errors import CertifyError, Contradiction
     from certify.evidence import Evidence
     from certify.model import Model, load
@@ -59,10 +61,12 @@ _HOME = {
     "Result": "certify.result",
     "SampleResult": "certify.result",
     "evaluate": "certify.decide",
+    "health": "certify.checkup",
     "CROWN": "certify.deterministic",
     "IBP": "certify.deterministic",
     "CertifyError": "certify.errors",
     "Contradiction": "certify.errors",
+    "Health": "certify.diagnosis",
     "Evidence": "certify.evidence",
     "Model": "certify.model",
     "load": "certify.model",
@@ -103,6 +107,7 @@ __all__ = [
     "EoT",
     "Evidence",
     "FiniteDifferences",
+    "Health",
     "Linf",
     "Model",
     "ParameterSearch",
@@ -125,6 +130,7 @@ __all__ = [
     "UniversalPGD",
     "Verdict",
     "evaluate",
+    "health",
     "load",
     "report",
 ]

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, Val
 from certify.attacks import FGSM, PGD
 from certify.deterministic import CROWN, IBP
 from certify.errors import UsageError
-from certify.evidence import Decider
+from certify.evidence import Claim, Decider
 from certify.run import Progress, Run
 from certify.smoothing import MODES, Mode, Smoothing
 from certify.threat import THREATS, Threat
@@ -93,6 +93,12 @@ class SmoothingSection(_Section):
         )
 
 
+class HealthSection(_Section):
+    """``[health]``: examine the attacks on the first samples; see ``certify.health``."""
+
+    samples: PositiveInt
+
+
 class RunSection(_Section):
     """``[run]``: see ``certify.Run``."""
 
@@ -118,6 +124,7 @@ class Config(_Section):
     threat: ThreatSection
     deciders: tuple[Any, ...] = Field(min_length=1)
     smoothing: SmoothingSection | None = None
+    health: HealthSection | None = None
     run: RunSection = RunSection()
 
     @property
@@ -137,6 +144,11 @@ class Config(_Section):
             return {}
         return {sigma: section.certifier(sigma) for sigma in sorted(set(section.sigma))}
 
+    @property
+    def attacks(self) -> tuple[Decider, ...]:
+        """The deciders that find counterexamples and prove nothing."""
+        return tuple(each for each in self.deciders if each.claims == {Claim.FALSIFIED})
+
     def settings(self, progress: Progress) -> Run:
         """How to compute."""
         return Run(
@@ -152,6 +164,7 @@ class Config(_Section):
             "threats": [repr(self.threat_at(eps)) for eps in self.budgets],
             "deciders": [repr(d) for d in self.deciders],
             "smoothing": [repr(s) for s in self.smoothings.values()],
+            "health_samples": None if self.health is None else self.health.samples,
             "smoothing_samples": None if self.smoothing is None else self.smoothing.samples,
             **self.run.model_dump(),
         }
@@ -190,6 +203,8 @@ def parse_config(table: Mapping[str, Any], folder: Path = Path()) -> Config:
         values["smoothing"]["mode"] = _mode(values["smoothing"]["mode"])
     config: Config = _validated(TypeAdapter(Config), values, "")
     _ = config.smoothings  # what pydantic cannot see is refused here
+    if config.health is not None and not config.attacks:
+        raise UsageError('health examines attacks, and deciders.use has none; add one, such as "pgd"')
     model = config.model.model_copy(update={"path": folder / config.model.path})
     data = config.data.model_copy(update={"path": folder / config.data.path})
     return config.model_copy(update={"model": model, "data": data})
@@ -268,6 +283,7 @@ def _keys(place: list[str]) -> Iterable[str]:
         "data": DataSection,
         "threat": ThreatSection,
         "smoothing": SmoothingSection,
+        "health": HealthSection,
         "run": RunSection,
     }
     section = sections[place[0]] if place else Config

@@ -79,8 +79,9 @@ def crosscheck(
         other = against.get(sample.sample)
         if sample.verdict is not Verdict.VERIFIED or other is None or other.witness is None:
             continue
-        region = certified.threat.around(point[None], model.input_range)
-        if region.contains(other.witness[None].to(point)):
+        details = [next((e.detail for e in other.evidence if e.witness is not None), {})]
+        witness = other.witness[None].to(point)
+        if certified.threat.reaches(point[None], witness, details, model.input_range):
             proof, attack = _side(certified, sample), _side(attacked, other)
             alarms.append(contradiction.found(model, sample.sample, point, other.witness, proof, attack, run))
     return alarms

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from certify.checkpoint import checkpointed
+from certify.checkup import health
 from certify.config import Config
 from certify.contradiction import Reproducer
 from certify.dataset import Dataset, load_npz
@@ -29,6 +30,8 @@ from certify.run import Progress, Run
 from certify.smoothing import Smoothing
 from certify.smoothing.votes import Votes
 from certify.versions import installed
+
+_HEALTH = "health of the attacks"
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +108,7 @@ def fill(job: Job, folder: Path, progress: Progress) -> None:
     run = job.config.settings(progress)
     with Ledger.open(folder, job.identity, job.about(), installed()) as ledger:
         _decide(job, ledger, run)
+        _examine(job, ledger, run)
         _smooth(job, ledger, run)
         contradictions = ledger.contradictions()
     for each in contradictions:
@@ -129,6 +133,19 @@ def _decide(job: Job, ledger: Ledger, run: Run) -> None:
                 marked = [(eps, each) for each in alarms]
                 ledger.record(_stage("eps", eps), number, seconds, rows, contradictions=marked)
     run.progress("attack and certify", total, total)
+
+
+def _examine(job: Job, ledger: Ledger, run: Run) -> None:
+    """Health of the attacks on the first samples, at the budget in the middle."""
+    section, eps = job.config.health, bisection(job.config.budgets)[0]
+    if section is None or ledger.finished(_HEALTH):
+        return
+    start = time.perf_counter()
+    query = _query(job, eps, range(min(section.samples, len(job.data))))
+    found = health(
+        job.model, query.x, query.y, query.threat, attacks=job.config.attacks, run=run, samples=query.samples
+    )
+    ledger.record(_HEALTH, 0, time.perf_counter() - start, health=[(eps, found)])
 
 
 def _verdicts(

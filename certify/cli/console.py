@@ -37,6 +37,8 @@ def show(findings: Findings, folder: Path) -> None:
     console = Console(highlight=False, soft_wrap=True)
     if findings.verdicts:
         console.print(_table(findings))
+    for health in findings.health.values():
+        console.print(health.summary, markup=False)
     for each in findings.contradictions:
         console.print(str(each), markup=False)
     for curve in findings.radius_curves:

@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import re
+from dataclasses import replace
 from fractions import Fraction
 from html.parser import HTMLParser
 
@@ -14,6 +15,7 @@ from scipy.stats import beta, binom
 
 import certify
 from bounds.rounding import Level
+from certify.diagnosis import UNRELIABLE, Finding, Health, Outcome
 from certify.errors import CertifyError, UsageError
 from certify.ledger import Identity, Ledger
 from certify.reporting import Findings, findings_in, write_all
@@ -300,3 +302,23 @@ def test_digits_round_down(digits):
     assert rounded_down(0.99999) == "0.9999"
     assert rounded_down(-0.99999) == "-1"
     assert rounded_down(math.inf) == "inf"
+
+
+def test_an_unreliable_result_says_so_in_its_report(result, tmp_path):
+    bad = Finding("zero gradients", "a paper", Outcome.FAIL, 1.0, 0.0, 0.05, "Gradients are zero.")
+    for outcome, told in ((Outcome.FAIL, True), (Outcome.WARN, False), (Outcome.NOT_RUN, False)):
+        health = Health(result.digest, "Linf", ("PGD()",), 9, (replace(bad, outcome=outcome),))
+        certify.report(result.with_health(health), tmp_path / "report.html")
+        text = (tmp_path / "report.html").read_text()
+        assert (UNRELIABLE in text) is told
+        assert health.summary in text
+        assert ["zero gradients", outcome.value, "1", "warn above 0, fail above 0.05", "a paper"] in [
+            row[:5] for row in Tables(text).rows
+        ]
+
+
+def test_the_picture_names_what_accuracy_under_attack_is():
+    figures = [curve_figure(findings().curve, "Linf", "x", text) for text in ("upper bound", UNRELIABLE)]
+    legends = [[t.get_text() for t in f.axes[0].get_legend().get_texts()] for f in figures]
+    assert "accuracy under attack (upper bound)" in legends[0]
+    assert f"accuracy under attack ({UNRELIABLE})" in legends[1]

@@ -228,3 +228,54 @@ def test_a_run_in_another_mode_of_smoothing(config, mode, words):
     assert len(rows) == 8
     assert all(words in row.detail["mode"] for row in rows)
     assert any(row.radius > 0 for row in rows)
+
+
+# --- health of the attacks
+
+
+def test_attacks_of_a_run_are_examined_once_and_told_of(config, monkeypatch, capsys):
+    folder = config.parent / "out"
+    config.write_text(project.CONFIG + "\n[health]\nsamples = 7\n")
+    assert run(config, folder) == 0
+    with Ledger.read(folder) as ledger:
+        ((eps, found),) = ledger.health().items()
+    assert eps == sorted(project.EPS)[1]
+    assert found.attacks == ("PGD(steps=5, restarts=1, step_size=1.0, loss='cross-entropy', targets=0)",)
+    assert found.samples == 7
+    assert found.summary in capsys.readouterr().out
+    text = (folder / "report.html").read_text()
+    assert "Are the attacks to be believed?" in text
+    for each in found.findings:
+        assert each.name in text
+        assert each.method.split(",")[0].replace("&", "&amp;") in text
+    (recorded,) = json.loads((folder / "summary.json").read_text())["health"]
+    assert recorded == {"eps": eps, **json.loads(json.dumps(found.record()))}
+    monkeypatch.setattr(certify.job, "health", None)
+    assert run(config, folder) == 0
+
+
+def test_attacks_that_fail_a_check_downgrade_every_number_of_theirs(config, whole):
+    folder = config.parent / "out"
+    config.write_text(project.CONFIG.replace("steps = 5", "steps = 1") + "\n[health]\nsamples = 9\n")
+    words = "upper bound only, unreliable"
+    assert run(config, folder) == 0
+    text, summary = (folder / "report.html").read_text(), json.loads((folder / "summary.json").read_text())
+    assert f"Accuracy under attack is an {words}: failed health checks: " in text
+    assert f"attacked curve ({words})" in text
+    assert summary["attacked_accuracy_is"] == words
+    assert json.loads((whole / "summary.json").read_text())["attacked_accuracy_is"] == "upper bound"
+    assert words not in (whole / "report.html").read_text()
+
+
+def test_health_needs_attacks_and_a_number_of_samples(config, refuse):
+    for section, deciders, word in (
+        ("samples = 4", '["crown"]', "health examines attacks"),
+        ("", '["pgd", "crown"]', "health.samples"),
+        ("sample = 4", '["pgd", "crown"]', "did you mean 'samples'"),
+        ("samples = 0", '["pgd", "crown"]', "health.samples"),
+    ):
+        text = project.CONFIG.replace('["pgd", "crown"]', deciders)
+        text = text.replace("[deciders.pgd]\nsteps = 5\n", "")
+        config.write_text(f"{text}\n[health]\n{section}\n")
+        code, line = refuse("run", config, "--out", config.parent / "none")
+        assert (code, word in line) == (2, True)
