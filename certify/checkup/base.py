@@ -41,7 +41,7 @@ class Trial:
 
     @property
     def eps(self) -> float | None:
-        """The budget of a ball of an Lp norm, any part of which is one, too; None of other threats and of 0."""
+        """The budget > 0 of a ball of an Lp norm, any part of which is a budget, too; None for all else."""
         threat = self.query.threat
         smooth = isinstance(threat, Budgeted) and threat.norm not in (None, 0) and threat.eps > 0
         return threat.eps if isinstance(threat, Budgeted) and smooth else None
