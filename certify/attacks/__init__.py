@@ -1,10 +1,13 @@
 """Attacks: deciders that search for counterexamples."""
 
 from certify.attacks.base import Attack
+from certify.attacks.ddn import DDN
+from certify.attacks.deepfool import DeepFool, SuperDeepFool
 from certify.attacks.differences import FiniteDifferences
 from certify.attacks.eot import EoT
 from certify.attacks.fab import FAB
 from certify.attacks.fgsm import FGSM
+from certify.attacks.fmn import FMN
 from certify.attacks.losses import LOSSES
 from certify.attacks.parameters import ParameterSearch
 from certify.attacks.patch import PatchSearch
@@ -13,16 +16,20 @@ from certify.attacks.universal import Universal, UniversalPGD
 from certify.attacks.universal_patch import PatchEoT, UniversalPatch
 
 __all__ = [
+    "DDN",
     "FAB",
     "FGSM",
+    "FMN",
     "LOSSES",
     "PGD",
     "Attack",
+    "DeepFool",
     "EoT",
     "FiniteDifferences",
     "ParameterSearch",
     "PatchEoT",
     "PatchSearch",
+    "SuperDeepFool",
     "Universal",
     "UniversalPGD",
     "UniversalPatch",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor
 from certify.attacks.base import Look, State
 from certify.attacks.losses import LOSSES
 from certify.attacks.minimal import Minimal, Nearby, Nearest, shorten
-from certify.attacks.norms import DUAL, directions, per_sample, project, size, wide
+from certify.attacks.norms import DUAL, directions, project, size, wide
+from certify.attacks.settings import check_between, check_counts, check_loss, cosine
 from certify.errors import UsageError
 
 
@@ -24,62 +25,74 @@ class Descent(State):
     nearest: Tensor
 
 
+# Lengths of the first step per norm, in input units: the paper's are 1, and 10 for the norm inf.
+_ALPHA = {0: 5.0, 1: 5.0, 2: 2.0, math.inf: 20.0}
+
+_BEYOND = 1 + 1e-4
+
+
 @dataclass(frozen=True)
 class FMN(Minimal[Descent]):
+    """Fast minimum-norm attack (Pintor et al. 2021, algorithm 1), for the norms 0, 1, 2 and inf.
+
+    Each step follows the loss's gradient, of Euclidean length 1, and is projected onto a ball around the
+    start: the ball's radius goes to where a linear model fails until a failure is found, and from then on
+    shrinks by the factor ``1 - gamma`` at each failure and grows by ``1 + gamma`` elsewhere (for the norm 0
+    by one element at least). Lengths and gamma fall along cosines.
+
+    The defaults are not the published ones but find smaller distances in 100 steps on the networks they were
+    tried on. As published: ``FMN(alpha=1, gamma=0.05, growth=0, loss="margin", searches=0)``, with alpha=10
+    for the norm inf, and 1000 steps.
+
+    steps: gradients. alpha: the length of the first step in input units; None: by norm. alpha_end: of the
+    last one relative to it. gamma, gamma_end: the first and the last. growth: until a failure is found, the
+    radius grows by this factor at least. loss: a name in ``LOSSES``. searches: looks on the way from the
+    start to the failure found, at the end.
+    Raises ``UsageError`` for a value outside its domain.
+    """
+
     steps: int = 100
     alpha: float | None = None
     alpha_end: float = 0.01
-    gamma: float = 0.05
+    gamma: float = 0.2
     gamma_end: float = 1e-4
-    loss: str = "margin"
-    searches: int = 0
+    growth: float = 1.2
+    loss: str = "cross-entropy"
+    searches: int = 10
 
     norms: ClassVar[frozenset[float]] = frozenset({0, 1, 2, math.inf})
 
+    def __post_init__(self) -> None:
+        check_counts("FMN", 1, steps=self.steps)
+        check_counts("FMN", 0, searches=self.searches)
+        check_between("FMN", 0, math.inf, alpha=1.0 if self.alpha is None else self.alpha)
+        check_between("FMN", 0, 1, alpha_end=self.alpha_end, gamma=self.gamma, gamma_end=self.gamma_end)
+        if not 0 <= self.growth < math.inf:
+            raise UsageError(f"growth of FMN is {self.growth}; give a factor >= 1, or 0 for none")
+        check_loss("FMN", self.loss)
+
     def init(self, problem: Nearby, look: Look) -> Descent:
-        never = torch.full_like(look.deciding, math.inf, dtype=torch.float64)
-        return self.step(problem, Descent(problem.start, radius=never, nearest=never), look)
+        zero = torch.zeros_like(look.deciding, dtype=torch.float64)
+        return self.step(problem, Descent(problem.start, radius=zero, nearest=zero + math.inf), look)
 
     def step(self, problem: Nearby, state: Descent, look: Look) -> Descent:
         points, start = wide(look.points.detach()), wide(problem.start)
-        away = problem.distance(look.points)
         gradient = wide(look.gradient(LOSSES[self.loss]))
-        nearest = torch.where(look.broken, torch.minimum(away, state.nearest), state.nearest)
-        gamma = _cosine(self.gamma, self.gamma_end, state.steps, self.steps)
-        radius = self._radius(problem, state.radius, look, gradient, away, nearest, gamma)
-        first = self.alpha if self.alpha is not None else 10.0 if problem.norm == math.inf else 1.0
-        alpha = _cosine(first, first * self.alpha_end, state.steps, self.steps)
-        step = points - start + alpha * directions(gradient)
-        moved = start + project(step, radius, problem.norm)
-        return Descent(
-            problem.region.project(moved.to(problem.start.dtype)),
-            state.steps + 1,
-            radius=radius,
-            nearest=nearest,
+        away = problem.distance(look.points).masked_fill(~look.broken, math.inf)
+        nearest = torch.minimum(state.nearest, away)
+        gamma = cosine(self.gamma, self.gamma_end, state.steps, self.steps)
+        change = gamma * state.radius
+        if problem.norm == 0:
+            change = change.clamp(min=1)
+        larger = torch.where(
+            nearest.isfinite(), state.radius + change, self._reach(problem, state, look, gradient)
         )
-
-    def _radius(
-        self,
-        problem: Nearby,
-        radius: Tensor,
-        look: Look,
-        gradient: Tensor,
-        away: Tensor,
-        nearest: Tensor,
-        gamma: float,
-    ) -> Tensor:
-        """The next radius: smaller where the point is a failure, larger where it is none."""
-        change = gamma * radius if problem.norm else torch.maximum(gamma * radius, torch.ones_like(radius))
-        if problem.norm:
-            steep = size(gradient.double(), DUAL[problem.norm])
-            first = away + (-LOSSES[self.loss](look.values.detach())).clamp(min=0).double() / steep
-            first = torch.where(steep > 0, first, away)
-        else:
-            first = away + 1
-        first = torch.where(radius.isfinite(), torch.maximum(first, radius + change), first)
-        larger = torch.where(nearest.isfinite(), radius + change, first)
-        smaller = torch.minimum(radius - change, nearest)
-        return torch.where(look.broken, smaller, larger)
+        radius = torch.where(look.broken, torch.minimum(state.radius - change, nearest), larger)
+        first = _ALPHA[problem.norm] if self.alpha is None else self.alpha
+        alpha = cosine(first, first * self.alpha_end, state.steps, self.steps)
+        delta = project(points - start + alpha * directions(gradient), radius, problem.norm)
+        moved = problem.region.project((start + delta).to(problem.start.dtype))
+        return Descent(moved, state.steps + 1, radius=radius, nearest=nearest)
 
     def done(self, state: Descent) -> bool:
         return state.steps == self.steps
@@ -87,7 +100,12 @@ class FMN(Minimal[Descent]):
     def finish(self, problem: Nearby, found: Nearest) -> Nearest:
         return shorten(problem, found, self.searches)
 
-
-def _cosine(first: float, last: float, step: int, steps: int) -> float:
-    """The cosine schedule from first to last."""
-    return last + (first - last) * (1 + math.cos(math.pi * step / steps)) / 2
+    def _reach(self, problem: Nearby, state: Descent, look: Look, gradient: Tensor) -> Tensor:
+        """The radius as long as there is no failure: to where a linear model has one, or more."""
+        away = problem.distance(look.points)
+        if problem.norm == 0:
+            return torch.maximum(away + 1, state.radius * self.growth)
+        gap = -LOSSES[self.loss](look.values.detach()).double().clamp(max=0)
+        # A little beyond: on the plane itself rounding would decide.
+        reach = away + _BEYOND * gap / size(gradient.double(), DUAL[problem.norm])
+        return torch.maximum(torch.where(reach.isfinite(), reach, away), state.radius * self.growth)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, TypeVar
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 import bounds
 from bounds.sets.base import ENDLESS
 from certify.attacks.base import Look, PerSample, Problem, State, no_gradient
-from certify.attacks.norms import distance
+from certify.attacks.norms import distance, per_sample
 from certify.evidence import NONFINITE, Claim, Evidence
 from certify.query import Query
 from certify.run import Run
@@ -26,6 +26,7 @@ from certify.threat import Budgeted
 S = TypeVar("S", bound=State)
 Rank = Callable[["Nearby", Tensor], Tensor]
 _ROUNDING = 1 + 1e-5  # a point this little too far is moved into the region; the replay decides
+_ROUNDINGS = 64  # how many of the largest clause value a failure is to be clear of, where it is sought near 0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -131,10 +132,7 @@ class DistanceAttack(ABC):
         # A little more than in the region is not enough: the point is measured in another way there.
         problem = nearby(query, query.threat.norm, repr(self), run, query.threat.eps / _ROUNDING)
         found = self.find(problem)
-        inside = found.distance <= query.threat.eps * _ROUNDING
-        points = query.region.project(found.points)
-        exact = query.region.contains(found.points)
-        points = torch.where(exact.view(-1, *[1] * (points.dim() - 1)), found.points, points)
+        points, inside = _within(problem, query.region, found, query.threat.eps)
         return [
             Evidence(
                 sample,
@@ -213,6 +211,20 @@ def nearby(query: Query, norm: float, key: str, run: Run, enough: float = 0.0) -
     )
 
 
+def _within(problem: Nearby, region: bounds.InputSet, found: Nearest, eps: float) -> tuple[Tensor, Tensor]:
+    """Points of the region for the failures found, and where they are failures; (batch,) booleans.
+
+    A failure a rounding too far is moved into the region and looked at again.
+    """
+    exact = region.contains(found.points) & found.found
+    inside = found.distance <= eps * _ROUNDING
+    moved = torch.where(per_sample(exact, found.points), found.points, region.project(found.points))
+    again = (inside & ~exact).nonzero()[:, 0]
+    if len(again):
+        inside = inside.index_copy(0, again, problem[again].look(moved[again]).broken)
+    return moved, inside
+
+
 def nearest(attack: Minimal[S], problem: Nearby) -> Nearest:
     """Run an attack; samples that are broken at the start have distance 0 and leave at once."""
     best = Nearest.nothing(problem)
@@ -236,8 +248,11 @@ def shorten(problem: Nearby, found: Nearest, steps: int, rank: Rank = Nearby.dis
     """The nearest failure on the way from each sample's start to the failure found, by false position.
 
     On the way the smallest clause value goes from > 0 to <= 0, so that it has a root. Every other step
-    halves the interval, for a value that is far from linear.
+    halves the interval, for a value that is far from linear. A failure must be firm: nearer to the root it
+    would be one or none as the network's sums are rounded, which differs from batch to batch.
     """
+    if steps == 0:
+        return found
     best, everyone = found, _all(problem)
     low, high = problem.look(problem.start).deciding, problem.look(found.points).deciding
     one = torch.ones_like(low)
@@ -247,15 +262,19 @@ def shorten(problem: Nearby, found: Nearest, steps: int, rank: Rank = Nearby.dis
         # A little beyond the root of the line between the two: at the root itself rounding would decide.
         share = (low / (low - high)).lerp(one, 1e-4) if step % 2 == 0 else one / 2
         here = torch.where(share.isfinite(), near + share * (far - near), near)
-        points = problem.region.project(problem.start + here.view(-1, *[1] * (way.dim() - 1)) * way)
-        look = problem.look(points)
-        best = best.updated(everyone, problem, look, rank)
-        low, high = (
-            torch.where(look.broken, low, look.deciding),
-            torch.where(look.broken, look.deciding, high),
-        )
-        near, far = torch.where(look.broken, near, here), torch.where(look.broken, here, far)
+        look = problem.look(problem.region.project(problem.start + per_sample(here, way) * way))
+        firm = _firm(look)
+        seen = Nearest.at(problem, look, rank)
+        best = best.joined(everyone, replace(seen, rank=seen.rank.masked_fill(~firm, torch.inf)))
+        low, high = torch.where(firm, low, look.deciding.clamp(min=0)), torch.where(firm, look.deciding, high)
+        near, far = torch.where(firm, near, here), torch.where(firm, here, far)
     return best
+
+
+def _firm(look: Look) -> Tensor:
+    """Failures that another rounding of the clause values would not undo; (batch,) booleans."""
+    size = look.values.detach().abs().amax(1)
+    return look.deciding <= -_ROUNDINGS * torch.finfo(look.values.dtype).eps * size
 
 
 def _all(problem: Nearby) -> Tensor:
