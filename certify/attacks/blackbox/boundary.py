@@ -12,10 +12,10 @@ from certify.attacks.blackbox.directions import Noise, check_subspace
 from certify.attacks.blackbox.search import (
     DecisionAttack,
     Progress,
+    across,
     at_boundary,
     broken_starts,
     check_queries,
-    across,
 )
 from certify.attacks.blackbox.view import Decisions
 

@@ -50,7 +50,8 @@ def _cosines(size: int, share: float, like: Tensor) -> Tensor:
     count = max(1, math.ceil(share * size))
     place = torch.arange(size, dtype=torch.float64) + 0.5
     waves = torch.cos(torch.arange(count, dtype=torch.float64)[:, None] * place * (math.pi / size))
-    return (waves / waves.norm(dim=1, keepdim=True)).to(like)
+    length: Tensor = waves.norm(dim=1, keepdim=True)
+    return (waves / length).to(like)
 
 
 @dataclass(frozen=True, eq=False)

@@ -59,8 +59,7 @@ class NES(ScoreAttack[Climb]):
 
     def step(self, view: Scores, progress: Climb) -> Climb:
         gradient = _gradient(view, progress.points, self.samples // 2, self.sigma, self.loss, Scores.normal)
-        steps = max(1, (self.queries - 1) // (2 * (self.samples // 2) + 1))
-        length = self.step_size * max(0.0, 1 - progress.steps / steps)
+        length = self.step_size * _left(self.queries, self.samples, progress.steps)
         points = ascend(view.region, progress.points, gradient.to(progress.points.dtype), length)
         view.values(points[:, None])
         return replace(progress, points=points, steps=progress.steps + 1)
@@ -72,8 +71,9 @@ class SPSA(ScoreAttack[Climb]):
 
     Every step asks at ``samples`` points in antithetic pairs whose elements are all ``delta`` away (in input
     units; the paper's 0.01, of its smallest batch of 128 points), and goes by Adam along their differences.
-    The length of a step is a share of the region's extent in its direction: for the norm inf the paper's
-    step per element. Points asked lie in the region: what its projection leaves of a pair counts.
+    The length of a step is a share of the region's extent in its direction, for the norm inf the paper's step
+    per element, and falls linearly with the budget. Points asked lie in the region: what its projection
+    leaves of a pair counts.
 
     queries: at most so many per sample. step_size: relative to half of the region's way. loss: a name in
     ``LOSSES``.
@@ -103,7 +103,7 @@ class SPSA(ScoreAttack[Climb]):
         adam = (mean / (1 - first**number)) / scale.clamp(min=torch.finfo(scale.dtype).tiny)
         region, dtype = view.region, progress.points.dtype
         half = (region.argmax(adam.to(dtype)) - region.argmax(-adam.to(dtype))).to(adam.dtype) / 2
-        length = self.step_size * size(half, 2)
+        length = self.step_size * _left(self.queries, self.samples, progress.steps) * size(half, 2)
         points = progress.points + (directions(adam) * per_sample(length, adam)).to(dtype)
         points = region.project(points)
         view.values(points[:, None])
@@ -113,6 +113,11 @@ class SPSA(ScoreAttack[Climb]):
 def _start(view: Scores) -> Climb:
     zero = torch.zeros_like(wide(view.start))
     return Climb(torch.zeros_like(view.over), view.start, zero, zero)
+
+
+def _left(queries: int, samples: int, steps: int) -> float:
+    """The share of the steps that the budget has left; step lengths fall with it."""
+    return max(0.0, 1 - steps / max(1, (queries - 1) // (2 * (samples // 2) + 1)))
 
 
 def _signs(view: Scores, k: int) -> Tensor:

@@ -14,11 +14,11 @@ from certify.attacks.blackbox.search import (
     DecisionAttack,
     Progress,
     Way,
+    across,
     at_boundary,
     bisect,
     broken_starts,
     check_queries,
-    across,
 )
 from certify.attacks.blackbox.view import Decisions
 from certify.attacks.norms import distance

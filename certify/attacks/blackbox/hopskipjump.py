@@ -13,10 +13,10 @@ from certify.attacks.blackbox.directions import check_subspace, probe
 from certify.attacks.blackbox.search import (
     DecisionAttack,
     Progress,
+    across,
     at_boundary,
     broken_starts,
     check_queries,
-    across,
 )
 from certify.attacks.blackbox.view import Decisions
 from certify.attacks.norms import distance

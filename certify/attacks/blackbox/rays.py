@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from certify.attacks.blackbox.search import DecisionAttack, Progress, bisect, check_queries, across
+from certify.attacks.blackbox.search import DecisionAttack, Progress, across, bisect, check_queries
 from certify.attacks.blackbox.view import Decisions
 from certify.attacks.norms import wide
 
@@ -20,8 +20,8 @@ _TOLERANCE = 1e-3  # of the radius, relative to the valid range
 class Ray(Progress):
     """signs: (batch, *shape), the best direction. radius: (batch,), where it was seen broken; inf: nowhere.
 
-    level, block: (batch,), the next block to be turned, of 2^level. last: (batch,), whether anything has come
-    nearer since the blocks are single elements.
+    level, block: (batch,), the next block to be turned, of 2^level. fresh: (batch,), whether this pass over
+    the blocks has come nearer.
     """
 
     signs: Tensor
@@ -73,11 +73,11 @@ class RayS(DecisionAttack[Ray]):
         def way(radius: Tensor) -> Tensor:
             return start + across(radius, start) * signs
 
-        farthest = _farthest(view)
+        farthest, tolerance = _ends(view)
         reach = torch.minimum(progress.radius, farthest)
         broken = view.broken(way(reach)[:, None])[:, 0]
         near = torch.zeros_like(reach)
-        radius = bisect(view, way, near, reach, torch.where(broken, _TOLERANCE * farthest, torch.inf))
+        radius = bisect(view, way, near, reach, torch.where(broken, tolerance, torch.inf))
         better = broken & (radius < progress.radius)
         turned = replace(
             progress,
@@ -102,9 +102,15 @@ def _next(progress: Ray, width: Tensor, size: int) -> Ray:
     )
 
 
-def _farthest(view: Decisions) -> Tensor:
-    """The radius at which a direction meets the corners of the valid range, (batch,) float64."""
-    start, box = view.start.double(), view.region.box()
+def _ends(view: Decisions) -> tuple[Tensor, Tensor]:
+    """The radius beyond which no direction leads, and the tolerance of a radius; (batch,) float64.
+
+    Where any input is valid, the largest element, at least 1, stands for the width of the valid range, and a
+    thousand times that for its end.
+    """
+    start, box = view.start.double().flatten(1), view.region.box()
     if not view.bounded:
-        return 1e3 * start.abs().flatten(1).amax(1).clamp(min=1)
-    return torch.maximum(box.upper.double() - start, start - box.lower.double()).flatten(1).amax(1)
+        size = start.abs().amax(1).clamp(min=1)
+        return 1e3 * size, _TOLERANCE * size
+    lower, upper = box.lower.double().flatten(1), box.upper.double().flatten(1)
+    return torch.maximum(upper - start, start - lower).amax(1), _TOLERANCE * (upper - lower).amax(1)

@@ -16,6 +16,8 @@ from certify.attacks.blackbox.view import Decisions, Scores, View, deciding, dec
 from certify.attacks.minimal import DistanceAttack, Nearby, Nearest
 from certify.attacks.norms import distance, per_sample, wide
 from certify.errors import UsageError
+from certify.query import Query
+from certify.sampled import Sampled
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,10 @@ class ScoreAttack(RegionAttack, Generic[P]):
     def step(self, view: Scores, progress: P) -> P:
         """See ``Asking``."""
 
+    def supports(self, query: Query) -> str | None:
+        """None if the region is a set to search and the model answers at once, else the reason."""
+        return super().supports(query) or no_answer(query)
+
     def find(self, problem: Problem) -> Found:
         """Ask until a sample is broken or its budget is spent."""
         record = _Deepest(Found.nothing(problem))
@@ -81,6 +87,10 @@ class DecisionAttack(DistanceAttack, Generic[P]):
     def step(self, view: Decisions, progress: P) -> P:
         """See ``Asking``."""
 
+    def supports(self, query: Query) -> str | None:
+        """None if the attack measures the threat's norm and the model answers at once, else the reason."""
+        return super().supports(query) or no_answer(query)
+
     def find(self, problem: Nearby) -> Nearest:
         """Ask until each sample's budget is spent; the nearest failure that any query has met."""
         record = _Closest(Nearest.nothing(problem), problem)
@@ -105,6 +115,13 @@ def drive(attack: Asking[V_contra, P], view: V_contra) -> None:
         before = view.queries
         progress = attack.step(view, progress)
         progress = replace(progress, done=progress.done | (view.queries == before))
+
+
+def no_answer(query: Query) -> str | None:
+    """The reason why a single query has no answer, if so."""
+    if isinstance(query.model, Sampled):
+        return f"{query.model.name} answers by sampling; attack it by EoT() or SmoothAdv()"
+    return None
 
 
 def check_queries(name: str, queries: int) -> None:
