@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError, field_validator
 
-from certify.attacks import FGSM, PGD
+from certify.attacks import FGSM, NES, PGD, SPSA, Boundary, GeoDA, HopSkipJump, RayS
 from certify.deterministic import CROWN, IBP
 from certify.errors import UsageError
 from certify.evidence import Claim, Decider
@@ -22,7 +22,18 @@ from certify.run import Progress, Run
 from certify.smoothing import MODES, Mode, Smoothing
 from certify.threat import THREATS, Threat
 
-DECIDERS: Mapping[str, type[Any]] = {"fgsm": FGSM, "pgd": PGD, "ibp": IBP, "crown": CROWN}
+DECIDERS: Mapping[str, type[Any]] = {
+    "fgsm": FGSM,
+    "pgd": PGD,
+    "ibp": IBP,
+    "crown": CROWN,
+    "nes": NES,
+    "spsa": SPSA,
+    "boundary": Boundary,
+    "hopskipjump": HopSkipJump,
+    "geoda": GeoDA,
+    "rays": RayS,
+}
 
 Budget = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -1,6 +1,7 @@
 """Attacks: deciders that search for counterexamples."""
 
 from certify.attacks.base import Attack
+from certify.attacks.blackbox import NES, SPSA, Boundary, GeoDA, HopSkipJump, RayS
 from certify.attacks.ddn import DDN
 from certify.attacks.deepfool import DeepFool, SuperDeepFool
 from certify.attacks.differences import FiniteDifferences
@@ -21,14 +22,20 @@ __all__ = [
     "FGSM",
     "FMN",
     "LOSSES",
+    "NES",
     "PGD",
+    "SPSA",
     "Attack",
+    "Boundary",
     "DeepFool",
     "EoT",
     "FiniteDifferences",
+    "GeoDA",
+    "HopSkipJump",
     "ParameterSearch",
     "PatchEoT",
     "PatchSearch",
+    "RayS",
     "SuperDeepFool",
     "Universal",
     "UniversalPGD",
