@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from certify.attacks import (
+        DDN,
+        FAB,
         FGSM,
+        FMN,
         PGD,
+        DeepFool,
         EoT,
         FiniteDifferences,
         ParameterSearch,
         PatchEoT,
         PatchSearch,
+        SuperDeepFool,
         UniversalPGD,
     )
     from certify.checkup import health
@@ -50,6 +55,11 @@ if TYPE_CHECKING:
     from certify.verdict import Verdict
 
 _HOME = {
+    "SuperDeepFool": "certify.attacks",
+    "DeepFool": "certify.attacks",
+    "FMN": "certify.attacks",
+    "FAB": "certify.attacks",
+    "DDN": "certify.attacks",
     "EoT": "certify.attacks",
     "FGSM": "certify.attacks",
     "FiniteDifferences": "certify.attacks",
@@ -94,7 +104,10 @@ _HOME = {
 
 __all__ = [
     "CROWN",
+    "DDN",
+    "FAB",
     "FGSM",
+    "FMN",
     "IBP",
     "L0",
     "L1",
@@ -104,6 +117,7 @@ __all__ = [
     "CertifyError",
     "Contradiction",
     "Contrast",
+    "DeepFool",
     "EoT",
     "Evidence",
     "FiniteDifferences",
@@ -125,6 +139,7 @@ __all__ = [
     "Smoothed",
     "Smoothing",
     "Spatial",
+    "SuperDeepFool",
     "Tabular",
     "Translation",
     "UniversalPGD",

@@ -14,7 +14,21 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError, field_validator
 
-from certify.attacks import FGSM, NES, PGD, SPSA, Boundary, GeoDA, HopSkipJump, RayS
+from certify.attacks import (
+    DDN,
+    FAB,
+    FGSM,
+    FMN,
+    NES,
+    PGD,
+    SPSA,
+    Boundary,
+    DeepFool,
+    GeoDA,
+    HopSkipJump,
+    RayS,
+    SuperDeepFool,
+)
 from certify.deterministic import CROWN, IBP
 from certify.errors import UsageError
 from certify.evidence import Claim, Decider
@@ -25,6 +39,11 @@ from certify.threat import THREATS, Threat
 DECIDERS: Mapping[str, type[Any]] = {
     "fgsm": FGSM,
     "pgd": PGD,
+    "fab": FAB,
+    "deepfool": DeepFool,
+    "superdeepfool": SuperDeepFool,
+    "ddn": DDN,
+    "fmn": FMN,
     "ibp": IBP,
     "crown": CROWN,
     "nes": NES,

@@ -126,11 +126,22 @@ class DistanceAttack(ABC):
         return None
 
     def decide(self, query: Query, run: Run) -> list[Evidence]:
-        """The nearest point found, as a witness where it lies in the threat's region, to be replayed."""
+        """A point where the specification fails in the threat's region, where one is found, to be replayed.
+
+        The search of a sample ends with the first such point; ``Minimum`` asks for the nearest.
+        """
+        # A little further is not near enough: the region measures in another way.
+        eps = query.threat.eps if isinstance(query.threat, Budgeted) else 0.0
+        return self.answer(query, run, eps / _ROUNDING)
+
+    def answer(self, query: Query, run: Run, enough: float) -> list[Evidence]:
+        """The nearest point found, as a witness where it lies in the threat's region, to be replayed.
+
+        enough: the distance at which a sample's search ends; 0 asks for the minimum.
+        """
         if not isinstance(query.threat, Budgeted) or query.threat.norm is None:
             return [Evidence(sample, repr(self)) for sample in query.samples]
-        # A little more than in the region is not enough: the point is measured in another way there.
-        problem = nearby(query, query.threat.norm, repr(self), run, query.threat.eps / _ROUNDING)
+        problem = nearby(query, query.threat.norm, repr(self), run, enough)
         found = self.find(problem)
         points, inside = _within(problem, query.region, found, query.threat.eps)
         return [
@@ -154,6 +165,26 @@ class DistanceAttack(ABC):
                 strict=True,
             )
         ]
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """An attack that is asked for the nearest failure in the threat's region, not for any there."""
+
+    attack: DistanceAttack
+
+    @property
+    def claims(self) -> frozenset[Claim]:
+        """Those of the attack."""
+        return self.attack.claims
+
+    def supports(self, query: Query) -> str | None:
+        """Whether the attack does."""
+        return self.attack.supports(query)
+
+    def decide(self, query: Query, run: Run) -> list[Evidence]:
+        """The nearest failure of each sample."""
+        return self.attack.answer(query, run, enough=0.0)
 
 
 class Minimal(DistanceAttack, Generic[S]):

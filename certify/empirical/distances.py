@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from certify.attacks.minimal import Minimal
+from certify.attacks.minimal import DistanceAttack, Minimum
 from certify.attacks.norms import distance
 from certify.empirical.trials import Trials, trials
 from certify.errors import UsageError
@@ -111,7 +111,7 @@ def distances(
     x: Tensor,
     y: Tensor,
     norm: float,
-    attacks: Sequence[Minimal],  # type: ignore[type-arg]
+    attacks: Sequence[DistanceAttack],
     *,
     run: Run = _DEFAULT_RUN,
     samples: Sequence[int] | None = None,
@@ -124,9 +124,10 @@ def distances(
     if norm not in _BALLS:
         raise UsageError(f"norm is {norm}; choose 0, 1, 2 or inf")
     for each in attacks:
-        if not isinstance(each, Minimal):
+        if not isinstance(each, DistanceAttack):
             raise UsageError(f"{each!r} searches a given region; measure distances by one such as FMN()")
-    tried = trials(model, x, y, _everything(model, x, norm), attacks, run, samples)
+    tried = trials(model, x, y, _everything(model, x, norm), list(map(Minimum, attacks)), run, samples)
+    tried = replace(tried, attacks=tuple(map(repr, attacks)))
     away = torch.stack([distance(points.double() - tried.x.double(), norm) for points in tried.points])
     away = away.masked_fill(~tried.found, math.inf).masked_fill(~tried.right, 0.0)
     return Distances(model.name, model.digest, norm, away, tried)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from certify.attacks import DDN, FMN, DeepFool, SuperDeepFool
-from certify.attacks.minimal import DistanceAttack, Nearest, nearby, shorten
+from certify.attacks.minimal import DistanceAttack, Minimum, Nearest, nearby, shorten
 from certify.errors import UsageError
 from certify.evidence import Decider
 from certify.query import Query
@@ -166,6 +166,9 @@ def test_a_search_ends_where_near_is_near_enough() -> None:
     assert all(int(each.detail["forwards"]) < 50 for each in short)
     away = torch.tensor([float(each.detail["distance"]) for each in short], dtype=torch.float64)
     assert (away >= long.distance * (1 - 1e-9)).all()
+    full = Minimum(FMN()).decide(query, Run())
+    assert [each.detail["distance"] for each in full] == long.distance.tolist()
+    assert [each.decider for each in full] == [repr(FMN())] * 8
 
 
 def test_shorten_finds_the_nearest_failure_on_the_way_and_survives_values_that_are_no_numbers() -> None:
