@@ -15,10 +15,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError, field_validator
 
 from certify.attacks import (
+    BIM,
     DDN,
     FAB,
     FGSM,
     FMN,
+    MIFGSM,
     NES,
     PGD,
     SPSA,
@@ -38,6 +40,8 @@ from certify.threat import THREATS, Threat
 
 DECIDERS: Mapping[str, type[Any]] = {
     "fgsm": FGSM,
+    "bim": BIM,
+    "mifgsm": MIFGSM,
     "pgd": PGD,
     "fab": FAB,
     "deepfool": DeepFool,

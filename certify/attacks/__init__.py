@@ -1,6 +1,7 @@
 """Attacks: deciders that search for counterexamples."""
 
 from certify.attacks.base import Attack
+from certify.attacks.bim import BIM, MIFGSM
 from certify.attacks.blackbox import NES, SPSA, Boundary, GeoDA, HopSkipJump, RayS
 from certify.attacks.ddn import DDN
 from certify.attacks.deepfool import DeepFool, SuperDeepFool
@@ -17,11 +18,13 @@ from certify.attacks.universal import Universal, UniversalPGD
 from certify.attacks.universal_patch import PatchEoT, UniversalPatch
 
 __all__ = [
+    "BIM",
     "DDN",
     "FAB",
     "FGSM",
     "FMN",
     "LOSSES",
+    "MIFGSM",
     "NES",
     "PGD",
     "SPSA",

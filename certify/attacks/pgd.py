@@ -10,6 +10,7 @@ from torch import Tensor
 import bounds
 from certify.attacks.base import Attack, Look, Problem, State
 from certify.attacks.losses import LOSSES, aimed_at
+from certify.attacks.settings import SCHEDULES, check_between, check_counts, check_loss
 from certify.errors import UsageError
 
 
@@ -26,13 +27,15 @@ class PGD(Attack[Walk]):
 
     A step goes in the direction of steepest ascent over the region, half the way from its best to its worst
     point for a linear model: the gradient's sign for the norm inf, the gradient for 2, its largest
-    coordinates for 1. The k-th step has length ``step_size * (1 - k / steps)`` relative to that half way, so
-    an unclipped ball of radius eps is crossed in steps of at most ``step_size * eps``. In a set that is not
-    convex (L0, patches) a step goes that share of the way to the best point for a linear model.
+    coordinates for 1. The first step has length ``step_size`` relative to that half way, the others fall by
+    the ``schedule``, so an unclipped ball of radius eps is crossed in steps of at most ``step_size * eps``.
+    In a set that is not convex (L0, patches) a step goes that share of the way to the best point for a
+    linear model.
 
     steps: per attempt. restarts: random starts per loss. loss: a name in ``LOSSES``. targets: after the
     untargeted attempts, as many again for each of this number of classes, nearest first, with a loss that
     pushes towards that class alone (Gowal et al. 2019, MultiTargeted); stronger, and slower by 1 + targets.
+    schedule: a name in ``SCHEDULES``.
     Samples leave as soon as they are broken.
     Raises ``UsageError`` for a value outside its domain.
     """
@@ -42,21 +45,16 @@ class PGD(Attack[Walk]):
     step_size: float = 1.0
     loss: str = "cross-entropy"
     targets: int = 0
+    schedule: str = "linear"
 
     def __post_init__(self) -> None:
-        for name, value, least in (
-            ("steps", self.steps, 1),
-            ("restarts", self.restarts, 1),
-            ("targets", self.targets, 0),
-        ):
-            if value < least:
-                raise UsageError(f"{name} of PGD is {value}; give an integer >= {least}")
-        if not (math.isfinite(self.step_size) and self.step_size > 0):
-            raise UsageError(
-                f"step_size of PGD is {self.step_size}; give a number > 0, relative to the radius"
-            )
-        if self.loss not in LOSSES:
-            raise UsageError(f"unknown loss {self.loss!r}; choose one of {', '.join(sorted(LOSSES))}")
+        check_counts("PGD", 1, steps=self.steps, restarts=self.restarts)
+        check_counts("PGD", 0, targets=self.targets)
+        check_between("PGD", 0, math.inf, step_size=self.step_size)
+        check_loss("PGD", self.loss)
+        if self.schedule not in SCHEDULES:
+            names = ", ".join(sorted(SCHEDULES))
+            raise UsageError(f"unknown schedule {self.schedule!r} of PGD; choose one of {names}")
 
     @property
     def attempts(self) -> int:
@@ -72,7 +70,7 @@ class PGD(Attack[Walk]):
 
     def step(self, problem: Problem, state: Walk, look: Look) -> Walk:
         loss = LOSSES[self.loss] if state.target is None else aimed_at(state.target)
-        length = self.step_size * (1 - state.steps / self.steps)
+        length = self.step_size * SCHEDULES[self.schedule](state.steps, self.steps)
         points = ascend(problem.region, state.points, look.gradient(loss), length)
         return replace(state, points=points, steps=state.steps + 1)
 

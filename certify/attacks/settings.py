@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 
 from certify.attacks.losses import LOSSES
 from certify.errors import UsageError
@@ -32,3 +33,11 @@ def check_loss(owner: str, loss: str) -> None:
 def cosine(first: float, last: float, step: int, steps: int) -> float:
     """From ``first`` at step 0 to ``last`` at ``steps`` along half a period (Loshchilov & Hutter 2017)."""
     return last + (first - last) * (1 + math.cos(math.pi * step / steps)) / 2
+
+
+# The share of the first step's length that a step has, by its number and that of all steps.
+SCHEDULES: Mapping[str, Callable[[int, int], float]] = {
+    "constant": lambda step, steps: 1.0,
+    "linear": lambda step, steps: 1 - step / steps,
+    "cosine": lambda step, steps: cosine(1.0, 0.0, step, steps),
+}

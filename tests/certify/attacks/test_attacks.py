@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import bounds
-from certify.attacks import FGSM, LOSSES, PGD
+from certify.attacks import BIM, FGSM, LOSSES, MIFGSM, PGD
 from certify.attacks.base import Attack, Problem, search
 from certify.attacks.losses import cross_entropy
 from certify.decide import refutes
@@ -47,10 +47,22 @@ class TestFGSM(AttackConformance):
         return self.budget
 
 
-@pytest.mark.parametrize("attack", [PGD(10), PGD(5, 2, targets=2), PGD(10, loss="margin")], ids=repr)
+@pytest.mark.parametrize(
+    "attack",
+    [
+        PGD(10),
+        PGD(5, 2, targets=2),
+        PGD(10, loss="margin"),
+        PGD(10, schedule="cosine"),
+        PGD(10, schedule="constant", step_size=0.2),
+        BIM(),
+        MIFGSM(),
+    ],
+    ids=repr,
+)
 class TestPGD(AttackConformance):
     @pytest.fixture(autouse=True)
-    def _attack(self, attack: PGD) -> None:
+    def _attack(self, attack: Decider) -> None:
         self.attack = attack
 
     def decider(self) -> Decider:
@@ -101,6 +113,28 @@ def test_fgsm_is_exact_on_a_linear_model_with_two_classes(norm: float) -> None:
     problem, rows = linear_problem(2, bounds.Ball(x, eps, norm), x)
     worst = x @ rows.T + 100 - eps * torch.linalg.vector_norm(rows, ord=DUAL[norm], dim=1)
     torch.testing.assert_close(search(FGSM(), problem).deciding, worst[:, 0], rtol=0, atol=1e-12)
+
+
+def test_momentum_gathers_gradients_of_mean_size_one() -> None:
+    """By hand on a quadratic: velocity <- decay velocity + gradient / mean |gradient|, steps of its sign."""
+    x, eps, steps = torch.tensor([[0.3, -0.2, 0.1]], dtype=torch.float64), 0.5, 4
+    target = torch.tensor([0.0, 0.5, 2.0], dtype=torch.float64)
+    seen: list[Tensor] = []
+
+    def forward(z: Tensor) -> Tensor:
+        seen.append(z.detach())
+        return torch.stack([100 + ((z - target) ** 2).sum(1), torch.zeros_like(z[:, 0])], dim=1)
+
+    spec = bounds.margins(torch.zeros(1).long(), 2).to(torch.float64)
+    for attack in (MIFGSM(steps), MIFGSM(steps, decay=0.5), BIM(steps)):
+        seen.clear()
+        search(attack, Problem(forward, bounds.Ball(x, eps), spec, x, (0,), "k", Run()))
+        points, velocity = [x], torch.zeros_like(x)
+        for _ in range(steps):
+            downhill = -2 * (points[-1] - target)
+            velocity = attack.decay * velocity + downhill / downhill.abs().mean()
+            points.append((points[-1] + eps / steps * velocity.sign()).clamp(x - eps, x + eps))
+        torch.testing.assert_close(torch.cat(seen), torch.cat(points))
 
 
 def test_attacks_are_exact_in_a_clipped_cube_and_in_a_box_of_mixed_widths() -> None:
@@ -340,6 +374,7 @@ def test_outputs_that_are_no_numbers_are_no_success_and_are_noted() -> None:
         ({"step_size": 0.0}, "step_size"),
         ({"step_size": math.nan}, "step_size"),
         ({"loss": "hinge"}, "cross-entropy"),
+        ({"schedule": "steps"}, "cosine"),
     ],
 )
 def test_wrong_settings_are_named(arguments: dict[str, float], named: str) -> None:
