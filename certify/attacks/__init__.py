@@ -2,7 +2,7 @@
 
 from certify.attacks.base import Attack
 from certify.attacks.bim import BIM, MIFGSM
-from certify.attacks.blackbox import NES, SPSA, Boundary, GeoDA, HopSkipJump, RayS
+from certify.attacks.blackbox import NES, SPSA, Boundary, GeoDA, HopSkipJump, RayS, Substitute, TransferAttack
 from certify.attacks.ddn import DDN
 from certify.attacks.deepfool import DeepFool, SuperDeepFool
 from certify.attacks.differences import FiniteDifferences
@@ -39,7 +39,9 @@ __all__ = [
     "PatchEoT",
     "PatchSearch",
     "RayS",
+    "Substitute",
     "SuperDeepFool",
+    "TransferAttack",
     "Universal",
     "UniversalPGD",
     "UniversalPatch",

@@ -8,16 +8,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from certify.attacks.blackbox.directions import Noise, check_subspace
+from certify.attacks.blackbox.directions import Noise
 from certify.attacks.blackbox.search import (
     DecisionAttack,
     Progress,
     across,
     at_boundary,
     broken_starts,
-    check_queries,
 )
 from certify.attacks.blackbox.view import Decisions
+from certify.attacks.settings import check_between, check_counts
 
 _STEP = 0.01  # both steps at first, relative to the distance
 _LEAST = 1e-7  # a smaller step to the source ends the search
@@ -55,8 +55,8 @@ class Boundary(DecisionAttack[Stroll]):
     subspace: float = 1.0
 
     def __post_init__(self) -> None:
-        check_queries("Boundary", self.queries)
-        check_subspace("Boundary", self.subspace)
+        check_counts("Boundary", 2, queries=self.queries)
+        check_between("Boundary", 0, 1, subspace=self.subspace)
 
     def init(self, view: Decisions) -> Stroll:
         points, found = broken_starts(view)

@@ -11,7 +11,6 @@ from torch import Tensor
 from certify.attacks.base import PerSample
 from certify.attacks.blackbox.search import across
 from certify.attacks.blackbox.view import Decisions, View
-from certify.errors import UsageError
 
 _ROWS = 32  # directions of one pass
 
@@ -112,9 +111,3 @@ def probe(view: Decisions, points: Tensor, radius: Tensor, count: int, subspace:
         asked = torch.full_like(broken[:, 0], broken.shape[1])
         seen = seen + Probes(torch.einsum("nk,nk...->n...", broken, u), u.sum(1), broken.sum(1), asked)
     return seen
-
-
-def check_subspace(name: str, subspace: float) -> None:
-    """Raises ``UsageError`` unless the share is in (0, 1]."""
-    if not 0 < subspace <= 1:
-        raise UsageError(f"subspace of {name} is {subspace}; give a share of the frequencies in (0, 1]")

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from certify.attacks.blackbox.search import Progress, ScoreAttack, check_queries
+from certify.attacks.blackbox.search import Progress, ScoreAttack
 from certify.attacks.blackbox.view import Scores
 from certify.attacks.losses import LOSSES
 from certify.attacks.norms import directions, per_sample, size, wide
 from certify.attacks.pgd import ascend
-from certify.errors import UsageError
+from certify.attacks.settings import check_between, check_counts, check_loss
 
 Draw = Callable[[Scores, int], Tensor]
 
@@ -52,7 +52,8 @@ class NES(ScoreAttack[Climb]):
     loss: str = "margin"
 
     def __post_init__(self) -> None:
-        _check("NES", self.queries, self.samples, self.sigma, self.step_size, self.loss)
+        _check("NES", self.queries, self.samples, self.step_size, self.loss)
+        check_between("NES", 0, math.inf, sigma=self.sigma)
 
     def init(self, view: Scores) -> Climb:
         return _start(view)
@@ -87,7 +88,8 @@ class SPSA(ScoreAttack[Climb]):
     loss: str = "margin"
 
     def __post_init__(self) -> None:
-        _check("SPSA", self.queries, self.samples, self.delta, self.step_size, self.loss)
+        _check("SPSA", self.queries, self.samples, self.step_size, self.loss)
+        check_between("SPSA", 0, math.inf, delta=self.delta)
 
     def init(self, view: Scores) -> Climb:
         return _start(view)
@@ -149,12 +151,7 @@ def _losses(values: Tensor, loss: str) -> Tensor:
     return LOSSES[loss](values.flatten(0, 1)).view(values.shape[:2])
 
 
-def _check(name: str, queries: int, samples: int, radius: float, step_size: float, loss: str) -> None:
-    check_queries(name, queries)
-    if samples < 2:
-        raise UsageError(f"samples of {name} is {samples}; give an integer >= 2, for they come in pairs")
-    for key, value in (("sigma" if name == "NES" else "delta", radius), ("step_size", step_size)):
-        if not (math.isfinite(value) and value > 0):
-            raise UsageError(f"{key} of {name} is {value}; give a number > 0")
-    if loss not in LOSSES:
-        raise UsageError(f"unknown loss {loss!r}; choose one of {', '.join(sorted(LOSSES))}")
+def _check(name: str, queries: int, samples: int, step_size: float, loss: str) -> None:
+    check_counts(name, 2, queries=queries, samples=samples)  # samples come in pairs
+    check_between(name, 0, math.inf, step_size=step_size)
+    check_loss(name, loss)

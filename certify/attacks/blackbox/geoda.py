@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from certify.attacks.blackbox.directions import Probes, check_subspace, probe
+from certify.attacks.blackbox.directions import Probes, probe
 from certify.attacks.blackbox.search import (
     DecisionAttack,
     Progress,
@@ -18,10 +18,10 @@ from certify.attacks.blackbox.search import (
     at_boundary,
     bisect,
     broken_starts,
-    check_queries,
 )
 from certify.attacks.blackbox.view import Decisions
 from certify.attacks.norms import distance
+from certify.attacks.settings import check_between, check_counts
 
 _CONTRACTION = 0.6  # of the distance per step, which decides how queries are shared among the steps
 _PER_STEP = 500  # queries for which there is one more step
@@ -57,8 +57,8 @@ class GeoDA(DecisionAttack[Plane]):
     subspace: float = 1 / 3
 
     def __post_init__(self) -> None:
-        check_queries("GeoDA", self.queries)
-        check_subspace("GeoDA", self.subspace)
+        check_counts("GeoDA", 2, queries=self.queries)
+        check_between("GeoDA", 0, 1, subspace=self.subspace)
 
     def init(self, view: Decisions) -> Plane:
         points, found = broken_starts(view)

@@ -9,18 +9,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from certify.attacks.blackbox.directions import check_subspace, probe
+from certify.attacks.blackbox.directions import probe
 from certify.attacks.blackbox.search import (
     DecisionAttack,
     Progress,
     across,
     at_boundary,
     broken_starts,
-    check_queries,
 )
 from certify.attacks.blackbox.view import Decisions
 from certify.attacks.norms import distance
-from certify.errors import UsageError
+from certify.attacks.settings import check_between, check_counts
 
 _HALVINGS = 20
 
@@ -54,10 +53,9 @@ class HopSkipJump(DecisionAttack[Hop]):
     subspace: float = 1.0
 
     def __post_init__(self) -> None:
-        check_queries("HopSkipJump", self.queries)
-        check_subspace("HopSkipJump", self.subspace)
-        if self.directions < 1:
-            raise UsageError(f"directions of HopSkipJump is {self.directions}; give an integer >= 1")
+        check_counts("HopSkipJump", 2, queries=self.queries)
+        check_between("HopSkipJump", 0, 1, subspace=self.subspace)
+        check_counts("HopSkipJump", 1, directions=self.directions)
 
     def init(self, view: Decisions) -> Hop:
         points, found = broken_starts(view)

@@ -9,9 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from certify.attacks.blackbox.search import DecisionAttack, Progress, across, bisect, check_queries
+from certify.attacks.blackbox.search import DecisionAttack, Progress, across, bisect
 from certify.attacks.blackbox.view import Decisions
 from certify.attacks.norms import wide
+from certify.attacks.settings import check_counts
 
 _TOLERANCE = 1e-3  # of the radius, relative to the valid range
 
@@ -49,7 +50,7 @@ class RayS(DecisionAttack[Ray]):
     queries: int = 5000
 
     def __post_init__(self) -> None:
-        check_queries("RayS", self.queries)
+        check_counts("RayS", 2, queries=self.queries)
 
     def init(self, view: Decisions) -> Ray:
         n, device = len(view), view.start.device

@@ -15,7 +15,6 @@ from certify.attacks.base import Found, PerSample, Problem, RegionAttack
 from certify.attacks.blackbox.view import Decisions, Scores, View, deciding, decisions_of, scores_of
 from certify.attacks.minimal import DistanceAttack, Nearby, Nearest
 from certify.attacks.norms import distance, per_sample, wide
-from certify.errors import UsageError
 from certify.query import Query
 from certify.sampled import Sampled
 
@@ -64,7 +63,7 @@ class ScoreAttack(RegionAttack, Generic[P]):
 
     def find(self, problem: Problem) -> Found:
         """Ask until a sample is broken or its budget is spent."""
-        record = _Deepest(Found.nothing(problem))
+        record = Deepest(Found.nothing(problem))
         view = scores_of(problem, self.queries, record)
         view.values(problem.start[:, None])
         drive(self, view)
@@ -93,7 +92,7 @@ class DecisionAttack(DistanceAttack, Generic[P]):
 
     def find(self, problem: Nearby) -> Nearest:
         """Ask until each sample's budget is spent; the nearest failure that any query has met."""
-        record = _Closest(Nearest.nothing(problem), problem)
+        record = Closest(Nearest.nothing(problem), problem)
         view = decisions_of(problem, self.queries, record)
         view.broken(problem.start[:, None])
         drive(self, view)
@@ -124,14 +123,8 @@ def no_answer(query: Query) -> str | None:
     return None
 
 
-def check_queries(name: str, queries: int) -> None:
-    """Raises ``UsageError`` unless the budget is an integer >= 2."""
-    if queries < 2:
-        raise UsageError(f"queries of {name} is {queries}; give an integer >= 2, the budget of each sample")
-
-
 @dataclass
-class _Deepest:
+class Deepest:
     """The record of a search in a region: what breaks it, else what comes closest to that."""
 
     best: Found
@@ -146,7 +139,7 @@ class _Deepest:
 
 
 @dataclass
-class _Closest:
+class Closest:
     """The record of a search for the nearest failure."""
 
     best: Nearest
