@@ -50,6 +50,12 @@ class RunMismatch(CertifyError):
     exit_code = Exit.HASH_MISMATCH
 
 
+class SignatureFailed(CertifyError):
+    """A signature that is not the key's, or a hash that is not that of what it speaks of."""
+
+    exit_code = Exit.HASH_MISMATCH
+
+
 class Contradiction(CertifyError):
     """One sample was proved robust and attacked: the certifier, the attack or the set-up is wrong.
 
