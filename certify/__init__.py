@@ -10,17 +10,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from certify.attacks import (
+        ALMA,
         DDN,
+        EAD,
         FAB,
         FGSM,
         FMN,
         PGD,
+        CarliniWagner,
+        CarliniWagnerLinf,
         DeepFool,
         EoT,
         FiniteDifferences,
         ParameterSearch,
         PatchEoT,
         PatchSearch,
+        SigmaZero,
         SuperDeepFool,
         UniversalPGD,
     )
@@ -58,6 +63,11 @@ _HOME = {
     "SuperDeepFool": "certify.attacks",
     "DeepFool": "certify.attacks",
     "FMN": "certify.attacks",
+    "ALMA": "certify.attacks",
+    "EAD": "certify.attacks",
+    "CarliniWagner": "certify.attacks",
+    "CarliniWagnerLinf": "certify.attacks",
+    "SigmaZero": "certify.attacks",
     "FAB": "certify.attacks",
     "DDN": "certify.attacks",
     "EoT": "certify.attacks",
@@ -103,8 +113,10 @@ _HOME = {
 }
 
 __all__ = [
+    "ALMA",
     "CROWN",
     "DDN",
+    "EAD",
     "FAB",
     "FGSM",
     "FMN",
@@ -114,6 +126,8 @@ __all__ = [
     "L2",
     "PGD",
     "Brightness",
+    "CarliniWagner",
+    "CarliniWagnerLinf",
     "CertifyError",
     "Contradiction",
     "Contrast",
@@ -135,6 +149,7 @@ __all__ = [
     "Rotation",
     "Run",
     "SampleResult",
+    "SigmaZero",
     "SmoothAdv",
     "Smoothed",
     "Smoothing",

@@ -15,8 +15,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError, field_validator
 
 from certify.attacks import (
+    ALMA,
     BIM,
     DDN,
+    EAD,
     FAB,
     FGSM,
     FMN,
@@ -25,10 +27,13 @@ from certify.attacks import (
     PGD,
     SPSA,
     Boundary,
+    CarliniWagner,
+    CarliniWagnerLinf,
     DeepFool,
     GeoDA,
     HopSkipJump,
     RayS,
+    SigmaZero,
     SuperDeepFool,
 )
 from certify.deterministic import CROWN, IBP
@@ -48,6 +53,11 @@ DECIDERS: Mapping[str, type[Any]] = {
     "superdeepfool": SuperDeepFool,
     "ddn": DDN,
     "fmn": FMN,
+    "carliniwagner": CarliniWagner,
+    "carliniwagnerlinf": CarliniWagnerLinf,
+    "ead": EAD,
+    "alma": ALMA,
+    "sigmazero": SigmaZero,
     "ibp": IBP,
     "crown": CROWN,
     "nes": NES,

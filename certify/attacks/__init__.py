@@ -1,11 +1,14 @@
 """Attacks: deciders that search for counterexamples."""
 
+from certify.attacks.alma import ALMA
 from certify.attacks.base import Attack
 from certify.attacks.bim import BIM, MIFGSM
 from certify.attacks.blackbox import NES, SPSA, Boundary, GeoDA, HopSkipJump, RayS, Substitute, TransferAttack
+from certify.attacks.carlini_wagner import CarliniWagner, CarliniWagnerLinf
 from certify.attacks.ddn import DDN
 from certify.attacks.deepfool import DeepFool, SuperDeepFool
 from certify.attacks.differences import FiniteDifferences
+from certify.attacks.ead import EAD
 from certify.attacks.eot import EoT
 from certify.attacks.fab import FAB
 from certify.attacks.fgsm import FGSM
@@ -14,12 +17,15 @@ from certify.attacks.losses import LOSSES
 from certify.attacks.parameters import ParameterSearch
 from certify.attacks.patch import PatchSearch
 from certify.attacks.pgd import PGD
+from certify.attacks.sigma_zero import SigmaZero
 from certify.attacks.universal import Universal, UniversalPGD
 from certify.attacks.universal_patch import PatchEoT, UniversalPatch
 
 __all__ = [
+    "ALMA",
     "BIM",
     "DDN",
+    "EAD",
     "FAB",
     "FGSM",
     "FMN",
@@ -30,6 +36,8 @@ __all__ = [
     "SPSA",
     "Attack",
     "Boundary",
+    "CarliniWagner",
+    "CarliniWagnerLinf",
     "DeepFool",
     "EoT",
     "FiniteDifferences",
@@ -39,6 +47,7 @@ __all__ = [
     "PatchEoT",
     "PatchSearch",
     "RayS",
+    "SigmaZero",
     "Substitute",
     "SuperDeepFool",
     "TransferAttack",
