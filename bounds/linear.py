@@ -16,6 +16,8 @@ from torch import Tensor
 
 Shape = tuple[int, ...]
 
+_FEW = 64  # rows up to which it does not pay to look for equal windows
+
 
 @dataclass(frozen=True, eq=False)
 class Patch:
@@ -68,16 +70,18 @@ class Patch:
         sample: (rows,); returns the shape of ``data`` (channels as in ``image``).
         """
         height, width = self.data.shape[2:]
-        top, left = int(self.top.min()), int(self.left.min())
-        bottom, right = int(self.top.max()) + height, int(self.left.max()) + width
+        (top, bottom), (left, right) = (map(int, torch.aminmax(ends)) for ends in (self.top, self.left))
+        bottom, right = bottom + height, right + width
         before = (max(0, -left), max(0, -top))
         padded = F.pad(
             image,
             (before[0], max(0, right - self.shape[2]), before[1], max(0, bottom - self.shape[1])),
         )
         windows = padded.unfold(2, height, 1).unfold(3, width, 1).permute(0, 2, 3, 1, 4, 5)
-        # Rows that began in different channels of one position share their windows: cut each out once.
         y, x = self.top + before[1], self.left + before[0]
+        if len(self) <= _FEW:
+            return windows[sample, y, x]
+        # Rows that began in different channels of one position share their windows: cut each out once.
         key, row = torch.unique((sample * padded.shape[2] + y) * padded.shape[3] + x, return_inverse=True)
         area = padded.shape[2] * padded.shape[3]
         cut = windows[key // area, key % area // padded.shape[3], key % padded.shape[3]]

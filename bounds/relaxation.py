@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -19,6 +20,27 @@ class Lines:
     lower_intercept: Tensor
     upper_slope: Tensor
     upper_intercept: Tensor
+
+    @cached_property
+    def steeper(self) -> Tensor:
+        """By how much the upper line is steeper."""
+        return self.upper_slope - self.lower_slope
+
+    @cached_property
+    def higher(self) -> Tensor:
+        """By how much the upper line is higher at zero."""
+        return self.upper_intercept - self.lower_intercept
+
+    @cached_property
+    def lifted(self) -> bool:
+        """Whether any lower line misses the origin."""
+        return bool(self.lower_intercept.any())
+
+    @cached_property
+    def stacked(self) -> Tensor:
+        """Lower slope, ``steeper``, ``higher`` and, if ``lifted``, the lower intercept, along axis 1."""
+        lift = [self.lower_intercept] if self.lifted else []
+        return torch.cat([self.lower_slope, self.steeper, self.higher, *lift], dim=1)
 
     def of(self, samples: Tensor) -> Lines:
         """The lines of some samples, which may repeat."""

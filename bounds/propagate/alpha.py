@@ -8,10 +8,11 @@ intermediate neurons: a handful of steps costs little and makes up for what the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from bounds.propagate.dual import Pass
 from bounds.propagate.facts import Facts
@@ -48,9 +49,8 @@ def improved(
     if not free:
         return lower_bounds(graph, facts, region, graph.output, rows, rounded)
 
-    def bound(chosen: Sequence[Tensor]) -> tuple[Tensor, Pass]:
-        own, record = owned(free, chosen, rounded=False), dict[int, Tensor]()
-        forms = Forms(layout, offset, slack=None)
+    def bound(own: Mapping[int, Own]) -> tuple[Tensor, Pass]:
+        record, forms = dict[int, Tensor](), Forms(layout, offset, slack=None)
         value = lower_bounds(graph, facts, region, graph.output, rows, forms, own=own, record=record)
         return value, Pass(graph, facts, region, layout, record, own)
 
@@ -62,35 +62,44 @@ def improved(
 
 
 def _ascend(
-    bound: Callable[[Sequence[Tensor]], tuple[Tensor, Pass]], free: Sequence[Turn], steps: int
+    bound: Callable[[Mapping[int, Own]], tuple[Tensor, Pass]], free: Sequence[Turn], steps: int
 ) -> tuple[list[Tensor], Tensor]:
     """Adam (Kingma & Ba 2015) on all rows at once; returns the choices of each row's best bound, and that."""
     moving = [turn.inside(turn.start) for turn in free]
     scale = [(turn.high - turn.low).nan_to_num(0, 0, 0) for turn in free]
     moments = [(torch.zeros_like(chosen), torch.zeros_like(chosen)) for chosen in moving]
-    best, (value, found) = moving, bound(moving)
+    best, (value, found) = moving, bound(owned(free, moving, rounded=False))
     best_value = value
     for step in range(steps):
-        scaled = [g * s for g, s in zip(gradients(free, moving, found), scale, strict=True)]
-        largest = torch.stack([g.abs().reshape(len(g), -1).amax(1) for g in scaled]).amax(0)
+        scaled = [_times(g, s) for g, s in zip(gradients(free, moving, found), scale, strict=True)]
+        largest = torch.stack([vector_norm(g.reshape(len(g), -1), torch.inf, 1) for g in scaled]).amax(0)
         moving = [
-            turn.inside(chosen + size * _move(step, g / _column(largest.clamp_min(_TINY), g), *moment))
+            turn.inside(_moved(step, chosen, g.div_(_column(largest.clamp_min(_TINY), g)), size, *moment))
             for turn, chosen, size, g, moment in zip(free, moving, scale, scaled, moments, strict=True)
         ]
-        value, found = bound(moving)
+        value, found = bound(owned(free, moving, rounded=False))
         better = value > best_value
         best_value = torch.where(better, value, best_value)
         best = [torch.where(_column(better, k), s, k) for k, s in zip(best, moving, strict=True)]
     return best, best_value
 
 
-def _move(step: int, gradient: Tensor, mean: Tensor, square: Tensor) -> Tensor:
-    """Adam's move; its moments are updated in place."""
+def _moved(
+    step: int, chosen: Tensor, gradient: Tensor, scale: Tensor, mean: Tensor, square: Tensor
+) -> Tensor:
+    """Where Adam moves to; its moments are updated in place."""
     first, second = (1 - beta ** (step + 1) for beta in _BETAS)
     mean.lerp_(gradient, 1 - _BETAS[0])
-    square.lerp_(gradient.square(), 1 - _BETAS[1])
-    size = (square * (1 / second)).sqrt_().add_(_NOISE)
-    return (mean * (_RATE * _DECAY**step / first)).div_(size)
+    square.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
+    # What makes up for the start of the moments at zero is a matter of numbers, not of tensors.
+    size = square.sqrt().add_(_NOISE * second**0.5)
+    rate = _RATE * _DECAY**step * second**0.5 / first
+    return torch.addcdiv(chosen, _times(mean, scale), size, value=rate)
+
+
+def _times(x: Tensor, scale: Tensor) -> Tensor:
+    """The product, where it is more than x itself."""
+    return x if scale.dim() == 0 and bool(scale == 1) else x * scale
 
 
 def gradients(free: Sequence[Turn], chosen: Sequence[Tensor], found: Pass) -> list[Tensor]:

@@ -24,6 +24,8 @@ from bounds.propagate.problem import Problem
 from bounds.propagate.rows import interval_bounds, lower_bounds
 from bounds.spec import Spec
 
+_FEW = 32  # undecided neurons of a sample up to which a second pass costs more than it saves
+
 
 def forward_facts(
     problem: Problem, tighten: bool, relaxed: bool = True, steps: int = 0, known: list[Facts] | None = None
@@ -105,14 +107,16 @@ def _tightened(problem: Problem, facts: list[Facts], index: int, plain: bool, st
     """The node's interval, intersected with CROWN bounds of the elements that are undecided.
 
     plain: with the facts' own lines first. The end nearer to zero first: where that alone decides a neuron,
-    the other end needs no row.
+    the other end needs no row. Samples with few such neurons send both ends at once.
     """
     x = facts[index].interval
     undecided = _undecided(problem, index, x)
     for passes in ([0] if plain else []) + ([steps] if steps else []):
         positive = x.lower + x.upper > 0
-        for first in (positive, ~positive):
-            wanted = torch.stack([undecided & first, undecided & ~first], dim=1)
+        few = undecided.flatten(1).sum(1) <= _FEW
+        every = few.view(-1, *[1] * (undecided.dim() - 1))
+        for lower, upper in ((positive | every, ~positive | every), (~positive & ~every, positive & ~every)):
+            wanted = torch.stack([undecided & lower, undecided & upper], dim=1)
             if bool(wanted.any()):
                 x = _with_rows(problem, facts, index, x, wanted, passes)
                 undecided = undecided & _undecided(problem, index, x)

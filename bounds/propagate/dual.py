@@ -69,20 +69,22 @@ class Pass:
         return op.value(xs, node.params)
 
     def _line(self, index: int, z: Tensor) -> Tensor:
-        shared, own, samples = self.facts[index].lines, self.own.get(index, Own()), self.layout.rows
+        shared, own, layout = self.facts[index].lines, self.own.get(index, Own()), self.layout
         if shared is None:
             raise Unsupported("a pointwise function without lines")
 
         def choose(mine: Tensor | None, of_sample: Tensor) -> Tensor:
-            return of_sample[samples] if mine is None else mine
+            return layout.of(of_sample) if mine is None else layout.grouped(mine)
 
-        low = choose(own.lower_slope, shared.lower_slope) * z
-        low = low + choose(own.lower_intercept, shared.lower_intercept)
+        points = layout.grouped(z)
+        low = choose(own.lower_slope, shared.lower_slope) * points
+        if own.lower_intercept is not None or shared.lifted:
+            low = low + choose(own.lower_intercept, shared.lower_intercept)
         if index not in self.rows:
-            return low
-        high = choose(own.upper_slope, shared.upper_slope) * z
-        high = high + choose(own.upper_intercept, shared.upper_intercept)
-        return torch.where(self.rows[index] >= 0, low, high)
+            return low.view_as(z)
+        high = choose(own.upper_intercept, shared.upper_intercept)
+        high = torch.addcmul(high, choose(own.upper_slope, shared.upper_slope), points)
+        return torch.where(layout.grouped(self.rows[index]) >= 0, low, high).view_as(z)
 
     def _plane(self, op: Bilinear, index: int, xs: tuple[Tensor, ...]) -> Tensor:
         planes, samples = self.facts[index].planes, self.layout.rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -19,23 +20,28 @@ class Layout:
     samples: Tensor
     per_sample: int
 
-    @property
+    @cached_property
     def rows(self) -> Tensor:
         """The sample of each row."""
         return self.samples.repeat_interleave(self.per_sample)
 
+    @cached_property
+    def _first(self) -> Tensor:
+        """For each row the first sample."""
+        return torch.zeros_like(self.rows)
+
     def grouped(self, rows: Tensor) -> Tensor:
         """(rows, *shape) as (samples, per_sample, elements)."""
-        return rows.reshape(len(self.samples), self.per_sample, -1)
+        return rows.reshape(self.samples.shape[0], self.per_sample, -1)
 
     def of(self, x: Tensor) -> Tensor:
         """A per-sample tensor (batch, *shape), or one for all (1, *shape), as (samples, 1, elements)."""
-        x = x if len(x) == 1 else x[self.samples]
-        return x.reshape(len(x), 1, -1)
+        x = x if x.shape[0] == 1 else x[self.samples]
+        return x.reshape(x.shape[0], 1, -1)
 
     def index(self, x: Tensor) -> Tensor:
         """For each row, where in the batch axis of ``x`` its sample stands."""
-        return torch.zeros_like(self.rows) if len(x) == 1 else self.rows
+        return self._first if x.shape[0] == 1 else self.rows
 
     def dot(self, a: Coefficients, x: Tensor, absolute: bool = False) -> Tensor:
         """``a_r . x_sample`` or ``|a_r| . x_sample`` for every row; x: (batch, *shape); returns (rows,)."""
@@ -118,7 +124,12 @@ def over_interval(layout: Layout, rows: Coefficients, x: Interval, rounded: bool
     With ``rounded`` the result includes its own rounding error.
     """
     width = x.upper - x.lower
-    value = layout.dot(rows, x.lower) + layout.dot(_negative(rows), width)
+    if isinstance(rows, Patch):
+        ends = torch.cat([x.lower, width], 1)
+        lower, over = rows.gather(ends, layout.index(ends)).chunk(2, dim=1)
+        value = torch.addcmul(rows.data * lower, rows.data.clamp(max=0), over).flatten(1).sum(1)
+    else:
+        value = layout.dot(rows, x.lower) + layout.dot(_negative(rows), width)
     if not rounded:
         return value
     n = x.lower[0].numel()
@@ -126,10 +137,8 @@ def over_interval(layout: Layout, rows: Coefficients, x: Interval, rounded: bool
     return down(value - up(gamma(n + 8, U64) * scale) - n * 2.0**-900)
 
 
-def _negative(a: Coefficients) -> Coefficients:
+def _negative(a: Unit | Tensor) -> Unit | Tensor:
     """The coefficients that are < 0, zero elsewhere."""
     if isinstance(a, Unit):
         return Unit(a.index, a.sign.clamp(max=0), a.shape)
-    if isinstance(a, Patch):
-        return Patch(a.data.clamp(max=0), a.top, a.left, a.shape)
     return a.clamp(max=0)

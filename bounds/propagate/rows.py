@@ -20,7 +20,7 @@ from bounds.interval import Interval
 from bounds.kinds import Affine, Bilinear, Known, Operator, Pointwise
 from bounds.linear import Coefficients, Patch, Shape, Unit, dense, total
 from bounds.propagate.facts import Facts
-from bounds.propagate.forms import Forms, Own, Push, over_interval, value_range
+from bounds.propagate.forms import Forms, Layout, Own, Push, over_interval, value_range
 from bounds.relaxation import Lines
 from bounds.rounding import U64, down, gamma, up
 from bounds.sets import InputSet
@@ -163,9 +163,11 @@ def _live(graph: Graph, facts: list[Facts], own: Mapping[int, Own], index: int, 
     """
     users = [user for user in graph.users[index] if user <= start]
     masks = [facts[user].live for user in users]
-    if any(mask is None for mask in masks) or pushed(own, users):
+    if not masks or any(mask is None for mask in masks) or pushed(own, users):
         return None
-    return torch.stack([mask for mask in masks if mask is not None]).any(0) if masks else None
+    if len(masks) == 1:
+        return masks[0]
+    return torch.stack([mask for mask in masks if mask is not None]).any(0)
 
 
 def pushed(own: Mapping[int, Own], users: Sequence[int]) -> bool:
@@ -186,7 +188,7 @@ def _through_affine(
     """``a . (W x + b)`` as ``(W^T a) . x + a . b``; a vanishes outside ``live``."""
     offset, cushion, layout = op.offset(node.params), facts[index].cushion, forms.layout
     if offset is not None:
-        forms = forms.plus(layout.dot(a, offset.expand(1, *node.shape)))
+        forms = forms.plus(_constants(layout, a, offset, node.shape))
     if cushion is not None:
         forms = forms.minus(layout.dot(a, cushion, absolute=True))
     weights, shapes = op.weights(node.params), [graph.nodes[i].shape for i in node.inputs]
@@ -202,6 +204,14 @@ def _through_affine(
         wanted = None if before is None else before[layout.samples]
         pulled = op.adjoint_live(layout.grouped(a), weights, live[layout.samples], wanted)
     return pulled if pulled is not None else op.adjoint(dense(a), weights, shapes), forms
+
+
+def _constants(layout: Layout, a: Coefficients, offset: Tensor, shape: Shape) -> Tensor:
+    """``a . b``; (rows,). Windows over an offset of each channel need not look where they are."""
+    if isinstance(a, Patch) and offset.shape == (shape[0], 1, 1):
+        constants: Tensor = a.data.sum((2, 3)) @ offset.flatten()
+        return constants
+    return layout.dot(a, offset.expand(1, *shape))
 
 
 def _through_pointwise(
@@ -229,12 +239,19 @@ def _through_pointwise(
         forms = forms.minus((rows.abs() * layout.grouped(own.cushion)).sum(2).flatten())
     negative = rows.clamp(max=0)
     low = choose(own.lower_intercept, around.lower_intercept)
-    high = choose(own.upper_intercept, around.upper_intercept)
-    term = _products(negative, high - low)
-    if low.any():
+    if own.lower_intercept is None and own.upper_intercept is None:
+        higher = layout.of(around.higher)
+    else:
+        higher = choose(own.upper_intercept, around.upper_intercept) - low
+    term = _products(negative, higher)
+    if around.lifted if own.lower_intercept is None else bool(low.any()):
         term = term + _products(rows, low)
-    lower, upper = choose(own.lower_slope, around.lower_slope), choose(own.upper_slope, around.upper_slope)
-    slopes = torch.addcmul(rows * lower, negative, upper - lower)
+    lower = choose(own.lower_slope, around.lower_slope)
+    if own.lower_slope is None and own.upper_slope is None:
+        steeper = layout.of(around.steeper)
+    else:
+        steeper = choose(own.upper_slope, around.upper_slope) - lower
+    slopes = torch.addcmul(rows * lower, negative, steeper)
     return (slopes.view_as(whole),), forms.plus(term.flatten())
 
 
@@ -297,14 +314,11 @@ def appended(x: Tensor, like: Tensor) -> Tensor:
 
 def _patch_lines(around: Lines, a: Patch, forms: Forms) -> tuple[tuple[Coefficients], Forms]:
     """The same for windows: all that belongs to one window is cut out together."""
-    steeper = around.upper_slope - around.lower_slope
-    higher = around.upper_intercept - around.lower_intercept
-    lift = around.lower_intercept if around.lower_intercept.any() else None
-    stacked = torch.cat([around.lower_slope, steeper, higher, *([] if lift is None else [lift])], dim=1)
+    stacked = around.stacked
     windows = a.gather(stacked, forms.layout.index(stacked)).chunk(len(stacked[0]) // a.shape[0], dim=1)
     negative = a.data.clamp(max=0)
     term = negative * windows[2]
-    if lift is not None:
+    if around.lifted:
         term = torch.addcmul(term, a.data, windows[3])
     data = torch.addcmul(a.data * windows[0], negative, windows[1])
     return (Patch(data, a.top, a.left, a.shape),), forms.plus(term.flatten(1).sum(1))
