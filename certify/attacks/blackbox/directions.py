@@ -111,3 +111,14 @@ def probe(view: Decisions, points: Tensor, radius: Tensor, count: int, subspace:
         asked = torch.full_like(broken[:, 0], broken.shape[1])
         seen = seen + Probes(torch.einsum("nk,nk...->n...", broken, u), u.sum(1), broken.sum(1), asked)
     return seen
+
+
+def probe_radius(view: Decisions, away: Tensor) -> Tensor:
+    """How far to ask around points at the boundary that are ``away``, both (batch,), from their starts.
+
+    ``away / d`` in d dimensions: both radii of Chen, Jordan & Wainwright (2020, section 3.4), sqrt(d) d^-1.5
+    and d d^-2. At least so far that the network's dtype does not round the directions away.
+    """
+    count = view.start[0].numel()
+    largest = view.start.abs().flatten(1).amax(1).double() + away
+    return torch.maximum(away / count, 2 * torch.finfo(view.start.dtype).eps * math.sqrt(count) * largest)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from certify.attacks.blackbox.directions import Probes, probe
+from certify.attacks.blackbox.directions import Probes, probe, probe_radius
 from certify.attacks.blackbox.search import (
     DecisionAttack,
     Progress,
@@ -71,7 +71,7 @@ class GeoDA(DecisionAttack[Plane]):
         points, start = progress.points, view.start.to(progress.points.dtype)
         away = distance(points - start, view.norm)
         count = self._decisions(progress.steps)
-        seen = progress.seen + probe(view, points, away / start[0].numel(), count, self.subspace)
+        seen = progress.seen + probe(view, points, probe_radius(view, away), count, self.subspace)
         there, broken = self._reached(view, seen.normal, away)
         nearer = broken & (distance(there - start, view.norm) < away)
         fresh = across(nearer, points).bool()

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from certify.attacks.blackbox.directions import probe
+from certify.attacks.blackbox.directions import probe, probe_radius
 from certify.attacks.blackbox.search import (
     DecisionAttack,
     Progress,
@@ -38,8 +38,8 @@ class HopSkipJump(DecisionAttack[Hop]):
 
     Every step goes to the boundary by bisection, estimates its normal there from ``directions * sqrt(step)``
     random directions, and leaves the boundary along it by the largest of ever halved steps that stays
-    broken. The constants are the paper's: bisection to ``d^-1.5`` (Linf: ``d^-2``), probes at
-    ``dist / d`` (Linf: ``dist / d``), first steps of length ``dist / sqrt(step)``.
+    broken. The constants are the paper's: see ``at_boundary`` and ``probe_radius``; the first length that is
+    tried is ``dist / sqrt(step)``.
 
     queries: at most so many per sample. directions: of the first step. subspace: directions are smooth, made
     of this share of the lowest frequencies per side of an image (Li et al. 2020, QEBA); 1: white noise.
@@ -62,12 +62,11 @@ class HopSkipJump(DecisionAttack[Hop]):
         return Hop(~found, points)
 
     def step(self, view: Decisions, progress: Hop) -> Hop:
-        size, number = view.start[0].numel(), progress.steps + 1
+        number = progress.steps + 1
         points = at_boundary(view, progress.points)
         away = distance(points - view.start.to(points.dtype), view.norm)
         count = round(self.directions * math.sqrt(number))
-        # Both thresholds of the paper, sqrt(d) d^-1.5 and d d^-2, are 1 / d.
-        normal = probe(view, points, away / size, count, self.subspace).normal
+        normal = probe(view, points, probe_radius(view, away), count, self.subspace).normal
         if view.norm == math.inf:
             normal = normal.sign()
         points = self._jump(view, points, normal, away / math.sqrt(number))

@@ -28,6 +28,7 @@ class Progress(PerSample):
 
 _TRIES = 200  # random points until enough of them are broken
 _STARTS = 4
+_FINEST, _COARSEST = 1e-7, 1e-3  # shares of a way to which a boundary is found
 
 Way = Callable[[Tensor], Tensor]
 P = TypeVar("P", bound=Progress)
@@ -185,10 +186,11 @@ def at_boundary(view: Decisions, points: Tensor) -> Tensor:
     """Broken points brought to the boundary by bisection, and still broken; (batch, *shape).
 
     To a share of ``d^-1.5`` of their ways in d dimensions, for the norm inf ``d^-2`` (Chen, Jordan &
-    Wainwright 2020, section 3.4).
+    Wainwright 2020, section 3.4), but at most a thousandth, and at least what single precision resolves.
     """
     way, one = straight(view, points), torch.ones(len(view), dtype=torch.float64, device=points.device)
     share = points[0].numel() ** (-2.0 if view.norm == math.inf else -1.5)
+    share = min(max(share, _FINEST), _COARSEST)
     return way(bisect(view, way, 0 * one, one, one * share))
 
 
