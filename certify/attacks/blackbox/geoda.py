@@ -18,6 +18,7 @@ from certify.attacks.blackbox.search import (
     at_boundary,
     bisect,
     broken_starts,
+    precision,
 )
 from certify.attacks.blackbox.view import Decisions
 from certify.attacks.norms import distance
@@ -106,7 +107,7 @@ class GeoDA(DecisionAttack[Plane]):
             broken = broken | view.broken(way(far)[:, None], wanted[:, None])[:, 0]
             far = torch.where(broken, far, 2 * far)
         near = torch.zeros_like(far)
-        width = torch.where(broken, far * normal[0].numel() ** -1.5, torch.inf)
+        width = torch.where(broken, far * precision(view), torch.inf)
         there = way(bisect(view, way, near, far, width))
         return view.valid(there[:, None])[:, 0].to(normal.dtype), broken
 

@@ -38,7 +38,7 @@ class HopSkipJump(DecisionAttack[Hop]):
 
     Every step goes to the boundary by bisection, estimates its normal there from ``directions * sqrt(step)``
     random directions, and leaves the boundary along it by the largest of ever halved steps that stays
-    broken. The constants are the paper's: see ``at_boundary`` and ``probe_radius``; the first length that is
+    broken. The constants are the paper's: see ``precision`` and ``probe_radius``; the first length that is
     tried is ``dist / sqrt(step)``.
 
     queries: at most so many per sample. directions: of the first step. subspace: directions are smooth, made

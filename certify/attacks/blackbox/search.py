@@ -182,16 +182,20 @@ def bisect(view: Decisions, way: Way, near: Tensor, far: Tensor, width: Tensor) 
         near = torch.where(wanted & ~broken, middle, near)
 
 
-def at_boundary(view: Decisions, points: Tensor) -> Tensor:
-    """Broken points brought to the boundary by bisection, and still broken; (batch, *shape).
+def precision(view: Decisions) -> float:
+    """The share of a way to which a boundary on it is found.
 
-    To a share of ``d^-1.5`` of their ways in d dimensions, for the norm inf ``d^-2`` (Chen, Jordan &
-    Wainwright 2020, section 3.4), but at most a thousandth, and at least what single precision resolves.
+    ``d^-1.5`` in d dimensions, for the norm inf ``d^-2`` (Chen, Jordan & Wainwright 2020, section 3.4), but
+    at most a thousandth, and at least what single precision resolves.
     """
+    share: float = view.start[0].numel() ** (-2.0 if view.norm == math.inf else -1.5)
+    return min(max(share, _FINEST), _COARSEST)
+
+
+def at_boundary(view: Decisions, points: Tensor) -> Tensor:
+    """Broken points brought to the boundary by bisection, and still broken; (batch, *shape)."""
     way, one = straight(view, points), torch.ones(len(view), dtype=torch.float64, device=points.device)
-    share = points[0].numel() ** (-2.0 if view.norm == math.inf else -1.5)
-    share = min(max(share, _FINEST), _COARSEST)
-    return way(bisect(view, way, 0 * one, one, one * share))
+    return way(bisect(view, way, 0 * one, one, one * precision(view)))
 
 
 def straight(view: Decisions, points: Tensor) -> Way:
