@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from certify.attacks import (
         ALMA,
+        APGD,
         DDN,
         EAD,
         FAB,
         FGSM,
         FMN,
         PGD,
+        AttackEnsemble,
         CarliniWagner,
         CarliniWagnerLinf,
         DeepFool,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
         PatchEoT,
         PatchSearch,
         SigmaZero,
+        Square,
         SuperDeepFool,
         UniversalPGD,
     )
@@ -60,6 +63,9 @@ if TYPE_CHECKING:
     from certify.verdict import Verdict
 
 _HOME = {
+    "APGD": "certify.attacks",
+    "AttackEnsemble": "certify.attacks",
+    "Square": "certify.attacks",
     "SuperDeepFool": "certify.attacks",
     "DeepFool": "certify.attacks",
     "FMN": "certify.attacks",
@@ -114,6 +120,7 @@ _HOME = {
 
 __all__ = [
     "ALMA",
+    "APGD",
     "CROWN",
     "DDN",
     "EAD",
@@ -125,6 +132,7 @@ __all__ = [
     "L1",
     "L2",
     "PGD",
+    "AttackEnsemble",
     "Brightness",
     "CarliniWagner",
     "CarliniWagnerLinf",
@@ -154,6 +162,7 @@ __all__ = [
     "Smoothed",
     "Smoothing",
     "Spatial",
+    "Square",
     "SuperDeepFool",
     "Tabular",
     "Translation",

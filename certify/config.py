@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, Val
 
 from certify.attacks import (
     ALMA,
+    APGD,
     BIM,
     DDN,
     EAD,
@@ -26,6 +27,7 @@ from certify.attacks import (
     NES,
     PGD,
     SPSA,
+    AttackEnsemble,
     Boundary,
     CarliniWagner,
     CarliniWagnerLinf,
@@ -34,6 +36,7 @@ from certify.attacks import (
     HopSkipJump,
     RayS,
     SigmaZero,
+    Square,
     SuperDeepFool,
 )
 from certify.deterministic import CROWN, IBP
@@ -48,6 +51,9 @@ DECIDERS: Mapping[str, type[Any]] = {
     "bim": BIM,
     "mifgsm": MIFGSM,
     "pgd": PGD,
+    "apgd": APGD,
+    "square": Square,
+    "attack-ensemble": AttackEnsemble,
     "fab": FAB,
     "deepfool": DeepFool,
     "superdeepfool": SuperDeepFool,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +43,12 @@ class Conv(Affine):
         return self._conv(xs[0], weights[0], None)
 
     def value(self, xs: Tensors, params: Tensors) -> Tensor:
-        return self._conv(xs[0], params[0], params[1] if len(params) > 1 else None)
+        x, weight, bias = xs[0], params[0], params[1] if len(params) > 1 else None
+        quick = self._phased and x.device.type == "cpu" and torch.is_grad_enabled() and x.requires_grad
+        if quick and not any(p.requires_grad for p in params):
+            y: Tensor = _WithAdjoint.apply(x, weight, bias, self)  # type: ignore[no-untyped-call]
+            return y
+        return self._conv(x, weight, bias)
 
     def _conv(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         forward = _FORWARD[len(self.stride)]
@@ -123,6 +128,22 @@ class Conv(Affine):
         top = patch.top * self.stride[0] - self.padding[0]
         left = patch.left * self.stride[1] - self.padding[1]
         return (Patch(data, top, left, ins[0]).masked(),)
+
+
+class _WithAdjoint(torch.autograd.Function):
+    """The convolution, whose gradient by its input is our adjoint: on a CPU faster than the library's."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, op: Conv) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.op, ctx.shape = op, tuple(x.shape[1:])
+        return op._conv(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, rows: Tensor) -> tuple[Tensor, None, None, None]:
+        (weight,) = ctx.saved_tensors
+        (found,) = ctx.op.adjoint(rows, (weight,), (ctx.shape,))
+        return found, None, None, None
 
 
 def _transposed(x: Tensor, weight: Tensor, stride: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Attacks: deciders that search for counterexamples."""
 
 from certify.attacks.alma import ALMA
+from certify.attacks.apgd import APGD
 from certify.attacks.base import Attack
 from certify.attacks.bim import BIM, MIFGSM
 from certify.attacks.blackbox import NES, SPSA, Boundary, GeoDA, HopSkipJump, RayS, Substitute, TransferAttack
@@ -9,6 +10,7 @@ from certify.attacks.ddn import DDN
 from certify.attacks.deepfool import DeepFool, SuperDeepFool
 from certify.attacks.differences import FiniteDifferences
 from certify.attacks.ead import EAD
+from certify.attacks.ensemble import AttackEnsemble
 from certify.attacks.eot import EoT
 from certify.attacks.fab import FAB
 from certify.attacks.fgsm import FGSM
@@ -18,11 +20,13 @@ from certify.attacks.parameters import ParameterSearch
 from certify.attacks.patch import PatchSearch
 from certify.attacks.pgd import PGD
 from certify.attacks.sigma_zero import SigmaZero
+from certify.attacks.square import Square
 from certify.attacks.universal import Universal, UniversalPGD
 from certify.attacks.universal_patch import PatchEoT, UniversalPatch
 
 __all__ = [
     "ALMA",
+    "APGD",
     "BIM",
     "DDN",
     "EAD",
@@ -35,6 +39,7 @@ __all__ = [
     "PGD",
     "SPSA",
     "Attack",
+    "AttackEnsemble",
     "Boundary",
     "CarliniWagner",
     "CarliniWagnerLinf",
@@ -48,6 +53,7 @@ __all__ = [
     "PatchSearch",
     "RayS",
     "SigmaZero",
+    "Square",
     "Substitute",
     "SuperDeepFool",
     "TransferAttack",

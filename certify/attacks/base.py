@@ -17,6 +17,7 @@ from torch import Tensor
 
 import bounds
 from certify.attacks.losses import Loss, aimed_at
+from certify.attacks.norms import floats_of
 from certify.attacks.tally import Tally
 from certify.evidence import NONFINITE, Claim, Evidence
 from certify.query import Query
@@ -98,6 +99,12 @@ class Problem:
         self.tally.looked(self.samples)
         return Look(leaf, values, self.samples, self.tally)
 
+    @property
+    def num_clauses(self) -> int:
+        """The number of values that a look gives per sample."""
+        clause = self.spec.clause
+        return self.spec.offset.shape[1] if clause is None else int(clause.max()) + 1
+
     def random_points(self, stage: str) -> Tensor:
         """Points drawn uniformly from each region's box and projected; each sample has its own generator."""
         shape, dtype, device = self.start.shape[1:], self.start.dtype, self.start.device
@@ -140,7 +147,7 @@ S = TypeVar("S", bound=State)
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Found(PerSample):
     """Per sample the point with the smallest deciding value seen so far, and that value (+inf: none seen).
 
     nonfinite: whether any output seen was NaN or infinite.
@@ -165,6 +172,14 @@ class Found:
         """Where the specification fails; a tie is a failure."""
         return self.deciding <= 0
 
+    def of_groups(self, size: int) -> Found:
+        """Of each ``size`` consecutive searches, which are copies of one, the best."""
+        if size == 1:
+            return self
+        best = self.deciding.view(-1, size).argmin(1)
+        rows = torch.arange(len(best), device=best.device) * size + best
+        return Found(self.points[rows], self.deciding[rows], self.nonfinite.view(-1, size).any(1))
+
     def updated(self, index: Tensor, look: Look) -> Found:
         """With what was seen at the samples ``index``, wherever that is better."""
         return self.joined(index, Found(look.points.detach(), look.deciding, ~look.finite))
@@ -173,6 +188,8 @@ class Found:
         """With what another search has found for the samples ``index``, wherever that is better."""
         nonfinite = self.nonfinite.index_copy(0, index, self.nonfinite[index] | other.nonfinite)
         better = other.deciding < self.deciding[index]
+        if not better.any():  # what is most often so need not cost a copy of the points
+            return replace(self, nonfinite=nonfinite)
         index = index[better]
         return Found(
             self.points.index_copy(0, index, other.points[better]),
@@ -200,7 +217,8 @@ class RegionAttack(ABC):
     def decide(self, query: Query, run: Run) -> list[Evidence]:
         """Search each sample's region for another decision; a witness is a candidate to be replayed."""
         spec = query.spec.to(query.x.dtype).on(query.x.device)
-        return self.answers(Problem(query.model, query.region, spec, query.x, query.samples, repr(self), run))
+        region = floats_of(query.region)
+        return self.answers(Problem(query.model, region, spec, query.x, query.samples, repr(self), run))
 
     def answers(self, problem: Problem) -> list[Evidence]:
         """What a search of each sample's region has found."""
@@ -239,7 +257,8 @@ class RegionAttack(ABC):
         box = region.box()
         start = region.project(box.centre)
         spec = spec.to(start.dtype).on(start.device)
-        problem = Problem(forward, region, spec, start, tuple(range(len(region))), repr(self), run)
+        samples = tuple(range(len(region)))
+        problem = Problem(forward, floats_of(region), spec, start, samples, repr(self), run)
         found = self.find(problem)
         return found.points[found.broken][0] if found.broken.any() else None
 
@@ -255,9 +274,13 @@ class Attack(RegionAttack, Generic[S]):
         """How often the attack begins anew on samples that are not broken yet."""
         return 1
 
+    def copies(self, problem: Problem, attempt: int) -> int:
+        """How many searches of each sample an attempt makes side by side; the first that breaks ends all."""
+        return 1
+
     @abstractmethod
     def init(self, problem: Problem, attempt: int) -> S:
-        """The state before the first look."""
+        """The state before the first look; the copies of a sample follow each other in the problem."""
 
     @abstractmethod
     def step(self, problem: Problem, state: S, look: Look) -> S:
@@ -298,22 +321,25 @@ def search(attack: Attack[S], problem: Problem) -> Found:
         index = (~best.broken).nonzero()[:, 0]
         if len(index) == 0:
             break
-        found = _climb(attack, problem[index], attempt)
-        best = best.joined(index, found)
+        copies = attack.copies(problem, attempt)
+        if copies > 0:
+            part = problem[index.repeat_interleave(copies)]
+            best = best.joined(index, _climb(attack, part, attempt, copies))
     return best
 
 
-def _climb(attack: Attack[S], problem: Problem, attempt: int) -> Found:
-    """One attempt: look, keep the best, drop what is broken, step."""
+def _climb(attack: Attack[S], problem: Problem, attempt: int, copies: int) -> Found:
+    """One attempt: look, keep the best, drop the samples of which a copy is broken, step."""
     best = Found.nothing(problem)
     index = torch.arange(len(problem.start), device=problem.start.device)
     state = attack.init(problem, attempt)
     while True:
         look = problem.look(state.points)
         best = best.updated(index, look)
-        keep = (~best.broken[index]).nonzero()[:, 0]
+        broken = best.broken[index].view(-1, copies).any(1)
+        keep = (~broken).repeat_interleave(copies).nonzero()[:, 0]
         if len(keep) == 0 or attack.done(state):
-            return best
+            return best.of_groups(copies)
         state = attack.step(problem, state, look)
         if len(keep) < len(index):
             index, problem, state = index[keep], problem[keep], state[keep]

@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+import bounds
+
 NORMS = (0, 1, 2, math.inf)
 DUAL = {1: math.inf, 2: 2, math.inf: 1}
 
@@ -143,3 +145,24 @@ def _sweep(slope: Tensor, room: Tensor, need: Tensor, norm: float) -> Tensor:
             break
         now = torch.maximum(now, more)
     return torch.minimum(now * speed, room)
+
+
+def steepest(region: bounds.InputSet, gradient: Tensor) -> Tensor:
+    """Half the way from the worst to the best point of a convex region for a linear model.
+
+    In an unclipped ball of radius eps: eps times the gradient's sign for the norm inf, its direction for 2,
+    its largest coordinate for 1. Gradient and result: (batch, *shape).
+    """
+    if isinstance(region, bounds.Box):
+        return gradient.sign() * ((region.upper - region.lower) / 2)
+    if isinstance(region, bounds.Ball) and region.norm == 2:
+        return directions(gradient) * region.eps  # of the whole ball: a part's own would not end at its best
+    return (region.argmax(gradient) - region.argmax(-gradient)) / 2
+
+
+def floats_of(region: bounds.InputSet) -> bounds.InputSet:
+    """The same points of the region's dtype; a box as a box, onto which is projected by two comparisons."""
+    if not region.is_box or isinstance(region, bounds.Box):
+        return region
+    box = region.box()
+    return bounds.Box(region.project(box.lower), region.project(box.upper))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import bounds
-from certify.attacks import PGD
+from certify.attacks import APGD, PGD, Square
 from certify.attacks.base import Attack
 from certify.decide import evaluate
 from certify.deterministic import CROWN
@@ -26,6 +26,7 @@ THREATS = {
     ("mnist", "linf"): Linf(0.3),
     ("mnist", "l2"): L2(1.5),
 }
+ONE = 0.015  # one image of the 100, which a random start may decide
 
 
 def network(folder: Path, name: str, n: int) -> tuple[Model, torch.Tensor, torch.Tensor]:
@@ -57,7 +58,7 @@ def attacked(folder: Path, name: str, threat: Threat, attack: Attack) -> Result:
 def test_pgd_is_as_strong_as_the_peers(data_dir: Path, name: str, norm: str) -> None:
     result = attacked(data_dir, name, THREATS[name, norm], PGD(steps=50))
     assert result.clean_accuracy == {"cifar": 0.66, "mnist": 0.98}[name]
-    assert result.robust_accuracy[1] <= min(recorded(data_dir, name, norm, "PGD-50 x1")) + 0.005
+    assert result.robust_accuracy[1] <= min(recorded(data_dir, name, norm, "PGD-50 x1")) + ONE
 
 
 @pytest.mark.slow
@@ -67,6 +68,24 @@ def test_pgd_is_as_strong_as_the_peers(data_dir: Path, name: str, norm: str) -> 
 def test_targeted_pgd_is_as_strong_as_the_strongest(data_dir: Path, name: str, norm: str, best: str) -> None:
     result = attacked(data_dir, name, THREATS[name, norm], PGD(steps=50, targets=9))
     assert result.robust_accuracy[1] <= min(recorded(data_dir, name, norm, best)) + 0.005
+
+
+@pytest.mark.parametrize(("name", "norm"), list(THREATS))
+def test_auto_pgd_is_as_strong_as_the_peers(data_dir: Path, name: str, norm: str) -> None:
+    result = attacked(data_dir, name, THREATS[name, norm], APGD())
+    assert result.robust_accuracy[1] <= min(recorded(data_dir, name, norm, "APGD-CE 100")) + ONE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cifar", "mnist"])
+def test_targeted_auto_pgd_is_as_strong_as_the_peer(data_dir: Path, name: str) -> None:
+    result = attacked(data_dir, name, THREATS[name, "linf"], APGD(loss="dlr", targets=9))
+    assert result.robust_accuracy[1] <= min(recorded(data_dir, name, "linf", "APGD-T")) + ONE
+
+
+@pytest.mark.parametrize(("name", "most"), [("cifar", 0.58), ("mnist", 0.82)])
+def test_square_comes_near_without_gradients(data_dir: Path, name: str, most: float) -> None:
+    assert attacked(data_dir, name, THREATS[name, "linf"], Square(500)).robust_accuracy[1] <= most
 
 
 @pytest.mark.slow
