@@ -1,0 +1,48 @@
+"""A convolution's own gradient by its input, against the library's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bounds.ops.conv import Conv
+
+
+def normal(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding"),
+    [((8, 8), (4, 4), 2, 1), ((9, 7), (3, 3), 2, 0), ((9, 8), (3, 2), 1, 1), ((10, 10), (2, 3), 3, 2)],
+)
+def test_first_and_second_gradients_are_those_of_the_library(
+    size: tuple[int, int], kernel: tuple[int, int], stride: int, padding: int
+) -> None:
+    weight, bias = normal(5, 3, *kernel, seed=1), normal(5, seed=2)
+    op = Conv(stride=(stride, stride), padding=(padding, padding), dilation=(1, 1))
+    found = []
+    for forward in (
+        lambda x: op.value((x,), (weight, bias)),
+        lambda x: F.conv2d(x, weight, bias, stride, padding),
+    ):
+        x = normal(2, 3, *size, seed=3).requires_grad_()
+        y = forward(x).tanh().square().sum()
+        (first,) = torch.autograd.grad(y, x, create_graph=True)
+        (second,) = torch.autograd.grad(first.square().sum(), x)
+        found.append((y, first, second))
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_weights_that_are_learnt_keep_their_gradients() -> None:
+    weight = normal(5, 3, 3, 3, seed=1).requires_grad_()
+    op = Conv(stride=(2, 2), padding=(1, 1), dilation=(1, 1))
+    x = normal(2, 3, 8, 8, seed=3).requires_grad_()
+    op.value((x,), (weight,)).sum().backward()
+    assert weight.grad is not None
+    assert weight.grad.abs().max() > 0
