@@ -230,16 +230,21 @@ def read_config(path: Path) -> Config:
     Raises ``UsageError`` with one line: the first key that is unknown (and what may be meant), missing, or
     has a value outside its domain.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML file: {error}") from error
+    table = read_table(path)
     try:
         return parse_config(table, path.parent)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file; raises ``UsageError`` for what cannot be read or is none."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no TOML file: {error}") from error
 
 
 def parse_config(table: Mapping[str, Any], folder: Path = Path()) -> Config:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime
 import difflib
 import hashlib
-import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from certify.config import read_table
 from certify.errors import UsageError
 from certify.gate.profile import Profile
 from certify.gate.rules import RULES, Rule
@@ -76,12 +76,7 @@ def record_digest(record: dict[str, Any]) -> str:
 
 def read_policy(path: Path) -> Policy:
     """Read and check a policy file; raises ``UsageError`` with one line that names the first bad key."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML file: {error}") from error
+    table = read_table(path)
     try:
         _check_kinds(table.get("rules"))
         return Policy.model_validate(table)

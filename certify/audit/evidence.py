@@ -1,0 +1,128 @@
+"""Whether the evidence of each sample carries its verdict, and whether no two verdicts contradict."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from certify.reporting.schema import Example, Report, SampleVerdict
+from certify.verdict import Verdict
+
+Place = tuple[float, int]
+
+
+def evidence_problems(report: Report) -> Iterator[str]:
+    """Verdicts that their own findings do not carry, in sentences."""
+    rows = {(row.eps, row.sample): row for row in report.samples}
+    names = {method.name for method in report.methods}
+    for row in report.samples:
+        what = f"sample {row.sample} at eps {row.eps:g}"
+        if row.by is not None and names and row.by not in names:
+            yield f"{what} was settled by {row.by}, which is none of the methods"
+        wrong = row.predicted is not None and row.label is not None and row.predicted != row.label
+        if wrong and row.verdict is not Verdict.MISCLASSIFIED:
+            yield f"{what} is predicted as {row.predicted}, its label is {row.label}, and it counts as right"
+        source = row if row.from_eps is None else rows.get((row.from_eps, row.sample))
+        if source is None:
+            yield f"{what} takes its verdict from eps {row.from_eps}, where there is none"
+        elif row.verdict is Verdict.VERIFIED:
+            yield from _verified(what, row, source)
+        elif row.verdict is Verdict.FALSIFIED:
+            yield from _falsified(what, row, source, report.threat.perturbation.name)
+
+
+def _verified(what: str, row: SampleVerdict, source: SampleVerdict) -> Iterator[str]:
+    if source.verdict is not Verdict.VERIFIED or source.eps < row.eps or source.margin != row.margin:
+        yield f"{what} takes a proof from eps {source.eps:g}, which is not there"
+    found = {(f.method, f.margin, f.level, f.alpha) for f in source.findings}
+    if (row.by, row.margin, row.level, row.alpha) not in found:
+        yield f"{what} is verified, and no finding of {row.by} has its margin {row.margin}"
+    if row.level is None and not 0 < row.alpha < 1:
+        yield f"{what} is verified with neither a level nor a chance of failure"
+
+
+def _falsified(what: str, row: SampleVerdict, source: SampleVerdict, norm: str) -> Iterator[str]:
+    if source.verdict is not Verdict.FALSIFIED or source.witness_sha256 != row.witness_sha256:
+        yield f"{what} takes a counterexample from eps {source.eps:g}, which is not there"
+    distance = (row.distances or {}).get(norm, 0.0)
+    if not distance <= math.nextafter(row.eps, math.inf):
+        yield f"the counterexample of {what} is {distance} away"
+    if all(finding.method != row.by for finding in source.findings):
+        yield f"{what} is falsified, and there is no finding of {row.by}"
+
+
+def contradictions(report: Report) -> Iterator[str]:
+    """Samples that are both proved and attacked, at the same eps or across them."""
+    for each in report.contradictions:
+        yield each.sentence
+    norm = report.threat.perturbation.name
+    verified: dict[int, float] = defaultdict(lambda: -1.0)
+    for row in report.samples:
+        if row.verdict is Verdict.VERIFIED:
+            verified[row.sample] = max(verified[row.sample], row.eps)
+    for row in report.samples:
+        failing = {
+            Verdict.MISCLASSIFIED: 0.0,
+            Verdict.FALSIFIED: min((row.distances or {}).get(norm, row.eps), row.eps),
+        }.get(row.verdict, math.inf)
+        if failing <= verified[row.sample]:
+            proved = f"sample {row.sample} is verified at eps {verified[row.sample]:g}"
+            yield f"{proved} and {row.verdict.value} at a distance of {failing:g}"
+
+
+def gallery_problems(report: Report) -> Iterator[str]:
+    """Counterexamples that are shown: their bytes, distances and valid range, measured again."""
+    rows: Mapping[Place, SampleVerdict] = {(row.eps, row.sample): row for row in report.samples}
+    for each in report.gallery:
+        what = f"the counterexample shown of sample {each.sample}"
+        row = rows.get((each.eps, each.sample))
+        if (
+            row is None
+            or row.verdict is not Verdict.FALSIFIED
+            or (row.by, row.label) != (each.by, each.label)
+        ):
+            yield f"{what} belongs to no falsified sample at eps {each.eps:g}"
+            continue
+        try:
+            clean, witness = shown(each)
+        except (ValueError, binascii.Error) as error:
+            yield f"{what} cannot be read: {error}"
+            continue
+        if hashlib.sha256(witness.tobytes()).hexdigest() != row.witness_sha256:
+            yield f"{what} has other bytes than the one that was found"
+        measured = _distances(clean, witness)
+        if any(not _same(each.distances.get(name), value) for name, value in measured.items()):
+            yield f"{what} is {measured} away, not {each.distances}"
+        limits = report.threat.perturbation.input_range
+        if limits is not None and not ((witness >= limits[0]) & (witness <= limits[1])).all():
+            yield f"{what} leaves the input range {limits}"
+
+
+def shown(example: Example) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The arrays of an example, in the model's input shape; raises ``ValueError`` for other bytes."""
+    clean, witness = (
+        np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4").reshape(example.shape)
+        for text in (example.clean, example.witness)
+    )
+    return clean, witness
+
+
+def _distances(clean: NDArray[np.float32], witness: NDArray[np.float32]) -> dict[str, float]:
+    delta = np.abs(witness.astype(np.float64) - clean.astype(np.float64)).ravel()
+    return {
+        "linf": float(np.linalg.norm(delta, np.inf)),
+        "l2": float(np.linalg.norm(delta)),
+        "l1": float(delta.sum()),
+        "l0": float((delta != 0).sum()),
+    }
+
+
+def _same(told: float | None, measured: float) -> bool:
+    return told is not None and math.isclose(told, measured, rel_tol=1e-9, abs_tol=1e-12)

@@ -1,0 +1,7 @@
+"""Machine formats that other tools read: JUnit XML, CycloneDX ML-BOM, VNN-LIB."""
+
+from certify.formats.junit import junit
+from certify.formats.mlbom import mlbom
+from certify.formats.vnnlib import query_text, result_text
+
+__all__ = ["junit", "mlbom", "query_text", "result_text"]
