@@ -70,9 +70,12 @@ class Conv(Affine):
     def adjoint(self, rows: Tensor, weights: Tensors, ins: Sequence[Shape]) -> Tensors:
         if self._phased:
             (top, left), (height, width) = self.padding, ins[0][1:]
+            if self.stride[0] == 1 and top < weights[0].shape[2] and left < weights[0].shape[3]:
+                return (_transposed(rows, weights[0], 1, cut=(top, left)),)
             full = _transposed(rows, weights[0], self.stride[0])
             missing = (top + height - full.shape[2], left + width - full.shape[3])
-            full = F.pad(full, (0, max(0, missing[1]), 0, max(0, missing[0])))
+            if max(missing) > 0:
+                full = F.pad(full, (0, max(0, missing[1]), 0, max(0, missing[0])))
             return (full[:, :, top : top + height, left : left + width],)
         kernel = weights[0].shape[2:]
         leftover = tuple(
@@ -146,20 +149,24 @@ class _WithAdjoint(torch.autograd.Function):
         return found, None, None, None
 
 
-def _transposed(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+def _transposed(x: Tensor, weight: Tensor, stride: int, cut: tuple[int, int] = (0, 0)) -> Tensor:
     """The transposed convolution without padding, as one ordinary convolution for all phases of the stride.
 
     Each output position modulo the stride meets its own subset of kernel taps; with these as channels, the
     result is a convolution of stride one and a shuffle. On small images of many rows that is several times
     faster than the library's strided transposed convolution, with the same products summed.
+    cut: how many rows and columns to leave out at both ends, for a stride of one.
     """
     out, inner, height, width = weight.shape
+    if stride == 1:
+        kernel = weight.flip(2, 3).transpose(0, 1)
+        return F.conv2d(x, kernel, padding=(height - 1 - cut[0], width - 1 - cut[1]))
     taps, across = -(-height // stride), -(-width // stride)
-    whole = F.pad(weight, (0, across * stride - width, 0, taps * stride - height))
-    phases = whole.view(out, inner, taps, stride, across, stride).flip(2, 4).permute(1, 3, 5, 0, 2, 4)
+    rest = (across * stride - width, taps * stride - height)
+    whole = F.pad(weight, (0, rest[0], 0, rest[1])) if any(rest) else weight
+    phases = whole.reshape(out, inner, taps, stride, across, stride).flip(2, 4).permute(1, 3, 5, 0, 2, 4)
     kernel = phases.reshape(inner * stride**2, out, taps, across)
-    y = F.conv2d(x, kernel, padding=(taps - 1, across - 1))
-    y = F.pixel_shuffle(y, stride) if stride > 1 else y
+    y = F.pixel_shuffle(F.conv2d(x, kernel, padding=(taps - 1, across - 1)), stride)
     return y[:, :, : (x.shape[2] - 1) * stride + height, : (x.shape[3] - 1) * stride + width]
 
 
