@@ -12,14 +12,16 @@ from bounds.errors import InvalidInput, Unsupported
 from bounds.graph import Graph
 from bounds.interval import Interval
 from bounds.kinds import Composite
-from bounds.propagate import intervals
-from bounds.propagate.cascade import METHODS, cascade, row_bounds
+from bounds.propagate import cascade, intervals
 from bounds.propagate.problem import Problem
 from bounds.rounding import U32, Arithmetic, Level, check_dot_products
 from bounds.sets import InputSet
 from bounds.spec import Spec
 
 _LEAST = 2**20  # a budget that is not worth dividing further
+# Whether the intervals, too, come from linear programs.
+_PROGRAMS = {"lp": False, "lp-joint": True}
+METHODS = (*cascade.METHODS, *_PROGRAMS)
 
 __all__ = ["METHODS", "Bounds", "bound"]
 
@@ -57,8 +59,10 @@ def bound(
         ``"crown"`` (Zhang et al. 2018; DeepPoly, Singh et al. 2019) with one gradient step on the slopes
         of the result's own rows, ``"alpha-crown"`` (Xu et al. 2021) with twenty, ``"alpha-crown-joint"``
         with ten also on the rows of every undecided neuron. ``"cascade"`` goes from the cheapest to the
-        dearest and stops for each sample where ``spec`` is proved. With a ``spec`` the question is the
-        lower side; the upper one comes with the interval analysis on the way.
+        dearest and stops for each sample where ``spec`` is proved. ``"lp"`` (Salman et al. 2019) takes the
+        best slopes from linear programs, one for each row, ``"lp-joint"`` also those of every undecided
+        neuron: for small graphs over boxes and balls. With a ``spec`` the question is the lower side; the
+        upper one comes with the interval analysis on the way.
     dtype: float32 or float64 to compute in; by default that of the region.
     level: ``"float"`` (not a proof), ``"real"`` or ``"deployed"``. By default float64 gives ``real``, with
         every rounding error accounted for, and float32 gives ``float``. ``real`` and ``deployed`` compute
@@ -123,7 +127,7 @@ def _bound(
         return Bounds(found.lower, found.upper, level)
     if method == "cascade":
         raise InvalidInput("a cascade stops where a specification is proved: give a spec")
-    both = row_bounds(problem, _identity(graph, region.box().lower).with_negated(), METHODS[method])
+    both = _of_rows(problem, _identity(graph, region.box().lower).with_negated(), method)
     lower, upper = both.lower.view(len(region), 2, *graph.output_shape).unbind(1)
     return Bounds(lower, -upper, level)
 
@@ -131,7 +135,12 @@ def _bound(
 def _of_rows(problem: Problem, spec: Spec, method: str) -> Interval:
     if method == "ibp":
         return intervals.rows(problem, spec)
-    return (cascade if method == "cascade" else row_bounds)(problem, spec, METHODS[method])
+    if method in _PROGRAMS:
+        from bounds.programs import relaxed  # noqa: PLC0415 - loads cvxpy, which takes a second
+
+        return relaxed.row_bounds(problem, spec, _PROGRAMS[method])
+    bounded = cascade.cascade if method == "cascade" else cascade.row_bounds
+    return bounded(problem, spec, cascade.METHODS[method])
 
 
 def _bindable(graph: Graph, level: Level) -> Graph:

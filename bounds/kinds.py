@@ -151,6 +151,19 @@ class Affine(Operator):
         return None
 
 
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """``slope z + shift`` for z from ``start`` to ``end``, both included; (batch, *shape) or scalars.
+
+    Nothing where start > end.
+    """
+
+    start: Tensor
+    end: Tensor
+    slope: Tensor
+    shift: Tensor
+
+
 @dataclass(frozen=True)
 class Pointwise(Operator):
     """A scalar function on every element.
@@ -210,6 +223,13 @@ class Pointwise(Operator):
     def split(self, x: Interval) -> Tensor:
         """Where branch and bound cuts the interval in two; by default in the middle."""
         return x.centre
+
+    def pieces(self, x: Interval) -> Sequence[Piece]:
+        """Linear pieces that together are the function on ``x``; none where it is curved or has too many.
+
+        Where f jumps, its limits from both sides count.
+        """
+        return ()
 
     def bind(self, params: Tensors) -> Pointwise:
         """The function with the node's parameters, for the few that have some."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from bounds.interval import Interval
-from bounds.kinds import Pointwise
+from bounds.kinds import Piece, Pointwise
 from bounds.rounding import U64, down, up
 
 
@@ -150,6 +150,18 @@ class Piecewise(Pointwise):
                 greatest = torch.where(wide, torch.maximum(greatest, slope), greatest)
         return least, greatest
 
+    def pieces(self, x: Interval) -> Sequence[Piece]:
+        if any(self.curvature):
+            return ()
+        segments = []
+        for start, end in itertools.pairwise((-math.inf, *self.breaks, math.inf)):
+            first = start if math.isfinite(start) else (end - 1 if math.isfinite(end) else 0.0)
+            second = end if math.isfinite(end) else first + 1
+            f, g = (self.function(torch.full_like(x.lower, z)) for z in (first, second))
+            slope = (g - f) / (second - first)
+            segments.append((slope, f - slope * first))
+        return joined(self.breaks, segments, x)
+
     def split(self, x: Interval) -> Tensor:
         """At the kink inside that is nearest to the middle, where all pieces are linear."""
         point = x.centre
@@ -195,6 +207,18 @@ class Piecewise(Pointwise):
         drop = torch.minimum(at_low, at_high).clamp(max=0)
         value = self.gap(slope, t, self.function(t), side, rounded)
         return down(value + down(drop * (1 + 2.0**-40))) if rounded else value + drop
+
+
+def joined(
+    breaks: Sequence[float], segments: Sequence[tuple[float | Tensor, float | Tensor]], x: Interval
+) -> Sequence[Piece]:
+    """Pieces from where they meet, and the slope and shift of each."""
+    ends = itertools.pairwise((-math.inf, *breaks, math.inf))
+    zero = torch.zeros_like(x.lower)
+    return tuple(
+        Piece(zero + start, zero + end, zero + slope, zero + shift)
+        for (start, end), (slope, shift) in zip(ends, segments, strict=True)
+    )
 
 
 def _finite(slope: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -10,9 +11,9 @@ from torch import Tensor
 
 from bounds.errors import InvalidGraph
 from bounds.interval import Interval
-from bounds.kinds import Pointwise, Tensors, chosen
+from bounds.kinds import Piece, Pointwise, Tensors, chosen
 from bounds.ops.registry import Call, Value, as_model, as_parameter, from_onnx, from_torch, unary
-from bounds.piecewise import Piecewise
+from bounds.piecewise import Piecewise, joined
 from bounds.rounding import down, up
 
 
@@ -131,6 +132,9 @@ class PReLU(Pointwise):
         points = torch.stack(self._points(x))
         best = self.gap(slope, points, self.function(points), side, rounded).amin(0)
         return torch.nan_to_num(best, nan=-math.inf, posinf=-math.inf, neginf=-math.inf) * side
+
+    def pieces(self, x: Interval) -> Sequence[Piece]:
+        return joined(self.breaks, self.segments, x)
 
     def undecided(self, x: Interval) -> Tensor:
         return (x.lower < 0) & (x.upper > 0) & (self._slope != 1)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from bounds.interval import Interval
-from bounds.kinds import Pointwise, chosen
+from bounds.kinds import Piece, Pointwise, chosen
 from bounds.ops.registry import Call, Value, as_model, from_onnx, from_torch, unary
+from bounds.piecewise import joined
 from bounds.rounding import down, up
 
 
@@ -50,6 +52,9 @@ class Segments(Pointwise):
         gaps = self.gap(slope, points, values, side, rounded)
         best = torch.where(meets, gaps, math.inf).amin(0)
         return torch.nan_to_num(best, nan=-math.inf, posinf=-math.inf, neginf=-math.inf) * side
+
+    def pieces(self, x: Interval) -> Sequence[Piece]:
+        return joined(self.breaks, self.segments, x)
 
     def undecided(self, x: Interval) -> Tensor:
         inside = torch.zeros_like(x.lower, dtype=torch.bool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,8 +12,10 @@ import torch
 from torch import Tensor
 
 from bounds.interval import Interval
-from bounds.kinds import Pointwise, chosen
+from bounds.kinds import Piece, Pointwise, chosen
 from bounds.ops.registry import Call, Value, from_torch, register_function, unary
+
+_MOST_PIECES = 64
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,19 @@ class Stairs(Pointwise):
         points, values = self._corners(x)
         best = self.gap(slope, points, values, side, rounded).amin(0)
         return torch.nan_to_num(best, nan=-math.inf, posinf=-math.inf, neginf=-math.inf) * side
+
+    def pieces(self, x: Interval) -> Sequence[Piece]:
+        """One for each stair, up to a limit."""
+        first, last = self.function(x.lower), self.function(x.upper)
+        count = float((last - first).max()) + 1 if first.numel() else 0.0
+        if not count <= _MOST_PIECES:
+            return ()
+        found, flat = [], torch.zeros_like(first)
+        for step in range(int(count)):
+            stair = first + step
+            start = torch.where(stair <= last, self.start(stair), math.inf)
+            found.append(Piece(start, self.end(stair), flat, stair))
+        return found
 
     def undecided(self, x: Interval) -> Tensor:
         return self.function(x.lower) != self.function(x.upper)

@@ -91,7 +91,7 @@ def climbed(
     return best
 
 
-def _undecided(problem: Problem, index: int, x: Interval) -> Tensor:
+def undecided_elements(problem: Problem, index: int, x: Interval) -> Tensor:
     """Which of a node's elements enter a nonlinear neuron that a tighter interval would help."""
     result = torch.zeros_like(x.lower, dtype=torch.bool)
     for user in problem.graph.users[index]:
@@ -110,7 +110,7 @@ def _tightened(problem: Problem, facts: list[Facts], index: int, plain: bool, st
     the other end needs no row. Samples with few such neurons send both ends at once.
     """
     x = facts[index].interval
-    undecided = _undecided(problem, index, x)
+    undecided = undecided_elements(problem, index, x)
     for passes in ([0] if plain else []) + ([steps] if steps else []):
         positive = x.lower + x.upper > 0
         few = undecided.flatten(1).sum(1) <= _FEW
@@ -119,7 +119,7 @@ def _tightened(problem: Problem, facts: list[Facts], index: int, plain: bool, st
             wanted = torch.stack([undecided & lower, undecided & upper], dim=1)
             if bool(wanted.any()):
                 x = _with_rows(problem, facts, index, x, wanted, passes)
-                undecided = undecided & _undecided(problem, index, x)
+                undecided = undecided & undecided_elements(problem, index, x)
     return x
 
 

@@ -92,8 +92,8 @@ class Own:
     """Lines or planes that rows have for themselves: (rows, *shape); None where those of their sample hold.
 
     turn: of planes, for each output of the product's operator ``apart``; (rows, *shape, *axes).
-    cushion: what rounding may change beyond that of the facts. push: what is known of the input beside
-    its interval, with multipliers.
+    cushion: what rounding may change beyond that of the facts. push: what is known of the input of
+    a pointwise function, or of a ``Known`` value, beside its interval, with multipliers.
     """
 
     lower_slope: Tensor | None = None

@@ -149,7 +149,9 @@ def _through(
     if isinstance(op, Bilinear):
         shapes = [graph.nodes[i].shape for i in graph.nodes[index].inputs]
         return _through_bilinear(op, shapes, facts[index], own, a, forms)
-    return (a,), forms
+    if own is None or own.push is None:
+        return (a,), forms
+    return _pushed(facts[index], own.push, a, forms)
 
 
 def _settle(a: Coefficients) -> Coefficients:
@@ -260,7 +262,7 @@ def _pushed(
 ) -> tuple[tuple[Coefficients, ...], Forms]:
     """The rows over a node of which more is known than its interval, in exchange for a constant."""
     pulled = dense(a) - push.multiplier
-    moved = (push.multiplier * push.at).flatten(1)
+    moved = (push.multiplier * push.at).reshape(len(pulled), -1)
     forms = forms.plus(moved.sum(1))
     if forms.slack is not None:
         forms = forms.minus(gamma(moved.shape[1] + 4, U64) * moved.abs().sum(1))
