@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from certify.attacks import (
         ALMA,
         APGD,
+        BIM,
         DDN,
         EAD,
         FAB,
         FGSM,
         FMN,
+        MIFGSM,
         PGD,
         AttackEnsemble,
         CarliniWagner,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
         DeepFool,
         EoT,
         FiniteDifferences,
+        HopSkipJump,
         ParameterSearch,
         PatchEoT,
         PatchSearch,
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from certify.errors import CertifyError, Contradiction
     from certify.evidence import Evidence
     from certify.model import Model, load
+    from certify.portfolio import Portfolio
     from certify.query import Query
     from certify.reporting import report
     from certify.result import Result, SampleResult
@@ -63,6 +67,14 @@ if TYPE_CHECKING:
     from certify.verdict import Verdict
 
 _HOME = {
+    "Portfolio": "certify.portfolio",
+    "distances": "certify.empirical",
+    "attack": "certify.empirical",
+    "Distances": "certify.empirical",
+    "Attacked": "certify.empirical",
+    "HopSkipJump": "certify.attacks",
+    "MIFGSM": "certify.attacks",
+    "BIM": "certify.attacks",
     "APGD": "certify.attacks",
     "AttackEnsemble": "certify.attacks",
     "Square": "certify.attacks",
@@ -121,6 +133,7 @@ _HOME = {
 __all__ = [
     "ALMA",
     "APGD",
+    "BIM",
     "CROWN",
     "DDN",
     "EAD",
@@ -131,8 +144,10 @@ __all__ = [
     "L0",
     "L1",
     "L2",
+    "MIFGSM",
     "PGD",
     "AttackEnsemble",
+    "Attacked",
     "Brightness",
     "CarliniWagner",
     "CarliniWagnerLinf",
@@ -140,10 +155,12 @@ __all__ = [
     "Contradiction",
     "Contrast",
     "DeepFool",
+    "Distances",
     "EoT",
     "Evidence",
     "FiniteDifferences",
     "Health",
+    "HopSkipJump",
     "Linf",
     "Model",
     "ParameterSearch",
@@ -152,6 +169,7 @@ __all__ = [
     "PatchEoT",
     "PatchSearch",
     "Pixels",
+    "Portfolio",
     "Query",
     "Result",
     "Rotation",
@@ -168,6 +186,8 @@ __all__ = [
     "Translation",
     "UniversalPGD",
     "Verdict",
+    "attack",
+    "distances",
     "evaluate",
     "health",
     "load",

@@ -14,65 +14,16 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError, field_validator
 
-from certify.attacks import (
-    ALMA,
-    APGD,
-    BIM,
-    DDN,
-    EAD,
-    FAB,
-    FGSM,
-    FMN,
-    MIFGSM,
-    NES,
-    PGD,
-    SPSA,
-    AttackEnsemble,
-    Boundary,
-    CarliniWagner,
-    CarliniWagnerLinf,
-    DeepFool,
-    GeoDA,
-    HopSkipJump,
-    RayS,
-    SigmaZero,
-    Square,
-    SuperDeepFool,
-)
+from certify.attacks import ATTACKS
 from certify.deterministic import CROWN, IBP
 from certify.errors import UsageError
 from certify.evidence import Claim, Decider
+from certify.portfolio import Portfolio
 from certify.run import Progress, Run
 from certify.smoothing import MODES, Mode, Smoothing
 from certify.threat import THREATS, Threat
 
-DECIDERS: Mapping[str, type[Any]] = {
-    "fgsm": FGSM,
-    "bim": BIM,
-    "mifgsm": MIFGSM,
-    "pgd": PGD,
-    "apgd": APGD,
-    "square": Square,
-    "attack-ensemble": AttackEnsemble,
-    "fab": FAB,
-    "deepfool": DeepFool,
-    "superdeepfool": SuperDeepFool,
-    "ddn": DDN,
-    "fmn": FMN,
-    "carliniwagner": CarliniWagner,
-    "carliniwagnerlinf": CarliniWagnerLinf,
-    "ead": EAD,
-    "alma": ALMA,
-    "sigmazero": SigmaZero,
-    "ibp": IBP,
-    "crown": CROWN,
-    "nes": NES,
-    "spsa": SPSA,
-    "boundary": Boundary,
-    "hopskipjump": HopSkipJump,
-    "geoda": GeoDA,
-    "rays": RayS,
-}
+DECIDERS: Mapping[str, type[Any]] = {**ATTACKS, "ibp": IBP, "crown": CROWN, "portfolio": Portfolio}
 
 Budget = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -1,5 +1,8 @@
 """Attacks: deciders that search for counterexamples."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from certify.attacks.alma import ALMA
 from certify.attacks.apgd import APGD
 from certify.attacks.base import Attack
@@ -24,9 +27,39 @@ from certify.attacks.square import Square
 from certify.attacks.universal import Universal, UniversalPGD
 from certify.attacks.universal_patch import PatchEoT, UniversalPatch
 
+# By their names in configurations: all whose parameters are numbers and words.
+ATTACKS: Mapping[str, type[Any]] = {
+    "fgsm": FGSM,
+    "bim": BIM,
+    "mifgsm": MIFGSM,
+    "pgd": PGD,
+    "apgd": APGD,
+    "square": Square,
+    "attack-ensemble": AttackEnsemble,
+    "fab": FAB,
+    "deepfool": DeepFool,
+    "superdeepfool": SuperDeepFool,
+    "ddn": DDN,
+    "fmn": FMN,
+    "carliniwagner": CarliniWagner,
+    "carliniwagnerlinf": CarliniWagnerLinf,
+    "ead": EAD,
+    "alma": ALMA,
+    "sigmazero": SigmaZero,
+    "nes": NES,
+    "spsa": SPSA,
+    "boundary": Boundary,
+    "hopskipjump": HopSkipJump,
+    "geoda": GeoDA,
+    "rays": RayS,
+    "patchsearch": PatchSearch,
+    "parametersearch": ParameterSearch,
+}
+
 __all__ = [
     "ALMA",
     "APGD",
+    "ATTACKS",
     "BIM",
     "DDN",
     "EAD",

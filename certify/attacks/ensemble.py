@@ -78,12 +78,12 @@ class AttackEnsemble:
                 break
             answers = member.decide(part, run)
             for each in answers:
-                found[each.sample] = _joined(found[each.sample], each, repr(member), waited)
-            is_open[is_open.nonzero()[:, 0]] = ~_stands(part, answers, run, repr(self))
+                found[each.sample] = joined(found[each.sample], each, repr(member), waited)
+            is_open[is_open.nonzero()[:, 0]] = ~stands(part, answers, run, repr(self))
         return list(found.values())
 
 
-def _joined(before: Evidence, new: Evidence, member: str, waited: float) -> Evidence:
+def joined(before: Evidence, new: Evidence, member: str, waited: float) -> Evidence:
     """The evidence with what the next member has found; waited: seconds until it was asked."""
     detail = {**before.detail, **new.detail}
     for key in before.detail.keys() & new.detail.keys():
@@ -99,7 +99,7 @@ def _joined(before: Evidence, new: Evidence, member: str, waited: float) -> Evid
     return replace(before, witness=new.witness, alpha=new.alpha, detail=detail, seconds=waited + new.seconds)
 
 
-def _stands(query: Query, answers: list[Evidence], run: Run, key: str) -> Tensor:
+def stands(query: Query, answers: list[Evidence], run: Run, key: str) -> Tensor:
     """Where a candidate lies in the region and the model does not keep its decision there; (batch,)."""
     points = torch.stack(
         [x if each.witness is None else each.witness for x, each in zip(query.x, answers, strict=True)]
