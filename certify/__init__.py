@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from certify.decide import evaluate
     from certify.deterministic import CROWN, IBP
     from certify.diagnosis import Health
+    from certify.empirical import Attacked, Distances, attack, distances
     from certify.errors import CertifyError, Contradiction
     from certify.evidence import Evidence
     from certify.model import Model, load

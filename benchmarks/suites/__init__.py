@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from benchmarks.options import Suite
 from benchmarks.suites import (
+    audit,
     bounds,
     coverage,
     forward,
@@ -15,6 +16,7 @@ from benchmarks.suites import (
 )
 
 SUITES: Mapping[str, Suite] = {
+    "audit": audit.SUITE,
     "bounds": bounds.SUITE,
     "coverage": coverage.SUITE,
     "forward": forward.SUITE,
