@@ -83,4 +83,4 @@ def _row(net: str, model: Model, x: Tensor, y: Tensor, threat: Budgeted) -> Row:
     }
 
 
-SUITE = Suite("Attacks on certified samples", SHOWN, NOTES, _rows)
+SUITE = Suite("Attacks on certified samples", NOTES, SHOWN, _rows)
