@@ -8,5 +8,6 @@ every rounding are computed here. Loading this package loads cvxpy, which takes 
 from bounds.programs.exact import below, milp
 from bounds.programs.relaxed import lp
 from bounds.programs.result import Program
+from bounds.programs.semidefinite import sdp
 
-__all__ = ["Program", "below", "lp", "milp"]
+__all__ = ["Program", "below", "lp", "milp", "sdp"]

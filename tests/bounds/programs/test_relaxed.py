@@ -11,13 +11,13 @@ import bounds
 from bounds.interval import Interval
 from bounds.ops.linear import Linear
 from bounds.ops.shape import Reshape
-from bounds.programs import lp, milp
+from bounds.programs import lp, milp, sdp
 from bounds.programs.maps import affine_map
 from bounds.programs.relaxed import known_facts, relaxed
 from bounds.programs.result import stated
 
 from ...oracles.programs import minimum
-from ...strategies import FAMILIES, mlp, random_spec, region
+from ...strategies import FAMILIES, Net, mlp, random_spec, region
 from ..cases_pointwise import CASES, Case
 from ..ops.cases import Case as AffineCase
 from ..ops.cases import cases
@@ -170,6 +170,18 @@ def test_matrices_are_the_operator(case: AffineCase) -> None:
     torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("norm", [1, 2, math.inf])
+def test_semidefinite_programs_over_balls(norm: float) -> None:
+    """Below what points of the ball attain, and not below what CROWN proves."""
+    net = Net((4,), 1).linear(6).linear(5).relu().linear(5).linear(4).relu(0.1).linear(3).build()
+    ball = bounds.Ball(torch.full((1, 4), 0.4), 0.4, norm=norm, clip=(0, 1))
+    spec = random_spec(net, 1, batch=1, rows=2)
+    found = sdp(net, ball, spec)
+    assert (found.lower <= found.value).all() and (found.value <= found.attained + 1e-6).all()
+    crown = bounds.bound(net, ball, spec, "crown-ibp", torch.float64).lower
+    assert (crown <= found.lower + 1e-3).all()
+
+
 def test_facts_that_contradict_each_other_leave_no_point() -> None:
     graph = mlp(1).to(torch.float64)
     problem, spec = stated(graph, region(graph, 1, 0.1, batch=1), random_spec(graph, 1, batch=1), "float")
@@ -195,6 +207,11 @@ def test_what_has_no_program_is_named() -> None:
         milp(graph, bounds.Ball(x, 0.1), spec)
     with pytest.raises(bounds.Unsupported, match="products of branches"):
         milp(NETWORKS["gate"], bounds.Ball(x, 0.1), spec)
+    with pytest.raises(bounds.Unsupported, match=r"Sigmoid of node .* has no semidefinite program"):
+        sdp(NETWORKS["gate"], bounds.Ball(x, 0.1), spec)
+    with pytest.raises(bounds.Unsupported, match="semidefinite programs take 150"):
+        wide = mlp(0, (160, 2))
+        sdp(wide, bounds.Ball(torch.zeros(1, 160), 0.1), random_spec(wide, 1, batch=1))
     with pytest.raises(bounds.Unsupported, match="L2 ball"):
         milp(graph, bounds.Ball(x, 0.1, norm=2), spec)
     with pytest.raises(bounds.Unsupported, match="L0Ball has no program"):
