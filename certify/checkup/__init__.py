@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from certify.attacks import PGD
+from certify.attacks import PGD, Square
 from certify.checkup import flags, indicators, signs
 from certify.checkup.base import Check, Trial
 from certify.decide import check_deciders
@@ -22,6 +22,7 @@ __all__ = ["CHECKS", "UNRELIABLE", "Check", "Finding", "Health", "Outcome", "Tri
 
 CHECKS = (*flags.CHECKS, *indicators.CHECKS, *signs.CHECKS)
 _DEFAULT_RUN = Run()
+_BLACK_BOX = Square(queries=1000)
 
 
 def health(
@@ -33,7 +34,7 @@ def health(
     attacks: Sequence[Decider] = (PGD(),),
     run: Run = _DEFAULT_RUN,
     samples: Sequence[int] | None = None,
-    black_box: Decider | None = None,
+    black_box: Decider | None = _BLACK_BOX,
     surrogate: Model | None = None,
     checks: Sequence[Check] = CHECKS,
 ) -> Health:
@@ -43,8 +44,9 @@ def health(
     signs of masked gradients (Athalye, Carlini & Wagner 2018; Carlini et al. 2019). A failed check says that
     accuracy under these attacks is an upper bound and no estimate. It costs some twenty times the attacks.
 
-    samples: ids as in ``evaluate``. black_box: an attack without gradients to hold them against. surrogate: a
-    model of the same inputs and classes whose gradients may be better, for the check of transfer.
+    samples: ids as in ``evaluate``. black_box: an attack without gradients to hold them against; its check is
+    not run where it does not answer the threat. surrogate: a model of the same inputs and classes whose
+    gradients may be better, for the check of transfer.
     Raises ``UsageError`` for bad inputs and for deciders that are no attacks or do not support the threat.
     """
     ids = tuple(range(len(x)) if samples is None else samples)
@@ -58,7 +60,8 @@ def health(
     if not right.any():
         nobody = tuple(each.not_run("no sample is classified right") for each in checks)
         return Health(model.digest, repr(threat), tuple(map(repr, attacks)), 0, nobody)
-    trial = Trial(query[right], tuple(attacks), run, black_box, surrogate)
+    blind = None if black_box is None or black_box.supports(query) is not None else black_box
+    trial = Trial(query[right], tuple(attacks), run, blind, surrogate)
     if trial.gradients(trial.query.x)[1].any():  # where there are none, that is what the checks will say
         check_deciders(trial.query, attacks)
     total, findings = len(checks), []
