@@ -105,7 +105,7 @@ class SuperDeepFool(Minimal[Course]):
         ahead = _onto(problem, look, rows, values, clause, self.overshoot)
         back = _tangent(problem, look, rows, clause)
         points = torch.where(per_sample(look.broken, ahead), back, ahead)
-        away = problem.distance(look.points).masked_fill(~look.broken, math.inf)
+        away = problem.reached(look)
         over = look.broken & (away > (1 - self.tolerance) * state.nearest)
         nearest = torch.minimum(away, state.nearest)
         return Course(points, state.steps + 1, turned=look.broken, over=over, nearest=nearest)

@@ -86,7 +86,7 @@ class FAB(Minimal[Hunt]):
         )
 
     def step(self, problem: Nearby, state: Hunt, look: Look) -> Hunt:
-        away = problem.distance(look.points).masked_fill(~look.broken, math.inf)
+        away = problem.reached(look)
         nearest = torch.minimum(state.nearest, away)
         anew = state.made == self.steps
         back = look.broken & ~state.back & ~anew

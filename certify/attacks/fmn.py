@@ -78,7 +78,7 @@ class FMN(Minimal[Descent]):
     def step(self, problem: Nearby, state: Descent, look: Look) -> Descent:
         points, start = wide(look.points.detach()), wide(problem.start)
         gradient = wide(look.gradient(LOSSES[self.loss]))
-        away = problem.distance(look.points).masked_fill(~look.broken, math.inf)
+        away = problem.reached(look)
         nearest = torch.minimum(state.nearest, away)
         gamma = cosine(self.gamma, self.gamma_end, state.steps, self.steps)
         change = gamma * state.radius

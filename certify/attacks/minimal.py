@@ -45,6 +45,18 @@ class Nearby(Problem):
         """How far each point is from its start, (batch,) float64."""
         return distance(points.detach().double() - self.start.double(), self.norm)
 
+    def reached(self, look: Look, rank: Rank | None = None) -> Tensor:
+        """The distance (or rank) of each point looked at where the specification fails, inf elsewhere.
+
+        Most looks of a search show no failure: these cost nothing.
+        """
+        away = self.start.new_full((len(self.start),), torch.inf, dtype=torch.float64)
+        rows = look.broken.nonzero()[:, 0]
+        if len(rows) == 0:
+            return away
+        part, points = self[rows], look.points.detach()[rows]
+        return away.index_copy(0, rows, part.distance(points) if rank is None else rank(part, points))
+
 
 @dataclass(frozen=True, eq=False)
 class Nearest(PerSample):
@@ -75,12 +87,7 @@ class Nearest(PerSample):
     @classmethod
     def at(cls, problem: Nearby, look: Look, rank: Rank) -> Nearest:
         """What one look at a point of each sample shows."""
-        points = look.points.detach()
-        ranks, away = (
-            value.masked_fill(~look.broken, torch.inf)
-            for value in (rank(problem, points), problem.distance(points))
-        )
-        return cls(points, ranks, away, ~look.finite)
+        return cls(look.points.detach(), problem.reached(look, rank), problem.reached(look), ~look.finite)
 
     def updated(self, index: Tensor, problem: Nearby, look: Look, rank: Rank) -> Nearest:
         """With what was seen at the samples ``index``, wherever that is nearer."""
