@@ -18,6 +18,9 @@ import numpy as np
 from benchmarks.baselines.worker import Answer, Case, Margins
 from benchmarks.process import Process, Program, WorkerFailed
 
+# The libraries that a peer's Python may hold.
+PEERS = ("auto_LiRPA", "pyautoattack")
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -116,13 +119,18 @@ def machine(threads: int) -> str:
 
 
 def peer(python: str) -> str:
-    """One line that says which peer, on which torch, that Python has."""
-    code = "import auto_LiRPA, torch; print(auto_LiRPA.__version__, torch.__version__)"
+    """One line that says which peers, on which torch, that Python has."""
+    code = (
+        "import importlib as i, importlib.util as u\n"
+        f"for name in {PEERS!r}:\n"
+        "    if u.find_spec(name): print(name, i.import_module(name).__version__, end=', ')\n"
+        "import torch; print('torch', torch.__version__)"
+    )
     run = subprocess.run([python, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
-    if run.returncode != 0:
+    found = run.stdout.strip().splitlines()[-1] if run.stdout.strip() else ""
+    if run.returncode != 0 or found.startswith("torch"):
         return "none that this Python can import"
-    library, torch = run.stdout.split()[-2:]
-    return f"auto_LiRPA {library}, torch {torch}"
+    return found
 
 
 def _cpu() -> str:

@@ -9,6 +9,7 @@ import torch
 
 import bounds
 from benchmarks.__main__ import main
+from benchmarks.baselines.attacks_case import AttackAnswer, AttackCase
 from benchmarks.baselines.generated import Shape
 from benchmarks.baselines.probes import lost
 from benchmarks.baselines.stages import Subject
@@ -231,3 +232,21 @@ def test_draws_of_modes_are_set_against_what_the_reference_certifies():
     assert counts(Grid((0.2, 0.4, 0.8)), [0.8, 0.4, 0.2, 0.0]) == (3, 3, 0, 0)
     exact = case.row(Grid((0.2, 0.4, 0.8)), _Runs(np.array([0.8, 0.4, 0.1, 0.0]), np.ones(4), None))
     assert exact["radius lost"] == pytest.approx(0.5 / 3)
+
+
+def test_attacks_are_set_beside_the_record(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("CERTIFY_TEST_DATA", str(data_dir))
+    command = "attacks --nets cifar --methods PGD-50 --threads 1 --out"
+    assert main([*command.split(), str(tmp_path)]) == 0
+    with (tmp_path / "attacks.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[-1]["by"] == "ours" and {row["by"][-8:] for row in rows[:-1]} == {"recorded"}
+    assert len(rows) >= 6 and all(0.4 < float(row["robust accuracy"]) < 0.55 for row in rows)
+    assert 15 < float(rows[-1]["forwards"]) < 52 and float(rows[-1]["cpu s"]) > 0
+
+
+def test_a_peer_that_is_missing_is_a_line_of_the_table_of_attacks(data_dir, tmp_path):
+    case = AttackCase(str(data_dir), str(data_dir), "Linf", 0.1, 1, 1)
+    with Process(Program(sys.executable, "attacks_peer"), 1) as process:
+        said = process.ask(case.line(), 60.0)
+    assert isinstance(said, str) and "pyautoattack" in str(AttackAnswer.read(said).error)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from benchmarks.options import Suite
 from benchmarks.suites import (
+    attacks,
     audit,
     bounds,
     coverage,
@@ -17,6 +18,7 @@ from benchmarks.suites import (
 
 SUITES: Mapping[str, Suite] = {
     "audit": audit.SUITE,
+    "attacks": attacks.SUITE,
     "bounds": bounds.SUITE,
     "coverage": coverage.SUITE,
     "forward": forward.SUITE,
