@@ -134,16 +134,24 @@ def _sweep(slope: Tensor, room: Tensor, need: Tensor, norm: float) -> Tensor:
 
     The gain is concave and piecewise linear in t, so that Newton's method from 0 rises to the root.
     """
-    speed = (slope > 0).to(slope) if norm == math.inf else slope
-    now = torch.zeros_like(need)
+    now, active = torch.zeros_like(need), torch.arange(len(need), device=need.device)
+    some, most, lacking = slope, room, need
     for _ in range(_ROUNDS):
-        wanted = now * speed
-        free = (slope * speed * (wanted < room)).sum(1, keepdim=True)
-        short = need - (slope * torch.minimum(wanted, room)).sum(1, keepdim=True)
-        more = now + torch.where(free > 0, short / free, 0)
-        if not bool((more > now * (1 + 4 * torch.finfo(now.dtype).eps)).any()):
+        t = now[active]
+        wanted = t if norm == math.inf else t * some  # where the slope is 0, nothing is gained in any case
+        gain = some if norm == math.inf else some.square()
+        free = torch.linalg.vecdot(gain, (wanted < most).to(gain))[:, None]
+        short = lacking - torch.linalg.vecdot(some, torch.minimum(wanted, most))[:, None]
+        more = t + torch.where(free > 0, short / free, 0)
+        rising = (more > t * (1 + 4 * torch.finfo(t.dtype).eps))[:, 0]
+        if not bool(rising.any()):
             break
-        now = torch.maximum(now, more)
+        if bool(rising.all()):
+            now = now.index_copy(0, active, more)
+        else:
+            active, some, most, lacking = active[rising], some[rising], most[rising], lacking[rising]
+            now = now.index_copy(0, active, more[rising])
+    speed = (slope > 0).to(slope) if norm == math.inf else slope
     return torch.minimum(now * speed, room)
 
 
