@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from certify.attacks import ATTACKS
 from certify.deterministic import CROWN, IBP
@@ -51,12 +60,20 @@ class ModelSection(_Section):
 
 
 class DataSection(_Section):
-    """``[data]``: an ``.npz`` file, the names of its arrays, and how many samples to take."""
+    """``[data]``: an ``.npz`` file, the names of its arrays, and how many samples to take.
+
+    source, split, selection: for the report, where the file comes from and how its samples were chosen.
+    hub: the data set's name on the Hugging Face Hub, for results in its manner.
+    """
 
     path: Path
     x: str = "x"
     y: str = "y"
     limit: PositiveInt | None = None
+    source: str | None = None
+    hub: str | None = None
+    split: str | None = None
+    selection: str | None = None
 
 
 class ThreatSection(_Section):
@@ -117,6 +134,13 @@ class RunSection(_Section):
         return device
 
 
+class ReportSection(_Section):
+    """``[report]``: how many counterexamples to show (0 keeps all images out), and compliance maps to add."""
+
+    gallery: NonNegativeInt = 6
+    maps: tuple[Path, ...] = ()
+
+
 class Config(_Section):
     """A whole configuration; paths are absolute or relative to the working directory."""
 
@@ -127,6 +151,7 @@ class Config(_Section):
     smoothing: SmoothingSection | None = None
     health: HealthSection | None = None
     run: RunSection = RunSection()
+    report: ReportSection = ReportSection()
 
     @property
     def budgets(self) -> tuple[float, ...]:
@@ -213,7 +238,9 @@ def parse_config(table: Mapping[str, Any], folder: Path = Path()) -> Config:
         raise UsageError('health examines attacks, and deciders.use has none; add one, such as "pgd"')
     model = config.model.model_copy(update={"path": folder / config.model.path})
     data = config.data.model_copy(update={"path": folder / config.data.path})
-    return config.model_copy(update={"model": model, "data": data})
+    maps = tuple(folder / path for path in config.report.maps)
+    report = config.report.model_copy(update={"maps": maps})
+    return config.model_copy(update={"model": model, "data": data, "report": report})
 
 
 def _listed(section: Any) -> Any:
@@ -291,6 +318,7 @@ def _keys(place: list[str]) -> Iterable[str]:
         "smoothing": SmoothingSection,
         "health": HealthSection,
         "run": RunSection,
+        "report": ReportSection,
     }
     section = sections[place[0]] if place else Config
     return section.model_fields

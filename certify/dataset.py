@@ -22,12 +22,14 @@ class Dataset:
     """Samples in the order of their file; a sample's id is its place there.
 
     x: (n, *input_shape) float32, in input units. y: (n,) int64 labels. digest: SHA-256 of both, in hex.
+    total: how many samples the file holds, of which these are the first.
     """
 
     x: Tensor
     y: Tensor
     name: str
     digest: str
+    total: int
 
     def __len__(self) -> int:
         return len(self.x)
@@ -55,10 +57,11 @@ def load_npz(path: Path, x_key: str = "x", y_key: str = "y", limit: int | None =
         )
     if len(x) == 0:
         raise UsageError(f"{path} holds no samples; nothing can be evaluated")
+    total = len(x)
     x = np.ascontiguousarray(x[:limit], dtype="<f4")
     y = np.ascontiguousarray(y[:limit], dtype="<i8")
     digest = hashlib.sha256(f"{x.shape}{y.shape}".encode() + x.tobytes() + y.tobytes()).hexdigest()
-    return Dataset(torch.from_numpy(x), torch.from_numpy(y), path.name, digest)
+    return Dataset(torch.from_numpy(x), torch.from_numpy(y), path.name, digest, total)
 
 
 def _arrays(path: Path, x_key: str, y_key: str) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -9,6 +9,7 @@ other, ``predictions`` and ``p_values``; a witness counts if its p-value is at m
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ import bounds
 from bounds.rounding import Level
 from certify import contradiction
 from certify.errors import CertifyError, UsageError
-from certify.evidence import NONFINITE, Claim, Decider, Evidence
+from certify.evidence import FAILED, NONFINITE, Claim, Decider, Evidence
 from certify.model import Model, answers, holds
 from certify.query import Query, check_ids, check_samples
 from certify.result import Result, SampleResult
@@ -30,7 +31,6 @@ from certify.verdict import Verdict
 
 Listener = Callable[[int, Sequence[SampleResult]], None]
 _DEFAULT_RUN = Run()
-_ERROR = "error"  # the key of a decider's failure in its evidence's detail
 
 
 def evaluate(
@@ -154,10 +154,13 @@ def proves(evidence: Evidence) -> bool:
 
 def judged(decider: Decider, query: Query, run: Run) -> list[Evidence]:
     """The decider's evidence, with only those witnesses left that the replay confirms, on the CPU."""
+    start = time.perf_counter()
     try:
         found = decider.decide(query, run)
     except bounds.BoundsError as error:
-        return [Evidence(sample, repr(decider), detail={_ERROR: str(error)}) for sample in query.samples]
+        return [Evidence(sample, repr(decider), detail={FAILED: str(error)}) for sample in query.samples]
+    seconds = time.perf_counter() - start
+    found = [each if each.seconds else replace(each, seconds=seconds) for each in found]
     if [each.sample for each in found] != list(query.samples):
         raise CertifyError(f"{decider!r} did not answer for each sample in order; a bug in the decider")
     shapes = {each.witness.shape for each in found if each.witness is not None} - {query.x.shape[1:]}
@@ -232,6 +235,7 @@ class _Case:
             level=None if contradicted else level,
             alpha=0.0 if settled is None else settled.alpha,
             witness=None if contradicted else self.witness,
+            x=None if contradicted or self.witness is None else self.x.detach().cpu(),
             evidence=tuple(self.evidence),
             contradiction=contradicted,
         )
@@ -251,7 +255,7 @@ class _Case:
             return Verdict.ERROR
         if self.proof is not None:
             return Verdict.VERIFIED
-        failed = [_ERROR in each.detail for each in self.evidence]
+        failed = [FAILED in each.detail for each in self.evidence]
         return Verdict.ERROR if failed and all(failed) else Verdict.UNKNOWN
 
 

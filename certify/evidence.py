@@ -13,6 +13,7 @@ from certify.query import Query
 from certify.run import Run
 
 NONFINITE = "nonfinite"  # the key of the detail of a sample near which the model gave NaN or Inf
+FAILED = "error"  # the key of the detail of a decider that failed on a batch, with its message
 
 
 class Claim(Enum):

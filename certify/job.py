@@ -19,6 +19,7 @@ from certify.checkup import health
 from certify.config import Config
 from certify.contradiction import Reproducer
 from certify.dataset import Dataset, load_npz
+from certify.datasheet import data_sheet, model_card
 from certify.decide import check_deciders, evaluate_batch
 from certify.evidence import Claim
 from certify.ledger import Identity, Ledger
@@ -29,7 +30,7 @@ from certify.rows import RadiusRow, VerdictRow, radius_rows, verdict_row
 from certify.run import Progress, Run
 from certify.smoothing import Smoothing
 from certify.smoothing.votes import Votes
-from certify.versions import installed
+from certify.versions import Writer
 
 _HEALTH = "health of the attacks"
 
@@ -53,13 +54,8 @@ class Job:
         smoothing = config.smoothing
         return {
             "identity": vars(self.identity),
-            "model": {
-                "name": model.name,
-                "input_shape": list(model.input_shape),
-                "num_classes": model.num_classes,
-                "input_range": None if model.input_range is None else list(model.input_range),
-            },
-            "data": {"name": self.data.name, "samples": len(self.data)},
+            "model": model_card(model, config.model),
+            "data": data_sheet(self.data, config.data),
             "threat": {"norm": config.threat.norm, "eps": list(config.budgets)},
             "deciders": [repr(d) for d in config.deciders],
             "attacks": [repr(d) for d in config.deciders if Claim.FALSIFIED in d.claims],
@@ -70,6 +66,7 @@ class Job:
                 else min(smoothing.samples or len(self.data), len(self.data)),
             },
             "run": config.run.model_dump(),
+            "report": config.report.model_dump(mode="json"),
         }
 
 
@@ -106,7 +103,7 @@ def fill(job: Job, folder: Path, progress: Progress) -> None:
     beside the ledger, and at the end, now and whenever the job is run again, ``Contradiction`` is raised.
     """
     run = job.config.settings(progress)
-    with Ledger.open(folder, job.identity, job.about(), installed()) as ledger:
+    with Ledger.open(folder, job.identity, job.about(), Writer.here()) as ledger:
         _decide(job, ledger, run)
         _examine(job, ledger, run)
         _smooth(job, ledger, run)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -26,19 +26,21 @@ from certify.rows import RadiusRow, VerdictRow
 from certify.smoothing.intervals import IntArray
 from certify.smoothing.votes import Piece
 from certify.verdict import Verdict
+from certify.versions import Writer
 
-FORMAT = 3
+FORMAT = 4
 FILE = "ledger.sqlite"
 Json = dict[str, Any]
 
 _APPLICATION = 0x63747279  # tells a ledger from any other SQLite file
 _SCHEMA = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE writers (id INTEGER PRIMARY KEY, versions TEXT NOT NULL);
+CREATE TABLE writers (id INTEGER PRIMARY KEY, record TEXT NOT NULL);
 CREATE TABLE finished (stage TEXT, batch INTEGER, seconds REAL NOT NULL, PRIMARY KEY (stage, batch));
 CREATE TABLE verdicts (
     eps REAL, sample INTEGER, verdict TEXT NOT NULL, decided_by TEXT, margin REAL, level TEXT,
     alpha REAL NOT NULL, detail TEXT NOT NULL, witness BLOB, witness_dtype TEXT, witness_shape TEXT,
+    x BLOB, seconds TEXT NOT NULL,
     PRIMARY KEY (eps, sample)
 );
 CREATE TABLE radii (
@@ -75,10 +77,10 @@ class Ledger:
         self._folder = folder
 
     @classmethod
-    def open(cls, folder: Path, identity: Identity, description: Json, versions: Mapping[str, str]) -> Ledger:
+    def open(cls, folder: Path, identity: Identity, description: Json, writer: Writer) -> Ledger:
         """Open the ledger of a run folder for writing; both are created where they do not exist.
 
-        description: what the run is about, for its report. versions: of the software that writes it now.
+        description: what the run is about, for its report. writer: the software and machine that write now.
         Raises ``RunMismatch`` if the folder belongs to another model, data set, configuration or format,
         ``UsageError`` if another process has it open, ``ArtefactRejected`` if it is no readable ledger.
         """
@@ -93,7 +95,7 @@ class Ledger:
                     ledger._create(identity, description)
                 ledger._check_format()
                 ledger._check_identity(identity)
-                ledger._add_writer(versions)
+                ledger._add_writer(writer)
         except BaseException:
             ledger.close()
             raise
@@ -143,10 +145,10 @@ class Ledger:
         return described
 
     @property
-    def versions(self) -> list[dict[str, str]]:
-        """The software versions that wrote this ledger, without repetitions."""
-        rows = self._select("SELECT versions FROM writers GROUP BY versions ORDER BY min(id)")
-        return [json.loads(text) for (text,) in rows]
+    def writers(self) -> list[Writer]:
+        """What wrote this ledger, without repetitions."""
+        rows = self._select("SELECT record FROM writers GROUP BY record ORDER BY min(id)")
+        return [Writer(**json.loads(text)) for (text,) in rows]
 
     def finished(self, stage: str) -> set[int]:
         """The batches of a stage that are done."""
@@ -174,7 +176,7 @@ class Ledger:
         """
         with self._transaction():
             self._connection.execute("INSERT INTO finished VALUES (?, ?, ?)", (stage, batch, seconds))
-            self._insert("verdicts", 11, [_verdict_values(row) for row in verdicts])
+            self._insert("verdicts", 13, [_verdict_values(row) for row in verdicts])
             self._insert("radii", 7, [_radius_values(row) for row in radii])
             self._insert("contradictions", 3, [(c.sample, eps, c.to_bytes()) for eps, c in contradictions])
             self._insert("health", 2, [(eps, json.dumps(h.record())) for eps, h in health])
@@ -288,9 +290,9 @@ class Ledger:
                     "give a new folder, or the original files to resume"
                 )
 
-    def _add_writer(self, versions: Mapping[str, str]) -> None:
-        text = json.dumps(dict(versions), sort_keys=True)
-        self._connection.execute("INSERT INTO writers (versions) VALUES (?)", (text,))
+    def _add_writer(self, writer: Writer) -> None:
+        text = json.dumps(vars(writer), sort_keys=True)
+        self._connection.execute("INSERT INTO writers (record) VALUES (?)", (text,))
 
     def _about(self, name: str) -> str:
         rows = self._select("SELECT value FROM about WHERE name = ?", name)
@@ -315,18 +317,26 @@ def _translated(folder: Path) -> Iterator[None]:
 
 
 def _verdict_values(row: VerdictRow) -> tuple[object, ...]:
-    witness: tuple[object, ...] = (None, None, None)
+    witness: tuple[object, ...] = (None, None, None, None)
     if row.witness is not None:
-        array = np.ascontiguousarray(row.witness, dtype=row.witness.dtype.newbyteorder("<"))
-        witness = (array.tobytes(), array.dtype.str, json.dumps(array.shape))
+        dtype = row.witness.dtype.newbyteorder("<")
+        data, x = (
+            None if each is None else np.ascontiguousarray(each, dtype=dtype).tobytes()
+            for each in (row.witness, row.x)
+        )
+        witness = (data, dtype.str, json.dumps(row.witness.shape), x)
     level = None if row.level is None else row.level.value
     detail = json.dumps(dict(row.detail or {}), sort_keys=True, allow_nan=False)
-    return (row.eps, row.sample, row.verdict.value, row.by, row.margin, level, row.alpha, detail, *witness)
+    head = (row.eps, row.sample, row.verdict.value, row.by, row.margin, level, row.alpha, detail)
+    return (*head, *witness, json.dumps(row.seconds))
 
 
 def _verdict_row(values: tuple[Any, ...]) -> VerdictRow:
-    eps, sample, verdict, by, margin, level, alpha, detail, data, dtype, shape = values
-    witness = None if data is None else np.frombuffer(data, dtype=dtype).reshape(json.loads(shape))
+    eps, sample, verdict, by, margin, level, alpha, detail, data, dtype, shape, x, seconds = values
+    witness, clean = (
+        None if each is None else np.frombuffer(each, dtype=dtype).reshape(json.loads(shape))
+        for each in (data, x)
+    )
     return VerdictRow(
         eps,
         sample,
@@ -337,6 +347,8 @@ def _verdict_row(values: tuple[Any, ...]) -> VerdictRow:
         alpha,
         json.loads(detail),
         witness,
+        clean,
+        tuple(json.loads(seconds)),
     )
 
 

@@ -96,4 +96,4 @@ def _carried(row: VerdictRow, eps: float) -> VerdictRow:
     """The row at another eps, marked with where it comes from."""
     if row.eps == eps:
         return row
-    return replace(row, eps=eps, detail={"from_eps": row.eps, **(row.detail or {})})
+    return replace(row, eps=eps, detail={"from_eps": row.eps, **(row.detail or {})}, seconds=())

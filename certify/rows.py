@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bounds.rounding import Level
@@ -22,7 +23,8 @@ class VerdictRow:
 
     by: the decider that settled it (its ``repr``), or None. margin: a certified lower bound of the smallest
     margin, valid at ``level``. alpha: failure probability, 0 for deterministic methods. detail: further
-    evidence as JSON values. witness: the replayed counterexample, of the model's input shape.
+    evidence as JSON values. witness: the replayed counterexample, of the model's input shape, and ``x`` the
+    sample that it was made of. seconds: of the deciders, in the order of the detail's evidence; no result.
     """
 
     eps: float
@@ -34,6 +36,8 @@ class VerdictRow:
     alpha: float = 0.0
     detail: Mapping[str, Any] | None = None
     witness: NDArray[Any] | None = None
+    x: NDArray[Any] | None = None
+    seconds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +76,7 @@ class Basis:
 
 def verdict_row(eps: float, result: SampleResult) -> VerdictRow:
     """What was found out about a sample under a threat of budget ``eps``."""
-    witness = None if result.witness is None else result.witness.detach().cpu().numpy()
+    witness, x = (None if t is None else t.detach().cpu().numpy() for t in (result.witness, result.x))
     return VerdictRow(
         eps,
         result.sample,
@@ -81,9 +85,29 @@ def verdict_row(eps: float, result: SampleResult) -> VerdictRow:
         result.margin,
         result.level,
         result.alpha,
-        {"evidence": [_evidence(each) for each in result.evidence]},
+        {
+            "label": result.label,
+            "predicted": result.predicted,
+            "distances": _distances(x, witness),
+            "evidence": [_evidence(each) for each in result.evidence],
+        },
         witness,
+        x,
+        tuple(each.seconds for each in result.evidence),
     )
+
+
+def _distances(x: NDArray[Any] | None, witness: NDArray[Any] | None) -> dict[str, float] | None:
+    """How far a counterexample is from its sample in each norm, measured in float64; L0 counts elements."""
+    if x is None or witness is None:
+        return None
+    delta = np.abs(witness.astype(np.float64) - x.astype(np.float64)).ravel()
+    return {
+        "linf": float(delta.max(initial=0.0)),
+        "l2": math.hypot(*delta.tolist()),
+        "l1": math.fsum(delta.tolist()),
+        "l0": float(np.count_nonzero(delta)),
+    }
 
 
 def _evidence(each: Evidence) -> dict[str, Any]:

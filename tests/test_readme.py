@@ -32,7 +32,7 @@ def test_own_onnx_file_with_own_samples(folder: Path) -> None:
     (folder / "job.toml").write_text(config)
     command = next(line for line in README.splitlines() if line.startswith("certify run"))
     assert main(shlex.split(command)[1:]) == 0
-    for name in ("report.html", "summary.json", "curve.csv", "curve.svg", "curve.png"):
+    for name in ("report.html", "report.json", "report.md", "curve.csv", "curve.svg", "curve.png"):
         assert (folder / "my-run" / name).stat().st_size > 0
 
 

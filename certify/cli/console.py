@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from certify.reporting.digits import rounded_down
-from certify.reporting.findings import Findings
+from certify.reporting.schema import Report
 from certify.run import Progress as Listener
 from certify.verdict import Verdict
 
@@ -32,35 +32,31 @@ def progress() -> Iterator[Listener]:
         yield listen
 
 
-def show(findings: Findings, folder: Path) -> None:
+def show(report: Report, folder: Path) -> None:
     """The summary tables, and where the rest is."""
     console = Console(highlight=False, soft_wrap=True)
-    if findings.verdicts:
-        console.print(_table(findings))
-    for health in findings.health.values():
+    console.print(_table(report))
+    for health in report.health:
         console.print(health.summary, markup=False)
-    for each in findings.contradictions:
-        console.print(str(each), markup=False)
-    for curve in findings.radius_curves:
-        certified = curve.steps[0][1]
+    for each in report.contradictions:
+        console.print(each.sentence, markup=False)
+    for model in report.smoothing:
+        certified = model.steps[0].certified_accuracy
         console.print(
-            f"smoothed classifier, sigma = {curve.sigma:g}: {certified.at_least:.1f}% of {certified.n} "
-            f"samples certified, largest {curve.basis.norm} radius {rounded_down(curve.steps[-1][0])}, "
-            f"{curve.abstained} abstained"
+            f"smoothed classifier, sigma = {model.sigma:g}: {certified.at_least:.1f}% of {certified.n} "
+            f"samples certified, largest {model.norm} radius {rounded_down(model.steps[-1].radius)}, "
+            f"{model.abstained} abstained"
         )
     console.print(f"report: {folder / 'report.html'}")
 
 
-def _table(findings: Findings) -> Table:
-    about = findings.about
-    title = (
-        f"{about['model']['name']}, {about['threat']['norm']} threat, {about['data']['samples']} samples\n"
-    )
+def _table(report: Report) -> Table:
+    title = f"{report.model.name}, {report.threat.perturbation.name} threat, {report.data.n} samples\n"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("eps", *(v.value for v in Verdict), "robust", "clean"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for p in findings.curve.points:
+    for p in report.curve:
         counts = [str(p.counts[v]) for v in Verdict]
-        robust = f"{p.verified.at_least:.1f}-{p.attacked.at_most:.1f}%"
-        table.add_row(f"{p.eps:.6g}", *counts, robust, f"{100 * p.clean.value:.1f}%")
+        robust = f"{p.verified_accuracy.at_least:.1f}-{p.attacked_accuracy.at_most:.1f}%"
+        table.add_row(f"{p.eps:.6g}", *counts, robust, f"{100 * p.clean_accuracy.value:.1f}%")
     return table

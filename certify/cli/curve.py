@@ -1,4 +1,4 @@
-"""``certify curve``: the curves of a run folder, finished or not, drawn again."""
+"""``certify curve``: the pictures of a run folder, finished or not, drawn again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from certify.errors import Exit
 
-HELP = "draw the certified-versus-empirical curve of a run folder again (CSV, SVG, PNG)"
+HELP = "draw the curves and other pictures of a run folder again (CSV, SVG, PNG)"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -18,9 +18,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from certify.cli.console import show
-    from certify.reporting import findings_in, write_curves
+    from certify.reporting import report_of, write_pictures
 
-    findings = findings_in(arguments.folder)
-    write_curves(findings, arguments.folder)
-    show(findings, arguments.folder)
+    report = report_of(arguments.folder)
+    write_pictures(report, arguments.folder)
+    show(report, arguments.folder)
     return Exit.PASS

@@ -1,4 +1,4 @@
-"""``certify report``: all outputs of a run folder, finished or not, written again."""
+"""``certify report``: all outputs of a run folder, or of a ``report.json`` alone, written again."""
 
 from __future__ import annotations
 
@@ -7,18 +7,47 @@ from pathlib import Path
 
 from certify.errors import Exit
 
-HELP = "write summary.json, curves and report.html of a run folder again"
+HELP = "write report.json and all that is made from it again: HTML, Markdown, pictures, PDF if asked for"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("folder", type=Path, metavar="RUN", help="a run folder")
+    parser.add_argument(
+        "source",
+        type=Path,
+        metavar="RUN|REPORT.json",
+        help="a run folder; or a report, from which everything else is made again beside it",
+    )
+    parser.add_argument("--pdf", action="store_true", help="write report.pdf, too (needs WeasyPrint)")
+    parser.add_argument(
+        "--gallery",
+        type=int,
+        metavar="N",
+        help="counterexamples to show, 0 to keep all inputs out (run folders only; default: as configured)",
+    )
+    parser.add_argument(
+        "--map",
+        type=Path,
+        action="append",
+        metavar="MAP.toml",
+        help="a compliance map of your own; may be given again (run folders only; default: as configured)",
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from certify.cli.console import show
-    from certify.reporting import write_all
+    from certify.reporting import Report, configured, render, write_all
 
-    show(write_all(arguments.folder), arguments.folder)
+    source: Path = arguments.source
+    if source.suffix == ".json":
+        folder, report = source.parent, Report.read(source)
+        render(report, folder)
+    else:
+        folder, report = source, write_all(source, configured(source, arguments.gallery, arguments.map))
+    if arguments.pdf:
+        from certify.reporting.pdf import pdf
+
+        (folder / "report.pdf").write_bytes(pdf(report))
+    show(report, folder)
     return Exit.PASS

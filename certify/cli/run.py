@@ -26,14 +26,15 @@ def evaluate(config: Path, folder: Path) -> int:
     from certify.cli.console import progress, show
     from certify.config import read_config
     from certify.job import fill, prepare
-    from certify.reporting import write_all
+    from certify.reporting import Contents, write_all
 
     job = prepare(read_config(config))
+    contents = Contents(job.config.report.gallery, job.config.report.maps)
     try:
         with progress() as listener:
             fill(job, folder, listener)
     except Contradiction:  # all that was computed is told all the same
-        show(write_all(folder), folder)
+        show(write_all(folder, contents), folder)
         raise
-    show(write_all(folder), folder)
+    show(write_all(folder, contents), folder)
     return Exit.PASS

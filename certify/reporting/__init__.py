@@ -1,58 +1,103 @@
-"""Reports: ``summary.json``, curves as CSV, SVG and PNG, and a self-contained HTML page."""
+"""Reports: ``report.json``, and everything that is made from it: pages, pictures, tables."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from certify.curve import radius_csv
 from certify.errors import CertifyError, UsageError
-from certify.ledger import Ledger
-from certify.reporting.findings import Findings, summary_text
+from certify.ledger import Json, Ledger
+from certify.reporting.build import build
+from certify.reporting.compliance import with_maps
+from certify.reporting.findings import Findings
 from certify.reporting.html import page
-from certify.reporting.plots import curve_figure, png, radius_figure, svg
+from certify.reporting.markdown import eval_results, model_card
+from certify.reporting.pictures import Picture, pictures
+from certify.reporting.schema import Report
 from certify.result import Result
 
-__all__ = ["Findings", "findings_in", "report", "write_all", "write_curves"]
+__all__ = ["Contents", "Report", "configured", "render", "report", "report_of", "write_all", "write_pictures"]
+
+REPORT = "report.json"
+_GALLERY = 6
 
 
-def report(result: Result, path: str | Path) -> None:
-    """Write one evaluation as a self-contained HTML page.
+@dataclass(frozen=True)
+class Contents:
+    """What a report is to hold besides the evidence.
+
+    gallery: how many counterexamples to show, 0 to keep all inputs out. maps: compliance maps to add.
+    """
+
+    gallery: int
+    maps: Sequence[Path] = ()
+
+
+def report(result: Result, path: str | Path, gallery: int = _GALLERY) -> None:
+    """Write one evaluation as a self-contained HTML page, with ``gallery`` counterexamples at most.
 
     It tells what the result knows; a page with curves, data and settings comes from a run folder. Raises
     ``UsageError`` for a threat that has no budget, ``CertifyError`` where the file cannot be written.
     """
-    _write(Path(path), page(Findings.of_result(result)))
+    _write(Path(path), page(with_maps(build(Findings.of_result(result), gallery))))
 
 
-def findings_in(folder: Path) -> Findings:
-    """The findings of a run folder, finished or not; raises ``UsageError`` if there are none yet."""
+def report_of(folder: Path, contents: Contents | None = None) -> Report:
+    """The report of a run folder, finished or not; raises ``UsageError`` if there is nothing in it yet.
+
+    contents: those that the run was started with, if not given.
+    """
     with Ledger.read(folder) as ledger:
         findings = Findings.of(ledger)
     if not findings.verdicts:
         raise UsageError(f"{folder} holds no finished samples yet; run `certify run` again to go on")
-    return findings
+    if contents is None:
+        contents = _configured(findings.about)
+    return with_maps(build(findings, contents.gallery), contents.maps)
 
 
-def write_all(folder: Path) -> Findings:
-    """Write all outputs of a run folder from its ledger, and return what they tell."""
-    findings = findings_in(folder)
-    _write(folder / "summary.json", summary_text(findings))
-    write_curves(findings, folder)
-    _write(folder / "report.html", page(findings))
-    return findings
+def configured(folder: Path, gallery: int | None = None, maps: Sequence[Path] | None = None) -> Contents:
+    """The contents that a run was started with, but for what is given here."""
+    with Ledger.read(folder) as ledger:
+        own = _configured(ledger.description)
+    return Contents(own.gallery if gallery is None else gallery, own.maps if maps is None else maps)
 
 
-def write_curves(findings: Findings, folder: Path) -> None:
-    """Write ``curve.*`` and, where there are smoothed classifiers, ``radius.*``."""
-    figure = curve_figure(findings.curve, findings.norm, findings.unit, findings.attacked_is)
-    _write(folder / "curve.csv", findings.curve.csv())
-    _write(folder / "curve.svg", svg(figure))
-    _write(folder / "curve.png", png(figure))
-    if findings.radii:
-        figure = radius_figure(findings.radius_curves)
-        _write(folder / "radius.csv", radius_csv(findings.radius_curves))
-        _write(folder / "radius.svg", svg(figure))
-        _write(folder / "radius.png", png(figure))
+def write_all(folder: Path, contents: Contents | None = None) -> Report:
+    """Write all outputs of a run folder from its ledger, ``report.json`` first, and return the report.
+
+    See ``report_of``.
+    """
+    made = report_of(folder, contents)
+    _write(folder / REPORT, made.to_bytes())
+    render(made, folder)
+    return made
+
+
+def render(made: Report, folder: Path) -> None:
+    """Write everything that is made from a report into a folder: the same files for the same report."""
+    drawn = write_pictures(made, folder)
+    _write(folder / "report.html", page(made, drawn))
+    _write(folder / "report.md", model_card(made))
+    results = eval_results(made)
+    if results is not None:
+        _write(folder / "eval_results.yaml", results)
+
+
+def write_pictures(made: Report, folder: Path) -> list[tuple[Picture, str]]:
+    """Write each picture as SVG, PNG and CSV into ``folder``; returns them with their SVG."""
+    drawn = [(picture, picture.svg()) for picture in pictures(made)]
+    for picture, svg in drawn:
+        _write(folder / f"{picture.name}.csv", picture.csv)
+        _write(folder / f"{picture.name}.svg", svg)
+        _write(folder / f"{picture.name}.png", picture.png())
+    return drawn
+
+
+def _configured(about: Json) -> Contents:
+    section = about["report"]
+    return Contents(section["gallery"], [Path(path) for path in section["maps"]])
 
 
 def _write(path: Path, content: str | bytes) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from certify.curve import FAILURE, RadiusCurve
 from certify.reporting.digits import rounded_down
+from certify.reporting.schema import Guarantee, SmoothedModel
 from certify.smoothing.statements import (
+    Certificates,
     Covers,
     Statement,
     bonferroni,
@@ -28,60 +29,74 @@ _MEANING = {
 }
 
 
-def grid(curves: Sequence[RadiusCurve]) -> list[float]:
-    """Radius 0 and round radii up to the largest that is certified."""
-    largest = max((c.steps[-1][0] for c in curves), default=0.0)
-    step = next((s for s in (0.01, 0.02, 0.05, 0.1, 0.25, 0.5) if largest <= s * _RADII), 1.0)
-    return [0.0, *(step * k for k in range(1, _RADII + 1) if step * k < largest)]
+def grid(largest: Sequence[float]) -> list[float]:
+    """Radius 0 and round radii up to the largest that are certified."""
+    most = max(largest, default=0.0)
+    step = next((s for s in (0.01, 0.02, 0.05, 0.1, 0.25, 0.5) if most <= s * _RADII), 1.0)
+    return [0.0, *(step * k for k in range(1, _RADII + 1) if step * k < most)]
 
 
-def guarantees(curve: RadiusCurve, radius: float) -> list[Statement]:
+def guarantees(some: Certificates, radius: float, failure: float) -> list[Guarantee]:
     """Certified accuracy at a radius by each account: per sample, jointly, and for the population.
 
-    Bonferroni's is among them where the certificates' chances of failure sum to no more than ``FAILURE``.
+    Bonferroni's is among them where the certificates' chances of failure sum to no more than ``failure``.
     """
-    some = curve.certificates
-    return [
+    affordable = len(some.alpha) * float(some.alpha.max()) <= failure
+    statements = [
         per_sample(some, radius),
-        few_failures(some, radius, FAILURE),
-        *([bonferroni(some, radius)] if unsaid(curve) is None else []),
-        population(some, radius, FAILURE),
+        few_failures(some, radius, failure),
+        *([bonferroni(some, radius)] if affordable else []),
+        population(some, radius, failure),
     ]
+    return [_recorded(each) for each in statements]
 
 
-def meaning(statement: Statement) -> str:
+def _recorded(each: Statement) -> Guarantee:
+    return Guarantee(
+        method=each.method,
+        radius=each.radius,
+        certified=each.certified,
+        samples=each.samples,
+        accuracy=each.accuracy,
+        failure=each.failure,
+        covers=each.covers.value,
+        whole_curve=each.whole_curve,
+        sentence=str(each),
+    )
+
+
+def meaning(each: Guarantee) -> str:
     """What the accuracies of this account are, and which chance they may be wrong with; for all radii."""
-    subject = "each certificate" if statement.covers is Covers.EACH else "the statement"
-    scope = "for all radii at once" if statement.whole_curve else "for each radius by itself"
+    subject = "each certificate" if each.covers == Covers.EACH.value else "the statement"
+    scope = "for all radii at once" if each.whole_curve else "for each radius by itself"
     return (
-        f"{_MEANING.get(statement.method, _FEW)}. Wrong is {subject} with probability at most "
-        f"{statement.failure:g}, over {statement.covers.value}, {scope}."
+        f"{_MEANING.get(each.method, _FEW)}. Wrong is {subject} with probability at most "
+        f"{each.failure:g}, over {each.covers}, {scope}."
     )
 
 
-def unsaid(curve: RadiusCurve) -> str | None:
+def unsaid(model: SmoothedModel) -> str | None:
     """What it would take to have no certificate wrong, where the certificates' alpha is too large for it."""
-    n = len(curve.certificates.alpha)
-    if n * curve.alpha <= FAILURE:
+    if model.n * model.alpha <= model.joint_failure:
         return None
+    needed = rounded_down(shared_alpha(model.joint_failure, model.n), 2)
     return (
-        f"That no certificate is wrong cannot be said with confidence {1 - FAILURE:.0%}: by Bonferroni it "
-        f"takes alpha = {rounded_down(shared_alpha(FAILURE, n), 2)} per sample."
+        f"That no certificate is wrong cannot be said with confidence {1 - model.joint_failure:.0%}: by "
+        f"Bonferroni it takes alpha = {needed} per sample."
     )
 
 
-def shown(statement: Statement) -> str:
+def shown(each: Guarantee) -> str:
     """The accuracy in percent, rounded down to one decimal."""
-    if statement.covers is Covers.POPULATION:
-        return f"{int(statement.accuracy * 1000) / 10:.1f}"
-    return f"{1000 * statement.certified // statement.samples / 10:.1f}"
+    if each.covers == Covers.POPULATION.value:
+        return f"{int(each.accuracy * 1000) / 10:.1f}"
+    return f"{1000 * each.certified // each.samples / 10:.1f}"
 
 
-def rests_on(curve: RadiusCurve) -> str:
-    """What the radii of a curve rest on, in one sentence: noise, theorem, draws and inputs."""
-    basis = curve.basis
+def rests_on(model: SmoothedModel) -> str:
+    """What the radii of a smoothed classifier rest on, in one sentence: noise, theorem, draws and inputs."""
     return (
         f"The smoothed classifier answers with the class that the network returns most often under "
-        f"{basis.law} noise. Its radii are {basis.norm} distances by {basis.reference}, from draws by "
-        f"{basis.mode}; how the network was run: {basis.execution}. Domain: {basis.domain}."
+        f"{model.law} noise. Its radii are {model.norm} distances by {model.reference}, from draws by "
+        f"{model.mode}; how the network was run: {model.execution}. Domain: {model.domain}."
     )

@@ -3,87 +3,116 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
 import jinja2
 
-from bounds.rounding import Level
-from certify.curve import CONFIDENCE, Point, RadiusCurve, Share
 from certify.diagnosis import shown as measured
+from certify.reporting.compliance import EVIDENCE
 from certify.reporting.digits import rounded_down
-from certify.reporting.findings import Findings
-from certify.reporting.guarantees import grid, guarantees, meaning, rests_on, shown, unsaid
-from certify.reporting.plots import curve_figure, radius_figure, svg
-from certify.verdict import SENTENCES, Verdict, attack_sentence, statistical_sentence
+from certify.reporting.guarantees import meaning, rests_on, shown, unsaid
+from certify.reporting.pictures import Picture, pictures
+from certify.reporting.schema import HealthCheck, Point, Report, Share, SmoothedModel
+from certify.verdict import Verdict, statistical_sentence
 
 
-def page(findings: Findings) -> str:
-    """The report as HTML text."""
-    points, radius_curves = findings.curve.points, findings.radius_curves
-    radii = grid(radius_curves)
-    template = _environment().get_template("report.html")
+def page(report: Report, drawn: Sequence[tuple[Picture, str]] | None = None) -> str:
+    """The report as HTML text; drawn: its pictures and their SVG, where they are there already."""
+    if drawn is None:
+        drawn = [(picture, picture.svg()) for picture in pictures(report)]
+    template = environment().get_template("report.html")
     return template.render(
-        about=findings.about,
-        norm=findings.norm,
-        headlines=[*_warnings(findings), *(_headline(p) for p in _ends(points))],
-        contradictions=findings.contradictions,
-        health=findings.health,
-        attacked_is=findings.attacked_is,
-        points=points,
+        report=report,
+        figures={picture.name: {"about": picture, "data": _image(text)} for picture, text in drawn},
+        headlines=headlines(report),
+        radius_grid=sorted({g.radius for model in report.smoothing for g in model.guarantees}),
+        accounts=[(model, _accounts(model)) for model in report.smoothing],
+        smoothing_sentences=sorted({_smoothing_sentence(model) for model in report.smoothing}),
+        facts=facts(report),
+        budgets=[(eps, list(rows)) for eps, rows in groupby(report.samples, lambda row: row.eps)],
+        evidence=EVIDENCE,
         verdicts=list(Verdict),
-        curve_image=_image(
-            svg(curve_figure(findings.curve, findings.norm, findings.unit, findings.attacked_is))
-        )
-        if points
-        else "",
-        radius_curves=radius_curves,
-        radius_image=_image(svg(radius_figure(radius_curves))) if radius_curves else "",
-        radius_grid=radii,
-        guarantees=[(c, [(r, guarantees(c, r)) for r in radii]) for c in radius_curves],
-        smoothing_sentences=sorted({_smoothing_sentence(c) for c in radius_curves}),
-        meanings=_meanings(findings),
-        limits=_limits(findings),
-        facts=_facts(findings),
-        versions=findings.versions,
-        samples=[(eps, list(rows)) for eps, rows in groupby(findings.verdicts, lambda row: row.eps)],
-        radii=[(sigma, list(rows)) for sigma, rows in groupby(findings.radii, lambda row: row.sigma)],
-        seconds=findings.seconds,
-        confidence=f"{CONFIDENCE:.0%}",
     )
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """Where the templates are and what they may call; text is escaped for HTML, if for nothing else."""
+    found = jinja2.Environment(
         loader=jinja2.PackageLoader("certify.reporting"),
-        autoescape=True,
+        autoescape=jinja2.select_autoescape(["html"]),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(
-        number=_number,
+    found.globals.update(
+        number=number,
         measured=measured,
+        threshold=_threshold,
         at_least=_at_least,
         at_most=_at_most,
         nearest=_nearest,
-        margin=_margin,
+        lower=_lower,
         meaning=meaning,
         rests_on=rests_on,
         shown=shown,
         unsaid=unsaid,
     )
-    return environment
+    return found
 
 
-def _number(value: float) -> str:
+def headlines(report: Report) -> list[str]:
+    """What to say first: what puts all numbers in doubt, then the numbers."""
+    count = len(report.contradictions)
+    who = "1 sample was" if count == 1 else f"{count} samples were"
+    doubts = [
+        f"INVALID: {who} both proved robust and attacked, and counted as errors: until this is resolved, no "
+        "other number here is to be relied upon."
+    ]
+    unfinished = ["This run is not finished: the numbers are those of the samples that are."]
+    return [
+        *(doubts if count else []),
+        *([] if report.complete else unfinished),
+        *(each.summary for each in report.health if not each.reliable),
+        *(_headline(point) for point in _ends(report.curve)),
+    ]
+
+
+def facts(report: Report) -> list[tuple[str, str]]:
+    """What is known of model, data and execution; evidence that did not come from a run tells less."""
+    model, data, steps = report.model, report.data, report.model.preprocessing
+    found: list[tuple[str, object]] = [("model", model.name), ("model SHA-256", model.sha256)]
+    found += [("weights SHA-256", model.weights_sha256), ("graph SHA-256", model.graph_sha256)]
+    found += [("parameters", model.parameters), ("classes", model.num_classes)]
+    if model.input_shape is not None:
+        found.append(("input shape", " x ".join(map(str, model.input_shape))))
+    if steps is not None:
+        found += [("input range", _range(steps.input_range)), ("mean", steps.mean), ("std", steps.std)]
+        found.append(("preprocessing SHA-256", steps.sha256))
+    found += [("data", f"{data.name}, {data.n} samples"), ("data SHA-256", data.sha256)]
+    found += [("source", data.source), ("split", data.split), ("selection", data.selection)]
+    if data.per_class:
+        found.append(("samples per class", ", ".join(f"{c.label}: {c.n}" for c in data.per_class)))
+    found.append(("configuration SHA-256", report.identity.config))
+    if report.settings is not None:
+        found += [(name.replace("_", " "), value) for name, value in report.settings]
+    if report.policy is not None:
+        when = "before the run" if report.policy.fixed_before_run else "after the run"
+        found.append(("policy SHA-256", f"{report.policy.sha256}, fixed {when}"))
+    return [(name, _listed(value)) for name, value in found if value is not None]
+
+
+def number(value: float) -> str:
+    """A number with six digits at most."""
     return f"{value:.6g}"
 
 
 def _percent(share: Share, value: float) -> str:
-    """A share as it is to be shown, and its interval."""
-    return f"{value:.1f} [{100 * share.low:.1f}, {100 * share.high:.1f}]"
+    """A share as it is to be shown, and its interval, rounded outward."""
+    low, high = math.floor(1000 * share.low) / 10, math.ceil(1000 * share.high) / 10
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _at_least(share: Share) -> str:
@@ -98,8 +127,13 @@ def _nearest(share: Share) -> str:
     return _percent(share, 100 * share.value)
 
 
-def _margin(value: float | None) -> str:
+def _lower(value: float | None) -> str:
     return "" if value is None else rounded_down(value)
+
+
+def _threshold(check: HealthCheck) -> str:
+    fail = "" if check.fail is None else f", fail above {check.fail:g}"
+    return f"warn above {check.warn:g}{fail}"
 
 
 def _image(text: str) -> str:
@@ -112,82 +146,26 @@ def _ends(points: Sequence[Point]) -> list[Point]:
     return [points[i] for i in chosen]
 
 
-def _warnings(findings: Findings) -> list[str]:
-    """What puts all other numbers in doubt."""
-    count = len(findings.contradictions)
-    doubts = [
-        f"{count} {'sample was' if count == 1 else 'samples were'} both proved robust and attacked, and "
-        "counted as errors: until this is resolved, no other number here is to be relied upon."
-    ]
-    return (doubts if count else []) + [each.summary for each in findings.unreliable]
-
-
 def _headline(point: Point) -> str:
-    undecided = point.counts[Verdict.UNKNOWN] + point.counts[Verdict.ERROR]
     return (
-        f"eps = {_number(point.eps)}: robust accuracy on these {point.n} samples lies between "
-        f"{point.verified.at_least:.1f}% (verified) and {point.attacked.at_most:.1f}% "
-        f"(no attack succeeded); {undecided} undecided."
+        f"eps = {number(point.eps)}: robust accuracy on these {point.n} samples lies between "
+        f"{point.verified_accuracy.at_least:.1f}% (verified) and {point.attacked_accuracy.at_most:.1f}% "
+        f"(no attack succeeded); {point.undecided.count} undecided."
     )
 
 
-def _smoothing_sentence(curve: RadiusCurve) -> str:
-    return f"Each radius holds {statistical_sentence(curve.alpha, joint=False)}."
+def _smoothing_sentence(model: SmoothedModel) -> str:
+    return f"Each radius holds {statistical_sentence(model.alpha, joint=False)}."
 
 
-def _meanings(findings: Findings) -> list[tuple[str, str]]:
-    """Each word of the tables and the sentence that it stands for."""
-    attacks = " and ".join(findings.about["attacks"]) or "any attack (none was run)"
-    verified = [(f"verified ({level.value})", _sentence(SENTENCES[level])) for level in findings.levels]
-    return [
-        ("misclassified", "The answer is wrong, or tied, without any attack."),
-        (
-            "falsified",
-            "A counterexample within the threat was found and replayed on the original model: it lies in the "
-            "region without tolerance and changes the answer.",
-        ),
-        *verified,
-        ("unknown", f"Neither proved nor attacked: {attack_sentence(attacks)}."),
-        ("error", "Not evaluated, or both proved and attacked."),
-    ]
+def _accounts(model: SmoothedModel) -> list[tuple[float, list[Any]]]:
+    """The statements about all samples, by radius."""
+    return [(radius, list(some)) for radius, some in groupby(model.guarantees, lambda each: each.radius)]
 
 
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:]
+def _range(values: tuple[float, float] | None) -> str:
+    return "unbounded" if values is None else f"[{values[0]:g}, {values[1]:g}]"
 
 
-def _limits(findings: Findings) -> list[str]:
-    """What a reader might take from the numbers and must not."""
-    limits = [
-        f"Nothing is said about threats other than {findings.norm} threats of the listed eps around these "
-        "samples.",
-        "Unknown is not robust, and surviving an attack is not a proof.",
-        "Steps before the model, such as decoding or resizing of files, are not part of any statement.",
-        "The intervals assume samples drawn independently from the population that they speak of.",
-    ]
-    if Level.FLOAT in findings.levels:
-        limits.append("Samples verified at level float are not proved: rounding was not accounted for.")
-    if Level.REAL in findings.levels:
-        limits.append(
-            "Level real is about exact arithmetic; what the rounding of a float execution may change is not "
-            "covered."
-        )
-    if findings.radii:
-        limits.append("Nothing that is said of the smoothed classifier holds of the network itself.")
-    return limits
-
-
-def _facts(findings: Findings) -> list[tuple[str, Any]]:
-    """What is known of model, data and execution; evidence that did not come from a run tells less."""
-    model, data = findings.about["model"], findings.about["data"]
-    facts: list[tuple[str, Any]] = [("model", model["name"])]
-    if "input_shape" in model:
-        low_high = model["input_range"]
-        shown = "unbounded" if low_high is None else f"[{low_high[0]:g}, {low_high[1]:g}]"
-        facts += [
-            ("input shape", " x ".join(map(str, model["input_shape"]))),
-            ("input range", shown),
-            ("classes", model["num_classes"]),
-        ]
-    facts.append(("data", f"{data['name']}, {data['samples']} samples"))
-    return facts + [(name.replace("_", " "), value) for name, value in sorted(findings.about["run"].items())]
+def _listed(value: object) -> str:
+    return ", ".join(map(number, value)) if isinstance(value, tuple) else str(value)

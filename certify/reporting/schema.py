@@ -228,11 +228,12 @@ class ClassSize(Part):
 
 
 class DataSheet(Part):
-    """The samples. selection: the rule that chose them from the source."""
+    """The samples. selection: the rule that chose them. hub: the data set's name on the Hugging Face Hub."""
 
     name: str
     n: Annotated[int, Field(ge=1)]
     source: str | None = None
+    hub: str | None = None
     split: str | None = None
     selection: str | None = None
     per_class: tuple[ClassSize, ...] = ()
@@ -421,11 +422,11 @@ class Example(Part):
 
 
 class Clause(Part):
-    """A clause of a compliance map. shown: whether this report holds the evidence item."""
+    """A clause of a compliance map. evidence: the kinds that this report has; shown: whether it has any."""
 
     clause: str
     topic: str
-    evidence: str
+    evidence: tuple[str, ...]
     shown: bool
     note: str = ""
 
@@ -457,6 +458,13 @@ class Volatile(Part):
     samples: tuple[SampleTime, ...] = ()
 
 
+class Word(Part):
+    """A word of the tables and the sentence that it stands for."""
+
+    word: str
+    sentence: str
+
+
 class Report(Part):
     """All evidence of one run. Raises ``pydantic.ValidationError`` for parts that do not agree."""
 
@@ -482,7 +490,7 @@ class Report(Part):
     settings: Settings | None = None
     writers: tuple[Writer, ...] = ()
     policy: Policy | None = None
-    claimed: dict[str, str]
+    claimed: tuple[Word, ...]
     not_claimed: Annotated[tuple[str, ...], Field(min_length=1)]
     gallery: tuple[Example, ...] = ()
     compliance: tuple[ComplianceMap, ...] = ()

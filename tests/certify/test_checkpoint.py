@@ -14,6 +14,7 @@ from certify.checkpoint import checkpointed
 from certify.errors import ArtefactRejected, UsageError
 from certify.ledger import FILE, Identity, Ledger
 from certify.smoothing import Smoothing
+from certify.versions import Writer
 from tests.certify.smoothing.models import thirds
 
 CERTIFIER = Smoothing(sigma=0.5, n0=50, n=25_000, batch_size=1000)
@@ -21,7 +22,7 @@ X = torch.linspace(-0.4, 0.6, 6).view(3, 2)
 
 
 def opened(folder) -> Ledger:
-    return Ledger.open(folder, Identity("m", "d", "c"), {}, {})
+    return Ledger.open(folder, Identity("m", "d", "c"), {}, Writer({}, {}))
 
 
 def resumed(folder) -> tuple[list[int], int]:

@@ -15,18 +15,21 @@ from certify.errors import ArtefactRejected, RunMismatch, UsageError
 from certify.ledger import FILE, Identity, Ledger
 from certify.rows import RadiusRow, VerdictRow
 from certify.verdict import Verdict
+from certify.versions import Writer
 
 IDENTITY = Identity(model="a" * 64, data="b" * 64, config="c" * 64)
-VERSIONS = {"certify": "1"}
+WRITER = Writer({"certify": "1"}, {"system": "Linux"})
 
 
-def open_ledger(folder, identity=IDENTITY, versions=VERSIONS):
-    return Ledger.open(folder, identity, {"model": {"name": "net"}}, versions)
+def open_ledger(folder, identity=IDENTITY, writer=WRITER):
+    return Ledger.open(folder, identity, {"model": {"name": "net"}}, writer)
 
 
 def test_rows_come_back_as_they_were(tmp_path):
     witness = np.array([[0.1, -0.0], [np.nextafter(np.float32(1), np.float32(0)), 3.5]], dtype=np.float32)
-    row = VerdictRow(0.1, 7, Verdict.FALSIFIED, "PGD(steps=3)", None, None, 0.0, {"steps": 3}, witness)
+    row = VerdictRow(
+        0.1, 7, Verdict.FALSIFIED, "PGD(steps=3)", None, None, 0.0, {"steps": 3}, witness, witness - 1, (1.5,)
+    )
     proved = VerdictRow(0.1, 8, Verdict.VERIFIED, "CROWN()", 0.1 + 0.2, Level.REAL)
     infinite = VerdictRow(0.1, 9, Verdict.UNKNOWN, None, -np.inf, Level.FLOAT)
     radius = RadiusRow(0.25, 7, 3, -1, 0.0, 0.001, {"counts": [1, 2]})
@@ -37,6 +40,8 @@ def test_rows_come_back_as_they_were(tmp_path):
         assert falsified.witness.dtype == np.float32
         assert falsified.witness.tobytes() == witness.tobytes()
         assert falsified.witness.shape == (2, 2)
+        assert falsified.x.tobytes() == (witness - 1).tobytes()
+        assert (falsified.seconds, verified.seconds) == ((1.5,), ())
         assert (falsified.by, falsified.detail) == ("PGD(steps=3)", {"steps": 3})
         assert (verified.margin, verified.level, verified.witness) == (0.1 + 0.2, Level.REAL, None)
         assert unknown.margin == -np.inf
@@ -83,18 +88,20 @@ def test_another_identity_is_refused_and_named(tmp_path, part, word):
     open_ledger(tmp_path).close()  # and the refusal left it usable
 
 
-def test_writers_list_each_set_of_versions_once(tmp_path):
-    for versions in ({"torch": "1"}, {"torch": "2"}, {"torch": "1"}):
-        open_ledger(tmp_path, versions=versions).close()
+def test_each_writer_is_listed_once(tmp_path):
+    first, second = (Writer({"torch": version}, {}) for version in ("1", "2"))
+    for writer in (first, second, first):
+        open_ledger(tmp_path, writer=writer).close()
     with Ledger.read(tmp_path) as ledger:
-        assert ledger.versions == [{"torch": "1"}, {"torch": "2"}]
+        assert ledger.writers == [first, second]
 
 
 def test_another_process_is_told_that_the_folder_is_in_use(tmp_path):
     code = f"""
         import sys; from pathlib import Path
         from certify.ledger import Ledger, Identity
-        Ledger.open(Path({str(tmp_path)!r}), Identity("a" * 64, "b" * 64, "c" * 64), {{}}, {{}})
+        from certify.versions import Writer
+        Ledger.open(Path({str(tmp_path)!r}), Identity("a" * 64, "b" * 64, "c" * 64), {{}}, Writer({{}}, {{}}))
         print("open", flush=True); sys.stdin.read()
     """
     holder = subprocess.Popen(
@@ -117,7 +124,9 @@ def test_a_process_killed_while_writing_loses_only_its_open_batch(tmp_path):
         import os, signal; from pathlib import Path
         from certify.ledger import Ledger, Identity, VerdictRow
         from certify.verdict import Verdict
-        ledger = Ledger.open(Path({str(tmp_path)!r}), Identity("a" * 64, "b" * 64, "c" * 64), {{}}, {{}})
+        from certify.versions import Writer
+        identity = Identity("a" * 64, "b" * 64, "c" * 64)
+        ledger = Ledger.open(Path({str(tmp_path)!r}), identity, {{}}, Writer({{}}, {{}}))
         ledger.record("s", 0, 0.0, [VerdictRow(0.1, 0, Verdict.UNKNOWN)])
         with ledger._transaction():
             ledger._insert("finished", 3, [("s", 1, 0.0)])

@@ -249,10 +249,12 @@ def test_a_contradiction_ends_the_run_with_its_own_code_and_loses_nothing(config
         rows, found = ledger.verdicts(), ledger.contradictions()
     assert len(rows) == len(project.EPS) * project.SAMPLES
     assert len({each.sample for each in found}) == len(found) > 1
-    summary = json.loads((folder / "summary.json").read_text())
-    assert [each["sample"] for each in summary["contradictions"]] == [each.sample for each in found]
-    assert all(p["counts"]["error"] == len(found) for p in summary["curve"])
+    report = json.loads((folder / "report.json").read_text())
+    assert report["status"] == "INVALID"
+    assert [each["sample"] for each in report["contradictions"]] == [each.sample for each in found]
+    assert all(p["counts"]["error"] == len(found) for p in report["curve"])
     text = (folder / "report.html").read_text()
+    assert "INVALID" in text
     assert "both proved robust and attacked" in text
     x, net = project.samples(), project.forward
     for each in found:

@@ -16,6 +16,7 @@ import certify.job
 from bounds import read_onnx
 from certify.cli import main
 from certify.ledger import Ledger
+from certify.reporting import Report
 from certify.verdict import Verdict
 from tests.certify.cli import project
 
@@ -30,6 +31,10 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     assert run(project.make(folder), folder / "out") == 0
     return folder / "out"
+
+
+def digest(folder):
+    return Report.read(folder / "report.json").digest()
 
 
 def verdicts(folder):
@@ -75,18 +80,18 @@ def test_a_run_writes_evidence_that_stands_on_its_own(config, capsys):
             assert (logits[:, y] - others.max(1)).min() >= row.margin > 0
 
 
-def test_the_summary_counts_the_ledger(whole):
-    summary = json.loads((whole / "summary.json").read_text())
+def test_the_report_counts_the_ledger(whole):
+    report = json.loads((whole / "report.json").read_text())
     rows = verdicts(whole)
-    for point in summary["curve"]:
+    for point in report["curve"]:
         assert point["n"] == project.SAMPLES
         for verdict in Verdict:
             expected = sum(r.eps == point["eps"] and r.verdict is verdict for r in rows)
             assert point["counts"][verdict.value] == expected
-    shares = [(p["verified_accuracy"]["count"], p["attacked_accuracy"]["count"]) for p in summary["curve"]]
+    shares = [(p["verified_accuracy"]["count"], p["attacked_accuracy"]["count"]) for p in report["curve"]]
     assert shares == sorted(shares, reverse=True)
     assert all(verified <= attacked for verified, attacked in shares)
-    assert (summary["smoothing"][0]["n"], summary["smoothing"][0]["sigma"]) == (8, 0.1)
+    assert (report["smoothing"][0]["n"], report["smoothing"][0]["sigma"]) == (8, 0.1)
 
 
 def test_verdicts_do_not_depend_on_which_other_budgets_are_asked(config, whole):
@@ -133,17 +138,18 @@ KILLED = """
 
 
 @pytest.mark.parametrize(("batches", "moment"), [(1, "before"), (6, "after"), (13, "before")])
-def test_a_killed_run_resumes_to_the_same_summary(config, whole, batches, moment):
+def test_a_killed_run_resumes_to_the_same_report(config, whole, batches, moment):
     folder = config.parent / "killed"
     arguments = [str(config), str(folder), str(batches), moment]
     ended = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), *arguments], check=False)
     assert ended.returncode == -signal.SIGKILL
-    assert not (folder / "summary.json").exists()
+    assert not (folder / "report.json").exists()
     with Ledger.read(folder) as ledger:
         done = sum(len(ledger.finished(stage)) for stage in ledger.seconds())
     assert done == batches - (moment == "before")
     assert run(config, folder) == 0
-    for name in ("summary.json", "curve.csv", "curve.svg", "radius.csv", "radius.svg"):
+    assert digest(folder) == digest(whole)
+    for name in ("curve.csv", "curve.svg", "radius.csv", "radius.svg", "gallery.svg"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes()
     facts = [
         [(r.by, r.margin, r.detail, r.witness is None or r.witness.tobytes()) for r in verdicts(each)]
@@ -168,8 +174,7 @@ def test_an_interrupted_run_says_how_to_go_on(config, whole, monkeypatch, refuse
     assert code == 130
     assert "finished samples are kept" in line
     assert run(config, config.parent / "out") == 0
-    summaries = [(folder / "summary.json").read_bytes() for folder in (config.parent / "out", whole)]
-    assert summaries[0] == summaries[1]
+    assert digest(config.parent / "out") == digest(whole)
 
 
 def test_curve_and_report_write_their_files_again(config, capsys):
@@ -189,8 +194,9 @@ def test_a_run_without_smoothing_or_proofs(config):
     project.change(config, "[smoothing]\nsigma = 0.1\nn0 = 20\nn = 100\nsamples = 8\n", "")
     project.change(config, 'use = ["pgd", "crown"]', 'use = ["pgd"]')
     assert run(config, config.parent / "out") == 0
-    summary = json.loads((config.parent / "out" / "summary.json").read_text())
-    assert (summary["smoothing"], summary["levels"]) == ([], [])
+    report = Report.read(config.parent / "out" / "report.json")
+    assert report.smoothing == ()
+    assert not any(each.word.startswith("verified") for each in report.claimed)
     assert not (config.parent / "out" / "radius.csv").exists()
 
 
@@ -209,7 +215,7 @@ def test_a_weight_file_with_its_factory_gives_the_verdicts_of_the_onnx_file(conf
 def test_the_working_directory_does_not_matter(config, monkeypatch, tmp_path_factory):
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     assert run(os.path.relpath(config), "out") == 0
-    assert os.path.exists("out/summary.json")
+    assert os.path.exists("out/report.json")
 
 
 @pytest.mark.parametrize(
@@ -248,8 +254,11 @@ def test_attacks_of_a_run_are_examined_once_and_told_of(config, monkeypatch, cap
     for each in found.findings:
         assert each.name in text
         assert each.method.split(",")[0].replace("&", "&amp;") in text
-    (recorded,) = json.loads((folder / "summary.json").read_text())["health"]
-    assert recorded == {"eps": eps, **json.loads(json.dumps(found.record()))}
+    (recorded,) = json.loads((folder / "report.json").read_text())["health"]
+    checks = recorded.pop("checks")
+    assert checks == json.loads(json.dumps(found.record()["findings"]))
+    assert (recorded["eps"], recorded["attacks"], recorded["samples"]) == (eps, list(found.attacks), 7)
+    assert (recorded["reliable"], recorded["summary"]) == (found.reliable, found.summary)
     monkeypatch.setattr(certify.job, "health", None)
     assert run(config, folder) == 0
 
@@ -259,11 +268,11 @@ def test_attacks_that_fail_a_check_downgrade_every_number_of_theirs(config, whol
     config.write_text(project.CONFIG.replace("steps = 5", "steps = 1") + "\n[health]\nsamples = 9\n")
     words = "upper bound only, unreliable"
     assert run(config, folder) == 0
-    text, summary = (folder / "report.html").read_text(), json.loads((folder / "summary.json").read_text())
+    text, report = (folder / "report.html").read_text(), Report.read(folder / "report.json")
     assert f"Accuracy under attack is an {words}: failed health checks: " in text
     assert f"attacked curve ({words})" in text
-    assert summary["attacked_accuracy_is"] == words
-    assert json.loads((whole / "summary.json").read_text())["attacked_accuracy_is"] == "upper bound"
+    assert report.attacked_accuracy_is == words
+    assert Report.read(whole / "report.json").attacked_accuracy_is == "upper bound"
     assert words not in (whole / "report.html").read_text()
 
 

@@ -73,7 +73,7 @@ def small(**changes):
         "attacked_accuracy_is": "upper bound",
         "samples": samples,
         "settings": Settings(seed=2**60, batch_size=1, device="cpu"),
-        "claimed": {},
+        "claimed": (),
         "not_claimed": ("anything else",),
     }
     return Report(**{**parts, **changes})

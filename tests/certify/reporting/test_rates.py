@@ -1,15 +1,14 @@
 """Curves: counts, shares and their order, against exact sums."""
 
-import csv
-import io
 from fractions import Fraction
 from math import comb
 
 import pytest
 
-from certify.curve import Share, curve, radius_csv, radius_curve, share
 from certify.errors import UsageError
-from certify.rows import Basis
+from certify.reporting.rates import points, share, smoothed
+from certify.reporting.schema import Share
+from certify.rows import RadiusRow
 from certify.verdict import Verdict
 
 M, F, V, U, E = Verdict
@@ -37,7 +36,7 @@ def test_intervals_are_clopper_and_pearsons(count, n):
 
 @pytest.mark.parametrize(("count", "n"), [(0, 7), (1, 3), (2, 3), (61, 100), (919, 919), (333, 1000)])
 def test_percentages_of_bounds_are_rounded_outward(count, n):
-    found, exact = Share(count, n, 0, 1), Fraction(100 * count, n)
+    found, exact = Share(count=count, n=n, value=count / n, low=0, high=1), Fraction(100 * count, n)
     below, above = (Fraction(str(value)) for value in (found.at_least, found.at_most))
     assert exact - Fraction(1, 10) < below <= exact <= above < exact + Fraction(1, 10)
 
@@ -48,32 +47,30 @@ def test_no_samples_give_no_share():
 
 
 def test_a_point_counts_every_verdict():
-    (point,) = curve({0.1: [M, F, F, V, V, V, U, E]}).points
+    (point,) = points({0.1: [M, F, F, V, V, V, U, E]})
     assert [point.counts[v] for v in Verdict] == [1, 2, 3, 1, 1]
-    assert (point.clean.count, point.attacked.count, point.verified.count) == (7, 5, 3)
+    assert (point.clean_accuracy.count, point.attacked_accuracy.count) == (7, 5)
+    assert (point.verified_accuracy.count, point.undecided.count) == (3, 2)
     assert point.n == 8
 
 
-def test_points_ascend_and_the_csv_holds_them():
-    found = curve({0.3: [F, U], 0.1: [V, U], 0.2: [V, V]})
-    rows = list(csv.DictReader(io.StringIO(found.csv())))
-    assert [row["eps"] for row in rows] == ["0.1", "0.2", "0.3"]
-    assert [row["verified_accuracy"] for row in rows] == ["0.500000", "1.000000", "0.000000"]
-    for row in rows:
-        assert sum(int(row[v.value]) for v in Verdict) == int(row["n"]) == 2
-        for name in ("clean", "attacked", "verified"):
-            low, value, high = (float(row[f"{name}_accuracy{end}"]) for end in ("_low", "", "_high"))
-            assert low <= value <= high
+def test_points_ascend():
+    found = points({0.3: [F, U], 0.1: [V, U], 0.2: [V, V]})
+    assert [p.eps for p in found] == [0.1, 0.2, 0.3]
+    assert [p.verified_accuracy.value for p in found] == [0.5, 1.0, 0.0]
 
 
 def test_radii_count_strictly_and_only_with_the_true_label():
     truth, label, radius = [0, 0, 1, 1, 2], [0, 0, 1, 2, -1], [0.5, 0.25, 0.25, 9.0, 0.0]
-    basis = Basis("Gaussian(sigma=0.25)", "L2", "a theorem", "real inputs", "Fixed(n=100)", "Execution()")
-    found = radius_curve(0.25, 0.001, basis, truth, label, radius)
-    assert [(r, s.count) for r, s in found.steps] == [(0.0, 3), (0.25, 1), (0.5, 0)]
-    assert (found.abstained, found.wrong) == (1, 1)
+    names = ("law", "norm", "reference", "domain", "mode", "execution")
+    detail = {**dict.fromkeys(names, "x"), "n": 100}
+    facts = zip(truth, label, radius, strict=True)
+    rows = [RadiusRow(0.25, i, *each, 0.001, detail) for i, each in enumerate(facts)]
+    (found,) = smoothed({0.25: rows})
+    steps = [(s.radius, s.certified_accuracy.count) for s in found.steps]
+    assert steps == [(0.0, 3), (0.25, 1), (0.5, 0)]
+    assert (found.abstained, found.wrong, found.n) == (1, 1, 5)
     for r in (0.0, 0.1, 0.25, 0.3, 0.5, 7.0):
         expected = sum(a == b and c > r for a, b, c in zip(truth, label, radius, strict=True))
         assert found.at(r).count == expected
-    rows = list(csv.DictReader(io.StringIO(radius_csv([found, found]))))
-    assert [float(row["radius"]) for row in rows] == [0.0, 0.25, 0.5] * 2
+    assert found.samples[0].detail == {"n": 100}

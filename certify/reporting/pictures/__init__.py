@@ -1,0 +1,30 @@
+"""The pictures of a report, each with its numbers as CSV."""
+
+from __future__ import annotations
+
+import math
+
+from certify.reporting.pictures.accuracy import radius, sandwich
+from certify.reporting.pictures.gallery import gallery
+from certify.reporting.pictures.scatter import scatter
+from certify.reporting.pictures.settled import cactus, classes, waterfall
+from certify.reporting.pictures.spread import margins, radii
+from certify.reporting.pictures.style import Picture
+from certify.reporting.schema import Report
+
+__all__ = ["Picture", "pictures", "scatter"]
+
+
+def pictures(report: Report) -> list[Picture]:
+    """All pictures that the report has numbers for, in the order of the page."""
+    found = [
+        (sandwich, bool(report.curve)),
+        (waterfall, bool(report.gap)),
+        (classes, len({each.label for each in report.per_class}) > 1),
+        (margins, any(row.margin is not None and math.isfinite(row.margin) for row in report.samples)),
+        (cactus, any(any(each.seconds) for each in report.volatile.samples)),
+        (gallery, bool(report.gallery)),
+        (radius, bool(report.smoothing)),
+        (radii, bool(report.smoothing)),
+    ]
+    return [draw(report) for draw, is_there in found if is_there]
