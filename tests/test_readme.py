@@ -28,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_own_onnx_file_with_own_samples(folder: Path) -> None:
-    (config,) = blocks("toml")
+    config = blocks("toml")[0]
     (folder / "job.toml").write_text(config)
     command = next(line for line in README.splitlines() if line.startswith("certify run"))
     assert main(shlex.split(command)[1:]) == 0

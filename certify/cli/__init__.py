@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from certify.cli import curve, demo, replay, report, run, verify
+from certify.cli import curve, demo, replay, report, run, scatter, verify
 from certify.errors import CertifyError, Exit
 
 _EPILOG = """exit codes:
@@ -39,6 +39,7 @@ _COMMANDS = {
     "curve": _Command(curve.HELP, curve.configure, curve.execute),
     "replay": _Command(replay.HELP, replay.configure, replay.execute),
     "report": _Command(report.HELP, report.configure, report.execute),
+    "scatter": _Command(scatter.HELP, scatter.configure, scatter.execute),
 }
 
 

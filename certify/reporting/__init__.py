@@ -17,7 +17,17 @@ from certify.reporting.pictures import Picture, pictures
 from certify.reporting.schema import Report
 from certify.result import Result
 
-__all__ = ["Contents", "Report", "configured", "render", "report", "report_of", "write_all", "write_pictures"]
+__all__ = [
+    "Contents",
+    "Report",
+    "configured",
+    "render",
+    "report",
+    "report_of",
+    "write_all",
+    "write_picture",
+    "write_pictures",
+]
 
 REPORT = "report.json"
 _GALLERY = 6
@@ -87,12 +97,16 @@ def render(made: Report, folder: Path) -> None:
 
 def write_pictures(made: Report, folder: Path) -> list[tuple[Picture, str]]:
     """Write each picture as SVG, PNG and CSV into ``folder``; returns them with their SVG."""
-    drawn = [(picture, picture.svg()) for picture in pictures(made)]
-    for picture, svg in drawn:
-        _write(folder / f"{picture.name}.csv", picture.csv)
-        _write(folder / f"{picture.name}.svg", svg)
-        _write(folder / f"{picture.name}.png", picture.png())
-    return drawn
+    return [(picture, write_picture(picture, folder)) for picture in pictures(made)]
+
+
+def write_picture(picture: Picture, folder: Path) -> str:
+    """Write a picture as SVG, PNG and CSV into ``folder``; returns the SVG."""
+    svg = picture.svg()
+    _write(folder / f"{picture.name}.csv", picture.csv)
+    _write(folder / f"{picture.name}.svg", svg)
+    _write(folder / f"{picture.name}.png", picture.png())
+    return svg
 
 
 def _configured(about: Json) -> Contents:

@@ -94,7 +94,7 @@ def report(letters, policy=None, fixed=True, attacked=True, **changes):
         "attacks": tuple(tried) if attacked else (),
         "attacked_accuracy_is": "upper bound",
         "samples": samples,
-        "claimed": {},
+        "claimed": (),
         "not_claimed": ("anything else",),
     }
     return Report(**{**parts, **changes})
