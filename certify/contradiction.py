@@ -74,7 +74,7 @@ class Side:
     def record(self) -> dict[str, Any]:
         """As JSON values."""
         level = None if self.level is None else self.level.value
-        return {**vars(self), "threat": _threat_record(self.threat), "level": level}
+        return {**vars(self), "threat": list(_threat_record(self.threat)), "level": level}
 
 
 @dataclass(frozen=True, eq=False)
