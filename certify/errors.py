@@ -38,6 +38,12 @@ class UsageError(CertifyError):
     exit_code = Exit.USAGE
 
 
+class NothingEvaluated(UsageError):
+    """A run folder without a single finished sample."""
+
+    exit_code = Exit.NOTHING_EVALUATED
+
+
 class ArtefactRejected(CertifyError):
     """A model or data file that cannot be read, is not supported, or would run code."""
 

@@ -22,7 +22,7 @@ from certify.dataset import Dataset, load_npz
 from certify.datasheet import data_sheet, model_card
 from certify.decide import check_deciders, evaluate_batch
 from certify.evidence import Claim
-from certify.ledger import Identity, Ledger
+from certify.ledger import Identity, Json, Ledger
 from certify.model import Model, load
 from certify.monotone import bisection, check, implied
 from certify.query import Query, check_samples
@@ -95,15 +95,18 @@ def prepare(config: Config) -> Job:
     return job
 
 
-def fill(job: Job, folder: Path, progress: Progress) -> None:
+def fill(job: Job, folder: Path, progress: Progress, policy: Json | None = None) -> None:
     """Compute what the ledger of the run folder lacks; each finished batch is on disk before the next begins.
 
-    Raises ``RunMismatch`` if the folder belongs to another job. Where samples are both proved and attacked,
+    policy: that the run will be judged by, to be recorded before anything is computed. Raises
+    ``RunMismatch`` if the folder belongs to another job. Where samples are both proved and attacked,
     all that can be computed is computed and kept, each reproducer lies in the folder as a file of its own
     beside the ledger, and at the end, now and whenever the job is run again, ``Contradiction`` is raised.
     """
     run = job.config.settings(progress)
     with Ledger.open(folder, job.identity, job.about(), Writer.here()) as ledger:
+        if policy is not None:
+            ledger.record_policy(policy)
         _decide(job, ledger, run)
         _examine(job, ledger, run)
         _smooth(job, ledger, run)

@@ -203,6 +203,21 @@ class Ledger:
         rows = self._select("SELECT eps, record FROM health ORDER BY eps")
         return {eps: Health.of(json.loads(text)) for eps, text in rows}
 
+    def record_policy(self, policy: Json) -> None:
+        """Keep the policy that the run is judged by now; before anything is finished, it is fixed, too."""
+        text = json.dumps(policy, sort_keys=True)
+        with self._transaction():
+            started = self._select("SELECT 1 FROM finished LIMIT 1")
+            for name in ("policy",) if started else ("policy", "policy before the run"):
+                self._connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, text))
+
+    def policy(self) -> tuple[Json, bool] | None:
+        """The policy that the run is judged by, and whether it is the one fixed before the run."""
+        found = dict(self._select("SELECT name, value FROM about WHERE name LIKE 'policy%'"))
+        if "policy" not in found:
+            return None
+        return json.loads(found["policy"]), found["policy"] == found.get("policy before the run")
+
     def claim_votes(self, law: str, use: str) -> str:
         """What the votes under a law are for: what was claimed first, by this process and all before it."""
         name = f"votes under {law}"

@@ -11,8 +11,7 @@ from certify.audit.item import Item, Outcome, item, skipped
 from certify.audit.rates import rate_problems
 from certify.audit.smoothed import radius_problems, recomputable, summary_problems
 from certify.errors import CertifyError, Exit, SignatureFailed
-from certify.gate.policy import record_digest
-from certify.reporting.schema import Report
+from certify.reporting.schema import Report, rules_digest
 
 __all__ = ["Item", "Outcome", "Signature", "audit", "exit_code", "replayed"]
 
@@ -132,6 +131,6 @@ def _read(path: Path) -> bytes:
 def _policy(report: Report) -> Item:
     if report.policy is None:
         return skipped("policy", "the report was not judged by one")
-    told, found = report.policy.sha256, record_digest(report.policy.rules)
+    told, found = report.policy.sha256, rules_digest(report.policy.rules)
     problems = [] if told == found else [f"the rules have digest {found[:12]}, the report says {told[:12]}"]
     return item("policy", "the rules are those of the digest", problems, Exit.HASH_MISMATCH)

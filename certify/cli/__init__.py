@@ -9,19 +9,19 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from certify.cli import curve, demo, replay, report, run, scatter, verify
+from certify.cli import check, curve, demo, diff, export, gate, keygen, replay, report, run, scatter, verify
 from certify.errors import CertifyError, Exit
 
 _EPILOG = """exit codes:
-  0  done; for verify: unsat, the property holds
-  1  verify: sat, the property is violated
+  0  done; verify: unsat, the property holds; gate: passed; check: nothing failed
+  1  verify: sat, the property is violated; gate: failed; check: a number or a proof failed
   2  bad input or usage
   3  internal error
-  4  verify: unknown or timeout
+  4  verify: unknown or timeout; gate: inconclusive
   5  nothing was evaluated
   6  contradiction: one sample was both proved robust and attacked (see `certify replay`)
-  7  a model, data or property file was refused
-  8  the run folder belongs to another model, other data or another configuration
+  7  a model, data, property, report or key file was refused
+  8  a signature or hash failed, or the run folder belongs to another model, data or configuration
   130  interrupted; finished samples are kept
 """
 
@@ -39,6 +39,11 @@ _COMMANDS = {
     "curve": _Command(curve.HELP, curve.configure, curve.execute),
     "replay": _Command(replay.HELP, replay.configure, replay.execute),
     "report": _Command(report.HELP, report.configure, report.execute),
+    "gate": _Command(gate.HELP, gate.configure, gate.execute),
+    "check": _Command(check.HELP, check.configure, check.execute),
+    "diff": _Command(diff.HELP, diff.configure, diff.execute),
+    "export": _Command(export.HELP, export.configure, export.execute),
+    "keygen": _Command(keygen.HELP, keygen.configure, keygen.execute),
     "scatter": _Command(scatter.HELP, scatter.configure, scatter.execute),
 }
 

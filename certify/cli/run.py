@@ -14,25 +14,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="what to evaluate (see the README)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="run folder; made if missing")
+    parser.add_argument(
+        "--policy", type=Path, metavar="POLICY.toml", help="fix the rules of a later `certify gate` now"
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    return evaluate(arguments.config, arguments.out)
+    return evaluate(arguments.config, arguments.out, arguments.policy)
 
 
-def evaluate(config: Path, folder: Path) -> int:
+def evaluate(config: Path, folder: Path, policy: Path | None = None) -> int:
     """Fill the run folder, write its outputs, and show what they tell."""
     from certify.cli.console import progress, show
     from certify.config import read_config
+    from certify.gate import read_policy
     from certify.job import fill, prepare
     from certify.reporting import Contents, write_all
 
+    rules = None if policy is None else read_policy(policy).record()
     job = prepare(read_config(config))
     contents = Contents(job.config.report.gallery, job.config.report.maps)
     try:
         with progress() as listener:
-            fill(job, folder, listener)
+            fill(job, folder, listener, rules)
     except Contradiction:  # all that was computed is told all the same
         show(write_all(folder, contents), folder)
         raise

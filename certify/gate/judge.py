@@ -77,7 +77,7 @@ def judge(
     rulings = [rule.judge(case) for rule in policy.rules]
     final = [_waived(each, waivers, expired) for each in rulings]
     used = [waivers[each.rule] for each in final if each.outcome is Outcome.WAIVED]
-    rulings = [*final, *profile.rulings(report)]
+    rulings = [*final, *profile.rulings(report, policy.digest())]
     return Judgement(policy, profile, report, tuple(rulings), tuple(used), today, _exit(rulings))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import difflib
-import hashlib
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -15,7 +14,7 @@ from certify.config import read_table
 from certify.errors import UsageError
 from certify.gate.profile import Profile
 from certify.gate.rules import RULES, Rule
-from certify.reporting.canonical import canonical
+from certify.reporting.schema import rules_digest
 
 
 class _Part(BaseModel):
@@ -66,12 +65,7 @@ class Policy(_Part):
 
     def digest(self) -> str:
         """SHA-256 of the canonical bytes of ``record()``, in hex."""
-        return record_digest(self.record())
-
-
-def record_digest(record: dict[str, Any]) -> str:
-    """The digest of a policy's record."""
-    return hashlib.sha256(canonical(record)).hexdigest()
+        return rules_digest(self.record())
 
 
 def read_policy(path: Path) -> Policy:

@@ -28,23 +28,24 @@ class Profile(Enum):
         """Whether a pass may be attested."""
         return self is not Profile.QUICK
 
-    def rulings(self, report: Report) -> list[Ruling]:
-        """What the profile itself requires; nothing of it can be waived."""
-        return [_ruled(name, holds(report), sentence) for name, holds, sentence in _REQUIRED[self]]
+    def rulings(self, report: Report, policy: str) -> list[Ruling]:
+        """What the profile itself requires, nothing of which can be waived; policy: its digest."""
+        return [_ruled(name, holds(report, policy), sentence) for name, holds, sentence in _REQUIRED[self]]
 
 
-_Requirement = tuple[str, Callable[[Report], bool], str]
+_Requirement = tuple[str, Callable[[Report, str], bool], str]
 
 
-def _is_complete(report: Report) -> bool:
+def _is_complete(report: Report, policy: str) -> bool:
     return report.complete
 
 
-def _is_fixed(report: Report) -> bool:
-    return report.policy is not None and report.policy.fixed_before_run
+def _is_fixed(report: Report, policy: str) -> bool:
+    told = report.policy
+    return told is not None and told.fixed_before_run and told.sha256 == policy
 
 
-def _is_attacked(report: Report) -> bool:
+def _is_attacked(report: Report, policy: str) -> bool:
     return bool(report.attacks) and all(health.reliable for health in report.health)
 
 

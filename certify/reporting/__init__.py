@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from certify.errors import CertifyError, UsageError
+from certify.errors import CertifyError, NothingEvaluated
 from certify.ledger import Json, Ledger
 from certify.reporting.build import build
 from certify.reporting.compliance import with_maps
@@ -54,14 +54,14 @@ def report(result: Result, path: str | Path, gallery: int = _GALLERY) -> None:
 
 
 def report_of(folder: Path, contents: Contents | None = None) -> Report:
-    """The report of a run folder, finished or not; raises ``UsageError`` if there is nothing in it yet.
+    """The report of a run folder, finished or not; raises ``NothingEvaluated`` if nothing is in it yet.
 
     contents: those that the run was started with, if not given.
     """
     with Ledger.read(folder) as ledger:
         findings = Findings.of(ledger)
     if not findings.verdicts:
-        raise UsageError(f"{folder} holds no finished samples yet; run `certify run` again to go on")
+        raise NothingEvaluated(f"{folder} holds no finished samples yet; run `certify run` again to go on")
     if contents is None:
         contents = _configured(findings.about)
     return with_maps(build(findings, contents.gallery), contents.maps)

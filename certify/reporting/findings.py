@@ -22,7 +22,7 @@ class Findings:
     about: model, data, threat, deciders and settings as JSON values (see ``certify.job``). writers: of the
     evidence. seconds: computing time per stage. contradictions: of samples that were both proved and
     attacked; their verdicts are errors at every eps. health: of the attacks, by the eps that they were
-    examined at.
+    examined at. policy: that the run is judged by, and whether it was fixed before the run.
     """
 
     about: Json
@@ -32,6 +32,7 @@ class Findings:
     seconds: Mapping[str, float] = field(default_factory=dict)
     contradictions: Sequence[Reproducer] = ()
     health: Mapping[float, Health] = field(default_factory=dict)
+    policy: tuple[Json, bool] | None = None
 
     @classmethod
     def of(cls, ledger: Ledger) -> Findings:
@@ -45,6 +46,7 @@ class Findings:
             ledger.seconds(),
             contradictions,
             ledger.health(),
+            ledger.policy(),
         )
 
     @classmethod

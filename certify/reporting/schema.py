@@ -407,6 +407,11 @@ class Policy(Part):
     fixed_before_run: bool
     rules: Detail
 
+    @classmethod
+    def of(cls, rules: Detail, fixed_before_run: bool) -> Self:
+        """The record of a policy's rules, with their digest."""
+        return cls(sha256=rules_digest(rules), fixed_before_run=fixed_before_run, rules=rules)
+
 
 class Example(Part):
     """A counterexample beside its sample: base64 of little-endian float32, in the model's input shape."""
@@ -540,6 +545,11 @@ class Report(Part):
         except OSError as error:
             raise ArtefactRejected(f"{path} cannot be read: {error.strerror}") from error
         return cls.from_bytes(data, str(path))
+
+
+def rules_digest(rules: Detail) -> str:
+    """SHA-256, in hex, of the canonical bytes of a policy's rules."""
+    return hashlib.sha256(canonical(rules)).hexdigest()
 
 
 def json_schema() -> dict[str, Any]:

@@ -1,0 +1,63 @@
+"""``certify check``: a report verified by someone who trusts neither the file nor who made it."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+from pathlib import Path
+
+from certify.errors import ArtefactRejected
+
+HELP = "verify a report: signature, hashes, every number; and with its model and data, its evidence"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("report", type=Path, metavar="REPORT.json", help="the report")
+    parser.add_argument("--key", type=Path, metavar="KEY.pub", help="the key that must have signed it")
+    parser.add_argument(
+        "--attestation",
+        type=Path,
+        metavar="FILE",
+        help="the signed attestation (default: attestation.dsse.json beside the report)",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="CONFIG.toml",
+        help="the configuration, with model and data: replay counterexamples and certificates",
+    )
+    parser.add_argument(
+        "--run",
+        type=Path,
+        metavar="RUN",
+        help="the run folder, for counterexamples that the report does not show",
+    )
+    parser.add_argument(
+        "--samples", type=int, default=5, metavar="K", help="certificates to replay (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, help="of the draw of certificates and of new votes (default: a random one)"
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    from certify.audit import Signature, audit, exit_code, replayed
+
+    path: Path = arguments.report
+    attestation = arguments.attestation or path.with_name("attestation.dsse.json")
+    signature = None if arguments.key is None else Signature(attestation, arguments.key)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ArtefactRejected(f"{path} cannot be read: {error.strerror}") from error
+    report, items = audit(data, signature)
+    if arguments.config is not None:
+        # nobody who made the report can know which certificates will be looked at
+        seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed
+        print(f"seed: {seed}")
+        items += replayed(report, arguments.config, arguments.run, arguments.samples, seed)
+    for each in items:
+        print(f"{each.outcome.value:12} {each.what}: {each.sentence}")
+    return exit_code(items)

@@ -1,0 +1,53 @@
+"""``certify export``: the queries of a run as VNN-LIB, with their answers, for other verifiers."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from certify.errors import Exit, RunMismatch, UsageError
+
+HELP = "write each query of a run as VNN-LIB, with its answer and counterexample in competition format"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="the configuration of that run")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    import torch
+
+    from certify.config import read_config
+    from certify.formats import query_text, result_text
+    from certify.job import prepare
+    from certify.ledger import Ledger
+    from certify.verdict import Verdict
+
+    config = read_config(arguments.config)
+    if config.model.mean is not None or config.model.std is not None:
+        raise UsageError(
+            "the model normalises its inputs, which VNN-LIB cannot say; make it a part of the ONNX file"
+        )
+    job = prepare(config)
+    with Ledger.read(arguments.run) as ledger:
+        if ledger.identity != job.identity:
+            raise RunMismatch(f"{arguments.run} belongs to another model, data or configuration")
+        rows = ledger.verdicts()
+    folder: Path = arguments.out
+    folder.mkdir(parents=True, exist_ok=True)
+    model, data = job.model.to("cpu"), job.data
+    for row in rows:
+        x, y = data.x[row.sample], int(data.y[row.sample])
+        # where the sample itself is wrong, it is the counterexample
+        clean = x if row.verdict is Verdict.MISCLASSIFIED else None
+        witness = clean if row.witness is None else torch.from_numpy(row.witness.copy())
+        stem = f"sample-{row.sample}-eps-{row.eps!r}"
+        (folder / f"{stem}.vnnlib").write_text(query_text(model, x, y, config.threat_at(row.eps)))
+        answer = result_text(model, witness, row.verdict is Verdict.VERIFIED)
+        (folder / f"{stem}.result").write_text(answer)
+    print(f"{len(rows)} queries of {config.model.path.name}: {folder}")
+    return Exit.PASS

@@ -1,0 +1,135 @@
+"""``certify gate``: may this model pass? A policy judged on a run, with an exit code for each answer."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from certify.errors import CertifyError, Contradiction, UsageError
+
+if TYPE_CHECKING:
+    from certify.gate import Judgement, Policy, Profile
+    from certify.reporting import Report
+
+HELP = "judge a run by a policy: rules on confidence bounds, waivers, profiles; exit codes tell the answer"
+ATTESTATION = "attestation.dsse.json"
+
+
+class _Case(NamedTuple):
+    """A report, the folder that answers go into, and the files of its model where they are at hand."""
+
+    report: Report
+    folder: Path
+    files: Mapping[str, bytes]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "target",
+        type=Path,
+        metavar="RUN|CONFIG.toml|REPORT.json",
+        help="a run folder; a configuration, which is run first (see --out); or a report",
+    )
+    parser.add_argument("--policy", type=Path, required=True, metavar="POLICY.toml", help="see the README")
+    parser.add_argument(
+        "--profile",
+        choices=("quick", "standard", "release"),
+        help="how it is judged (default: the policy's); quick never attests a pass",
+    )
+    parser.add_argument("--baseline", type=Path, metavar="RUN|REPORT.json", help="for rules that compare")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder of a configuration")
+    parser.add_argument("--sign", type=Path, metavar="KEY", help=f"write a signed {ATTESTATION}")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    from certify.cli.sources import report_at
+    from certify.gate import Profile, judge, read_policy
+    from certify.signing import read_private
+
+    policy = read_policy(arguments.policy)
+    profile = policy.profile if arguments.profile is None else Profile(arguments.profile)
+    key = None if arguments.sign is None else read_private(arguments.sign)
+    case = _case(arguments.target, arguments.out, policy, profile)
+    baseline = None if arguments.baseline is None else report_at(arguments.baseline)
+    today = datetime.datetime.now(datetime.UTC).date()
+    judged = judge(case.report, policy, today, baseline, profile)
+    _write(judged, case)
+    if key is not None:
+        from certify.signing import sign, statement
+
+        attested = sign(statement(judged, case.report.to_bytes(), case.files), key)
+        _save(case.folder / ATTESTATION, attested)
+    _tell(judged, case.folder)
+    return judged.exit
+
+
+def _case(target: Path, out: Path | None, policy: Policy, profile: Profile) -> _Case:
+    from certify.ledger import Ledger
+    from certify.reporting import Report, write_all
+
+    if target.suffix == ".toml":
+        if out is None:
+            raise UsageError(f"{target} is to be run; give its run folder with --out DIR")
+        return _run(target, out, policy, profile)
+    if out is not None:
+        raise UsageError("--out is the run folder of a configuration; leave it out")
+    if not target.is_dir():
+        return _Case(Report.read(target), target.parent, {})
+    with Ledger.read(target) as ledger:
+        ledger.record_policy(policy.record())
+    return _Case(write_all(target), target, {})
+
+
+def _run(target: Path, folder: Path, policy: Policy, profile: Profile) -> _Case:
+    """Fill the run folder, after the policy's rules are recorded there."""
+    from certify.cli.console import progress
+    from certify.config import read_config
+    from certify.gate.profile import QUICK_SAMPLES, Profile
+    from certify.job import fill, prepare
+    from certify.reporting import write_all
+
+    config = read_config(target)
+    if profile is Profile.QUICK:
+        few = min(config.data.limit or QUICK_SAMPLES, QUICK_SAMPLES)
+        config = config.model_copy(update={"data": config.data.model_copy(update={"limit": few})})
+    job = prepare(config)
+    try:
+        with progress() as listener:
+            fill(job, folder, listener, policy.record())
+    except Contradiction:
+        pass  # the report tells of it, and the judgement follows the report
+    path = config.model.path
+    return _Case(write_all(folder), folder, {path.name: path.read_bytes()})
+
+
+def _write(judged: Judgement, case: _Case) -> None:
+    from certify.formats import junit, mlbom
+
+    record = json.dumps(judged.record(), indent=2, sort_keys=True, allow_nan=False) + "\n"
+    _save(case.folder / "gate.json", record.encode())
+    _save(case.folder / "junit.xml", junit(judged))
+    _save(case.folder / "mlbom.cdx.json", mlbom(case.report))
+
+
+def _save(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise CertifyError(
+            f"{path} cannot be written: {error.strerror}; check disk space and rights"
+        ) from error
+
+
+def _tell(judged: Judgement, folder: Path) -> None:
+    for each in judged.rulings:
+        print(f"{each.outcome.value:12} {each.rule}: {each.sentence}")
+    for contradiction in judged.report.contradictions:
+        print(contradiction.sentence)
+    answer = judged.exit.name.lower().replace("_", " ")
+    print(f"{answer} ({judged.profile.value} profile, attested as {judged.result}): {folder / 'gate.json'}")

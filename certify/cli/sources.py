@@ -1,0 +1,12 @@
+"""Where commands take reports from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from certify.reporting import Report, report_of
+
+
+def report_at(path: Path) -> Report:
+    """The report of a run folder, or the one in a file."""
+    return report_of(path) if path.is_dir() else Report.read(path)
