@@ -1,0 +1,377 @@
+"""Audits: what is changed in a report is found, by its numbers, its signature or its replay."""
+
+import json
+import random
+import shutil
+
+import pytest
+
+from certify.audit import Outcome, Signature, audit, exit_code, replayed
+from certify.audit.rates import interval
+from certify.cli import main
+from certify.errors import ArtefactRejected, Exit
+from certify.reporting.canonical import canonical, parsed
+from certify.reporting.rates import share
+from tests.certify.cli import project
+
+RULES = """
+name = "toy"
+[[rules]]
+id = "proof"
+kind = "verified-accuracy"
+norm = "linf"
+eps = 0.02
+at_least = 0.3
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A run that was judged and signed."""
+    folder = tmp_path_factory.mktemp("audit")
+    config = project.make(folder)
+    (folder / "policy.toml").write_text(RULES)
+    assert main(["keygen", str(folder / "key")]) == 0
+    arguments = ["--out", str(folder / "run"), "--policy", str(folder / "policy.toml")]
+    assert main(["gate", str(config), *arguments, "--sign", str(folder / "key")]) == 0
+    return folder
+
+
+@pytest.fixture
+def tree(folder):
+    """The report as JSON values."""
+    return parsed((folder / "run" / "report.json").read_bytes())
+
+
+def outcome(tree):
+    """The exit code of an audit without a signature, and what failed."""
+    try:
+        _, items = audit(canonical(tree))
+    except ArtefactRejected as error:
+        return Exit.ARTEFACT_REJECTED, str(error)
+    failed = {each.what: each.sentence for each in items if each.outcome is Outcome.FAILED}
+    return exit_code(items), " / ".join(f"{what}: {sentence}" for what, sentence in failed.items())
+
+
+def row(tree, verdict, carried=False):
+    return next(
+        r for r in tree["samples"] if r["verdict"] == verdict and carried == (r["from_eps"] is not None)
+    )
+
+
+def point(tree, eps):
+    return next(p for p in tree["curve"] if p["eps"] == eps)
+
+
+def recount(tree, eps, old, new):
+    """Make one count of the curve right again, with all its rates."""
+    p = point(tree, eps)
+    p["counts"][old] -= 1
+    p["counts"][new] += 1
+    c, n = p["counts"], p["n"]
+    right = n - c["misclassified"]
+    for name, count in (
+        ("clean_accuracy", right),
+        ("attacked_accuracy", right - c["falsified"]),
+        ("verified_accuracy", c["verified"]),
+        ("undecided", c["unknown"] + c["error"]),
+    ):
+        p[name] = share(count, n).model_dump()
+
+
+def verdict_alone(tree):
+    row(tree, "unknown")["verdict"] = "verified"
+
+
+def verdict_with_margin_and_counts(tree):
+    some = row(tree, "unknown")
+    some.update(verdict="verified", margin=1.0, level="real", by=row(tree, "verified")["by"])
+    recount(tree, some["eps"], "unknown", "verified")
+
+
+def falsified_as_unknown(tree):
+    some = row(tree, "falsified")
+    some.update(verdict="unknown", witness_sha256=None, by=None, distances=None)
+    recount(tree, some["eps"], "falsified", "unknown")
+
+
+def falsified_as_verified_at_the_larger_eps(tree):
+    some = next(r for r in tree["samples"] if r["verdict"] == "falsified")
+    proof = row(tree, "verified")
+    some.update({k: proof[k] for k in ("verdict", "margin", "level", "by", "alpha")})
+    some.update(witness_sha256=None, distances=None, findings=proof["findings"], from_eps=None)
+    recount(tree, some["eps"], "falsified", "verified")
+
+
+def count(tree):
+    tree["curve"][0]["counts"]["verified"] += 1
+
+
+def interval_bound(tree):
+    tree["curve"][0]["verified_accuracy"]["low"] += 0.01
+
+
+def confidence(tree):
+    tree["interval"]["confidence"] = 0.99
+
+
+def radius(tree):
+    next(s for s in tree["smoothing"][0]["samples"] if s["radius"] > 0)["radius"] *= 1.01
+
+
+def lower_bound(tree):
+    detail = next(s for s in tree["smoothing"][0]["samples"] if s["radius"] > 0)["detail"]
+    detail["p_lower"] = min(detail["p_lower"] * 1.001, 0.9999)
+
+
+def hits(tree):
+    tree["smoothing"][0]["samples"][0]["detail"]["hits"] -= 1
+
+
+def selection(tree):
+    votes = tree["smoothing"][0]["samples"][0]["detail"]["selection"]
+    votes.append(votes.pop(0))
+
+
+def step(tree):
+    tree["smoothing"][0]["steps"][-1]["jointly"] = 1.0
+
+
+def guarantee(tree):
+    tree["smoothing"][0]["guarantees"][0]["certified"] += 1
+
+
+def abstained(tree):
+    tree["smoothing"][0]["abstained"] += 1
+
+
+def witness_hash(tree):
+    shown = {(e["eps"], e["sample"]) for e in tree["gallery"]}
+    some = next(r for r in tree["samples"] if (r["eps"], r["sample"]) in shown)
+    some["witness_sha256"] = "0" * 64
+
+
+def witness(tree):
+    some = tree["gallery"][0]
+    some["witness"] = some["clean"]
+
+
+def distance(tree):
+    row(tree, "falsified")["distances"]["linf"] = 0.9
+
+
+def margin(tree):
+    row(tree, "verified")["margin"] *= 2
+
+
+def method(tree):
+    row(tree, "verified")["by"] = "Oracle()"
+
+
+def policy_rule(tree):
+    tree["policy"]["rules"]["rules"][0]["at_least"] = 0.1
+
+
+def policy_hash(tree):
+    tree["policy"]["sha256"] = "0" * 64
+
+
+def model_hash(tree):
+    tree["identity"]["model"] = "0" * 64
+
+
+def bracket(tree):
+    tree["brackets"][0]["verified"] = 0.9
+
+
+def class_counts(tree):
+    counts = tree["per_class"][0]["counts"]
+    counts["verified"], counts["unknown"] = counts["verified"] + 1, counts["unknown"]
+
+
+def gap_table(tree):
+    tree["gap"][0]["count"] += 1
+
+
+def attack(tree):
+    tree["attacks"][0]["succeeded"] = 0
+    tree["attacks"][-1]["succeeded"] += 1
+
+
+def dropped_sample(tree):
+    some = tree["samples"].pop()
+    eps = some["eps"]
+    p = point(tree, eps)
+    p["n"] -= 1
+    p["counts"][some["verdict"]] += 1
+    recount(tree, eps, some["verdict"], some["verdict"])
+    p["counts"][some["verdict"]] -= 1
+
+
+def predicted(tree):
+    some = row(tree, "verified")
+    some["predicted"] = some["label"] + 1
+
+
+CHANGES = [
+    verdict_alone, verdict_with_margin_and_counts, falsified_as_unknown,
+    falsified_as_verified_at_the_larger_eps, count, interval_bound, confidence, radius, lower_bound, hits,
+    selection, step, guarantee, abstained, witness_hash, witness, distance, margin, method, policy_rule,
+    policy_hash, model_hash, bracket, class_counts, gap_table, attack, dropped_sample, predicted,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__)
+def test_a_changed_report_fails_even_without_its_signature(tree, change):
+    assert outcome(tree) == (Exit.PASS, "")
+    change(tree)
+    code, _ = outcome(tree)
+    assert code in (Exit.FAILED, Exit.ARTEFACT_REJECTED, Exit.HASH_MISMATCH, Exit.SOUNDNESS_VIOLATION)
+
+
+@pytest.mark.parametrize("change", [policy_rule, policy_hash])
+def test_hashes_that_fail_have_their_code(tree, change):
+    change(tree)
+    assert outcome(tree)[0] is Exit.HASH_MISMATCH
+
+
+def test_verdicts_that_contradict_across_eps_are_a_soundness_violation(tree):
+    falsified_as_verified_at_the_larger_eps(tree)
+    sample = next(r for r in tree["samples"] if r["verdict"] == "falsified")
+    proof = row(tree, "verified")
+    larger = next(r for r in tree["samples"] if r["sample"] == sample["sample"] and r["eps"] > sample["eps"])
+    old = larger["verdict"]
+    larger.update({k: proof[k] for k in ("margin", "level", "by", "alpha", "findings")})
+    larger.update(verdict="verified", witness_sha256=None, distances=None, from_eps=None)
+    recount(tree, larger["eps"], old, "verified")
+    code, told = outcome(tree)
+    assert code is Exit.SOUNDNESS_VIOLATION
+    assert f"soundness: sample {sample['sample']} is verified" in told
+
+
+def leaves(value, path=()):
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from leaves(each, (*path, key))
+    elif isinstance(value, list):
+        for place, each in enumerate(value):
+            yield from leaves(each, (*path, place))
+    else:
+        yield path, value
+
+
+def changed(value):
+    if isinstance(value, bool) or value is None:
+        return not value
+    return f"{value}x" if isinstance(value, str) else value + 1
+
+
+def test_no_leaf_of_a_signed_report_can_be_changed(folder, tree):
+    signature = Signature(folder / "run" / "attestation.dsse.json", folder / "key.pub")
+    _, items = audit(canonical(tree), signature)
+    assert exit_code(items) is Exit.PASS
+    for path, value in random.Random(0).sample(list(leaves(tree)), 60):
+        other = json.loads(json.dumps(tree))
+        part = other
+        for key in path[:-1]:
+            part = part[key]
+        part[path[-1]] = changed(value)
+        try:
+            _, items = audit(canonical(other), signature)
+        except ArtefactRejected:
+            continue
+        assert exit_code(items) in (Exit.HASH_MISMATCH, Exit.SOUNDNESS_VIOLATION), path
+
+
+def test_no_byte_of_a_signed_report_can_be_changed(folder):
+    data = (folder / "run" / "report.json").read_bytes()
+    signature = Signature(folder / "run" / "attestation.dsse.json", folder / "key.pub")
+    draw = random.Random(1)
+    for _ in range(60):
+        place = draw.randrange(len(data))
+        other = data[:place] + bytes([data[place] ^ (1 << draw.randrange(8))]) + data[place + 1 :]
+        try:
+            _, items = audit(other, signature)
+        except ArtefactRejected:
+            continue
+        assert exit_code(items) in (Exit.HASH_MISMATCH, Exit.SOUNDNESS_VIOLATION), place
+
+
+def again(folder, tree, k=100):
+    report, _ = audit(canonical(tree))
+    items = replayed(report, folder / "config.toml", folder / "run", k, seed=7)
+    return exit_code(items), {each.what: each for each in items if each.outcome is Outcome.FAILED}
+
+
+def test_a_forged_proof_with_all_its_records_fails_its_replay(folder, tree):
+    """Whoever makes all numbers agree is left with a proof that nobody can make again."""
+    some = row(tree, "unknown")
+    proof = next(f for f in row(tree, "verified")["findings"] if f["margin"] is not None)
+    some.update(verdict="verified", margin=proof["margin"], level=proof["level"], by=proof["method"])
+    some["findings"] = [proof]
+    recount(tree, some["eps"], "unknown", "verified")
+    assert outcome(tree)[0] is Exit.FAILED  # tables beside the curve still tell
+    code, failed = again(folder, tree)
+    assert code is Exit.FAILED
+    assert f"sample {some['sample']} at eps {some['eps']:g} is not proved" in failed["certificates"].sentence
+
+
+def test_margins_predictions_and_counterexamples_are_replayed(folder, tree):
+    assert again(folder, tree) == (Exit.PASS, {})
+    some = row(tree, "verified")
+    some["margin"] += 0.5
+    for finding in some["findings"]:
+        finding["margin"] = some["margin"]
+    code, failed = again(folder, tree)
+    assert (code, failed.keys()) == (Exit.FAILED, {"certificates"})
+
+
+def test_a_smaller_region_than_the_counterexample_needs_is_found(folder, tree):
+    falsified = [r for r in tree["samples"] if r["verdict"] == "falsified"]
+    first, second = (falsified[0], next(r for r in falsified if r["sample"] != falsified[0]["sample"]))
+    first["witness_sha256"], second["witness_sha256"] = second["witness_sha256"], first["witness_sha256"]
+    code, failed = again(folder, tree)
+    assert (code, failed.keys()) == (Exit.FAILED, {"counterexamples"})
+
+
+def test_votes_drawn_anew_speak_against_a_forged_radius(folder, tree):
+    for each in tree["smoothing"][0]["samples"]:
+        if each["radius"] > 0 and each["detail"]["p_lower"] < 0.9:
+            each["detail"]["p_lower"] = 0.999
+    code, failed = again(folder, tree)
+    assert (code, failed.keys()) == (Exit.FAILED, {"radii"})
+
+
+def test_counterexamples_that_are_not_at_hand_are_told(folder, tree):
+    report, _ = audit(canonical(tree))
+    items = replayed(report, folder / "config.toml", None, 1, seed=0)
+    assert exit_code(items) is Exit.PASS
+    skipped = [each for each in items if each.outcome is Outcome.NOT_CHECKED]
+    assert any("run folder" in each.sentence for each in skipped)
+
+
+def test_a_run_on_another_device_is_checked_on_the_cpu(folder, tmp_path):
+    """The configuration names another device; its digest is the written one all the same."""
+    from certify.audit.replay import Scene
+    from certify.config import read_config
+
+    shutil.copytree(folder, tmp_path / "copy")
+    config = tmp_path / "copy" / "config.toml"
+    report, _ = audit((folder / "run" / "report.json").read_bytes())
+    plain = Scene.of(report, config)
+    assert plain.config == read_config(config).digest()
+    project.change(config, "seed = 3", 'seed = 3\ndevice = "meta"')
+    other = Scene.of(report, config)
+    assert other.run.device == "cpu"
+    assert other.config == read_config(config).digest() != plain.config
+
+
+@pytest.mark.parametrize(("count", "n"), [(0, 10), (3, 10), (10, 10), (199, 200)])
+def test_intervals_are_those_of_exact_tails(count, n):
+    from tests.certify.gate.test_rules import tail
+
+    low, high = interval(count, n, 0.95)
+    if count:
+        assert float(tail(count, n, low)) == pytest.approx(0.025, rel=1e-6)
+    if count < n:
+        assert float(1 - tail(count + 1, n, high)) == pytest.approx(0.025, rel=1e-6)
