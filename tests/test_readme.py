@@ -36,10 +36,23 @@ def test_own_onnx_file_with_own_samples(folder: Path) -> None:
         assert (folder / "my-run" / name).stat().st_size > 0
 
 
+def test_the_gate_from_policy_to_check(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "job.toml").write_text(blocks("toml")[0])
+    (folder / "policy.toml").write_text(next(b for b in blocks("toml") if "[[rules]]" in b))
+    names = ("certify keygen ", "certify gate ", "certify check ", "certify diff ", "certify export ")
+    commands = [line.replace("my-run", "gated-run") for line in README.splitlines() if line.startswith(names)]
+    assert len(commands) == len(names)
+    for command in commands:
+        assert main(shlex.split(command)[1:]) == 0, command
+    out = capsys.readouterr().out
+    assert "attested as PASSED" in out
+    assert "not checked" not in out
+
+
 def test_python_blocks(folder: Path) -> None:
     """In order, as a reader would try them."""
     names: dict[str, object] = {}
-    assert len(blocks("python")) == 3
+    assert len(blocks("python")) == 4
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), names)
 

@@ -71,7 +71,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _case(target: Path, out: Path | None, policy: Policy, profile: Profile) -> _Case:
     from certify.ledger import Ledger
-    from certify.reporting import Report, write_all
+    from certify.reporting import Report
 
     if target.suffix == ".toml":
         if out is None:
@@ -83,7 +83,16 @@ def _case(target: Path, out: Path | None, policy: Policy, profile: Profile) -> _
         return _Case(Report.read(target), target.parent, {})
     with Ledger.read(target) as ledger:
         ledger.record_policy(policy.record())
-    return _Case(write_all(target), target, {})
+    return _Case(_current(target), target, {})
+
+
+def _current(folder: Path) -> Report:
+    """The report of a run folder; its files are written again only where another one lies there."""
+    from certify.reporting import REPORT, report_of, write_all
+
+    report, path = report_of(folder), folder / REPORT
+    written = path.is_file() and path.read_bytes() == report.to_bytes()
+    return report if written else write_all(folder)
 
 
 def _run(target: Path, folder: Path, policy: Policy, profile: Profile) -> _Case:
