@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+import certify.reporting
 from certify.audit import Outcome, Signature, audit, exit_code, replayed
 from certify.audit.rates import interval
 from certify.cli import main
@@ -33,7 +34,9 @@ def folder(tmp_path_factory):
     (folder / "policy.toml").write_text(RULES)
     assert main(["keygen", str(folder / "key")]) == 0
     arguments = ["--out", str(folder / "run"), "--policy", str(folder / "policy.toml")]
-    assert main(["gate", str(config), *arguments, "--sign", str(folder / "key")]) == 0
+    with pytest.MonkeyPatch.context() as patched:  # pictures are slow to draw
+        patched.setattr(certify.reporting, "render", lambda report, folder: None)
+        assert main(["gate", str(config), *arguments, "--sign", str(folder / "key")]) == 0
     return folder
 
 

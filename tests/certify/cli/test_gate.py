@@ -14,6 +14,7 @@ from junitparser import JUnitXml
 import certify.decide
 import certify.gate
 import certify.job
+import certify.reporting
 from bounds import read_vnnlib
 from certify.cli import main
 from certify.errors import Exit
@@ -47,6 +48,14 @@ def policy(folder, proof=0.3, gap=0.9, head="", tail=""):
     path = folder / "policy.toml"
     path.write_text(f'name = "toy"\n{head}\n' + RULES.format(proof=proof, gap=gap) + tail)
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures():
+    """Only report.json is looked at here; pictures are slow to draw."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(certify.reporting, "render", lambda report, folder: None)
+        yield
 
 
 @pytest.fixture(scope="module")
