@@ -112,7 +112,7 @@ def number(value: float) -> str:
 def _percent(share: Share, value: float) -> str:
     """A share as it is to be shown, and its interval, rounded outward."""
     low, high = math.floor(1000 * share.low) / 10, math.ceil(1000 * share.high) / 10
-    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+    return f"{value:.1f} [{low:.1f},\N{NO-BREAK SPACE}{high:.1f}]"
 
 
 def _at_least(share: Share) -> str:

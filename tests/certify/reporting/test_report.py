@@ -133,7 +133,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         if self._open:
-            self.rows[-1][-1] += data.strip()
+            self.rows[-1][-1] += data.strip().replace("\N{NO-BREAK SPACE}", " ")
         self.texts.append(data)
 
     def handle_endtag(self, tag):

@@ -1,0 +1,88 @@
+"""What is made from reports besides the page: scatter plots, PDF, pictures of inputs that are no images."""
+
+import csv
+import io
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+import certify
+from certify.cli import main
+from certify.errors import Exit, UsageError
+from certify.reporting.build import build
+from certify.reporting.compliance import with_maps
+from certify.reporting.findings import Findings
+from certify.reporting.pdf import pdf
+from certify.reporting.pictures import pictures, scatter
+from tests.certify.reporting.test_report import ABOUT, WRITER, rows
+from tests.certify.toys import mlp, right_answers, uniform
+
+
+def report(*counts, **about):
+    return with_maps(build(Findings({**ABOUT, **about}, [WRITER], rows(0.1, *counts)), 0))
+
+
+def test_a_scatter_holds_the_rates_of_each_report():
+    first, second = report(1, 2, 3, 4, 0), report(0, 2, 8, 0, 0)
+    picture = scatter([("a", first), ("b", second)], 0.1)
+    table = list(csv.DictReader(io.StringIO(picture.csv)))
+    for row, each in zip(table, (first, second), strict=True):
+        (point,) = each.curve
+        assert float(row["clean_accuracy"]) == point.clean_accuracy.value
+        assert float(row["verified_accuracy_low"]) == point.verified_accuracy.low
+    assert [row["report"] for row in table] == ["a", "b"]
+    assert {t.get_text() for t in picture.draw().axes[0].get_legend().get_texts()} == {"a", "b"}
+
+
+def test_a_scatter_compares_nothing_that_differs():
+    first = report(1, 2, 3, 4, 0)
+    other = report(1, 2, 3, 4, 0, identity={**ABOUT["identity"], "data": "9f" * 32})
+    with pytest.raises(UsageError, match="different threats or data"):
+        scatter([("a", first), ("b", other)], 0.1)
+    with pytest.raises(UsageError, match=r"nothing at eps = 0\.3; it has 0\.1"):
+        scatter([("a", first)], 0.3)
+
+
+def test_commands_on_report_files(tmp_path, capsys):
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder, counts in zip(folders, ((1, 2, 3, 4, 0), (0, 2, 8, 0, 0)), strict=True):
+        folder.mkdir()
+        (folder / "report.json").write_bytes(report(*counts).to_bytes())
+    files = [str(folder / "report.json") for folder in folders]
+    assert main(["scatter", *files, "--eps", "0.1", "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "scatter.csv").read_text().splitlines()[1].startswith("one,0.1,10,0.9")
+    assert main(["report", files[0]]) == 0
+    page = (folders[0] / "report.html").read_text()
+    assert "eps = 0.1: robust accuracy on these 10 samples" in page
+    (folders[1] / "report.json").write_bytes(report(1, 2, 3, 4, 0).to_bytes().replace(b"10", b"11", 1))
+    assert main(["report", files[1]]) == Exit.ARTEFACT_REJECTED
+    assert "report.json" in capsys.readouterr().err
+
+
+def test_a_pdf_is_the_page_or_says_what_is_missing(monkeypatch):
+    made = report(1, 1, 1, 1, 1)
+    given = []
+
+    def html(string):
+        given.append(string)
+        return SimpleNamespace(write_pdf=lambda: b"%PDF")
+
+    monkeypatch.setitem(sys.modules, "weasyprint", SimpleNamespace(HTML=html))
+    assert pdf(made) == b"%PDF"
+    assert made.digest() in given[0]
+    monkeypatch.setitem(sys.modules, "weasyprint", None)
+    with pytest.raises(UsageError, match="WeasyPrint"):
+        pdf(made)
+
+
+def test_counterexamples_that_are_no_images_are_lines():
+    model = mlp((4, 8, 3), valid=(0.0, 1.0))
+    x = uniform(6, 4, seed=3)
+    result = certify.evaluate(model, x, right_answers(model, x), certify.Linf(0.3), [certify.PGD(steps=5)])
+    made = build(Findings.of_result(result), 3)
+    (gallery,) = [p for p in pictures(made) if p.name == "gallery"]
+    assert 0 < len(made.gallery) <= 3
+    assert gallery.svg() == gallery.svg()
+    labels = [t.get_text() for f in gallery.draw().subfigs for t in f.axes[0].get_legend().get_texts()]
+    assert labels == ["sample", "counterexample"] * len(made.gallery)
