@@ -9,6 +9,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
+from certify.diagnosis import UNRELIABLE, Outcome
 from certify.reporting.schema import Report, SampleVerdict, Share
 from certify.verdict import Verdict
 
@@ -23,6 +24,7 @@ def rate_problems(report: Report) -> Iterator[str]:
     yield from _gap(report)
     yield from _brackets(report)
     yield from _attacks(report)
+    yield from _health(report)
 
 
 def interval(count: int, n: int, confidence: float) -> tuple[float, float]:
@@ -63,6 +65,8 @@ def _rows(report: Report) -> Iterator[str]:
     if len(ids) > report.data.n or (report.complete and len(report.samples) != whole):
         yield f"{len(report.samples)} verdicts are not those of {report.data.n} samples at {len(asked)} eps"
     sizes = sum(each.n for each in report.data.per_class)
+    if report.data.sha256 != report.identity.data:
+        yield "the data sheet is that of other data than the evidence"
     if report.data.per_class and sizes != report.data.n:
         yield f"the classes of the data sheet have {sizes} samples, not {report.data.n}"
 
@@ -142,6 +146,17 @@ def _attacks(report: Report) -> Iterator[str]:
         key = (each.eps, each.attack)
         if (each.tried, each.succeeded) != (tried[key], won[key]):
             yield f"{each.attack} at eps {each.eps:g} succeeded on {won[key]} of {tried[key]} samples"
+
+
+def _health(report: Report) -> Iterator[str]:
+    for health in report.health:
+        failed = [check.name for check in health.checks if check.outcome is Outcome.FAIL]
+        if health.reliable != (not failed):
+            yield f"health at eps {health.eps:g}: {failed or 'nothing'} failed, reliable is {health.reliable}"
+    reliable = all(health.reliable for health in report.health)
+    expected = "upper bound" if reliable else UNRELIABLE
+    if report.attacked_accuracy_is != expected:
+        yield f"attacked accuracy is {expected!r}, not {report.attacked_accuracy_is!r}"
 
 
 def _by_eps(report: Report) -> dict[float, list[SampleVerdict]]:

@@ -7,9 +7,10 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from certify.audit.rates import share_problems
 from certify.binomial import tail_at_most
@@ -26,6 +27,21 @@ from certify.smoothing.statements import (
     per_sample,
     population,
 )
+
+
+class _Counted(BaseModel):
+    """What a certifier records of a sample, as far as it is looked at here."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    hits: int
+    n: int
+    n0: int
+    selected: int
+    selection: Annotated[list[NonNegativeInt], Field(min_length=1)]
+    p_lower: float
+    p_other: float
+
 
 # Radii are compared up to this share: what other versions of a special function may differ by.
 _SAME = 1e-12
@@ -48,13 +64,13 @@ def radius_problems(model: SmoothedModel) -> Iterator[str]:
 def _certificate(model: SmoothedModel, law: NoiseLaw, each: SampleRadius) -> Iterator[str]:
     what = f"sample {each.sample} of the smoothed classifier (sigma {model.sigma:g})"
     try:
-        hits, n, n0 = (int(each.detail[name]) for name in ("hits", "n", "n0"))  # type: ignore[arg-type]
-        p_lower, p_other = (float(each.detail[name]) for name in ("p_lower", "p_other"))  # type: ignore[arg-type]
-        selected, votes = each.detail["selected"], each.detail["selection"]
-    except (KeyError, TypeError, ValueError):
+        found = _Counted.model_validate(each.detail)
+    except ValidationError:
         yield f"{what} lacks the counts that its radius rests on"
         return
-    if not isinstance(votes, list) or sum(votes) != n0 or votes.index(max(votes)) != selected:  # type: ignore[arg-type,type-var]
+    hits, n, votes, selected = found.hits, found.n, found.selection, found.selected
+    p_lower, p_other = found.p_lower, found.p_other
+    if sum(votes) != found.n0 or votes.index(max(votes)) != selected:
         yield f"{what}: class {selected} is not the one that the selection's votes {votes} chose"
     if each.label != (selected if each.radius > 0 else -1):
         yield f"{what} has label {each.label}, but its selected class is {selected}, radius {each.radius:g}"

@@ -6,7 +6,7 @@ import argparse
 import secrets
 from pathlib import Path
 
-from certify.errors import ArtefactRejected
+from certify.errors import ArtefactRejected, UsageError
 
 HELP = "verify a report: signature, hashes, every number; and with its model and data, its evidence"
 
@@ -46,6 +46,8 @@ def execute(arguments: argparse.Namespace) -> int:
     from certify.audit import Signature, audit, exit_code, replayed
 
     path: Path = arguments.report
+    if arguments.samples < 0:
+        raise UsageError(f"--samples is {arguments.samples}; give a number of certificates >= 0")
     attestation = arguments.attestation or path.with_name("attestation.dsse.json")
     signature = None if arguments.key is None else Signature(attestation, arguments.key)
     try:

@@ -211,6 +211,18 @@ def dropped_sample(tree):
     p["counts"][some["verdict"]] -= 1
 
 
+def data_hash(tree):
+    tree["identity"]["data"] = "0" * 64
+
+
+def reliability(tree):
+    tree["attacked_accuracy_is"] = "exact"
+
+
+def odd_votes(tree):
+    tree["smoothing"][0]["samples"][0]["detail"]["selection"][0] = "many"
+
+
 def predicted(tree):
     some = row(tree, "verified")
     some["predicted"] = some["label"] + 1
@@ -221,6 +233,7 @@ CHANGES = [
     falsified_as_verified_at_the_larger_eps, count, interval_bound, confidence, radius, lower_bound, hits,
     selection, step, guarantee, abstained, witness_hash, witness, distance, margin, method, policy_rule,
     policy_hash, model_hash, bracket, class_counts, gap_table, attack, dropped_sample, predicted,
+    data_hash, reliability, odd_votes,
 ]  # fmt: skip
 
 
@@ -284,6 +297,19 @@ def test_no_leaf_of_a_signed_report_can_be_changed(folder, tree):
         except ArtefactRejected:
             continue
         assert exit_code(items) in (Exit.HASH_MISMATCH, Exit.SOUNDNESS_VIOLATION), path
+
+
+def test_values_of_other_types_never_break_the_audit(tree):
+    draw = random.Random(2)
+    places = list(leaves(tree))
+    for path, _ in draw.sample(places, 60):
+        other = json.loads(json.dumps(tree))
+        part = other
+        for key in path[:-1]:
+            part = part[key]
+        part[path[-1]] = draw.choice([None, "x", -1, 1e300, "NaN", [], [1, "a"], {}, 10**30])
+        code, _ = outcome(other)
+        assert code in Exit
 
 
 def test_no_byte_of_a_signed_report_can_be_changed(folder):
