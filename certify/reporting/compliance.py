@@ -53,7 +53,7 @@ EVIDENCE: dict[str, Item] = {
     "intervals": Item("confidence intervals of all rates", "accuracy", lambda r: bool(r.curve)),
     "limits": Item("the list of what is not claimed", "limits", lambda r: True),
     "costs": Item("queries per attack", "attacks", lambda r: bool(r.attacks)),
-    "policy": Item("acceptance rules fixed before the run", "facts", lambda r: (
+    "policy": Item("acceptance rules fixed before the run", "policy", lambda r: (
         r.policy is not None and r.policy.fixed_before_run
     )),
     "none": Item("nothing in this report", "unmeasured", lambda r: False),

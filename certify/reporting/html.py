@@ -99,8 +99,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
     if report.settings is not None:
         found += [(name.replace("_", " "), value) for name, value in report.settings]
     if report.policy is not None:
-        when = "before the run" if report.policy.fixed_before_run else "after the run"
-        found.append(("policy SHA-256", f"{report.policy.sha256}, fixed {when}"))
+        found.append(("policy SHA-256", report.policy.sha256))
     return [(name, _listed(value)) for name, value in found if value is not None]
 
 

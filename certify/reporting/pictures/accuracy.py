@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from certify.reporting.pictures.style import (
     BLUE,
@@ -108,8 +108,30 @@ def _sandwich(report: Report) -> Figure:
     attacked = f"accuracy under attack ({report.attacked_accuracy_is})"
     _line(axes, eps, [p.attacked_accuracy for p in points], _ATTACKED, attacked)
     _line(axes, eps, [p.verified_accuracy for p in points], _VERIFIED, "verified accuracy (lower bound)")
+    demanded = _demanded(report)
+    if demanded:
+        axes.plot(
+            *zip(*demanded, strict=True),
+            color="#222222",
+            linestyle="none",
+            marker="_",
+            markersize=22,
+            markeredgewidth=2.5,
+            label="policy (for the interval's lower end)",
+        )
     legend(axes)
     return drawn
+
+
+def _demanded(report: Report) -> list[tuple[float, float]]:
+    """What the policy asks of verified accuracy: eps and share."""
+    rules: Any = () if report.policy is None else report.policy.rules.get("rules", ())
+    wanted = ("verified-accuracy", report.threat.perturbation.name)
+    return [
+        (float(rule["eps"]), float(rule["at_least"]))
+        for rule in rules
+        if (rule.get("kind"), rule.get("norm")) == wanted
+    ]
 
 
 def _steps(

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from certify.reporting.pictures.style import BARS, LINES, Picture, ends, figure, legend, plain, short, table
+from certify.reporting.pictures.style import (
+    BARS,
+    LINES,
+    Picture,
+    counted,
+    ends,
+    figure,
+    legend,
+    plain,
+    short,
+    table,
+)
 from certify.reporting.schema import ClassPoint, Report, Settled
 from certify.verdict import Verdict
 
@@ -133,6 +144,7 @@ def _classes(shown: list[ClassPoint]) -> Figure:
         axes.text(place, total, str(total), ha="center", va="bottom", fontsize=8)
     axes.set_xticks(places, [str(each.label) for each in shown], fontsize=9)
     axes.margins(y=0.1)
+    counted(axes)
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(
         handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=5, frameon=False,

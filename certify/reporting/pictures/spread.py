@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from certify.reporting.pictures.style import LINES, Picture, ends, figure, legend, plain, table
+from certify.reporting.pictures.style import LINES, Picture, counted, ends, figure, legend, plain, table
 from certify.reporting.schema import Report, SmoothedModel
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _margins(rows: Sequence[tuple[float, int, str, float]]) -> Figure:
         heights, _ = np.histogram(some, edges)
         axes.stairs(heights, edges, color=color, linestyle=dash, linewidth=1.6, label=f"eps = {eps:g}")
     axes.axvline(0.0, color="#222222", linewidth=1.0)
-    axes.set_ylim(bottom=0)
+    counted(axes)
     legend(axes)
     return drawn
 
@@ -95,6 +95,7 @@ def _radii(models: Sequence[SmoothedModel]) -> Figure:
             axes.text(place * width, count, str(count), ha="center", va="bottom", fontsize=8)
         axes.set_title(f"sigma = {model.sigma:g}, n = {model.n}", loc="left", fontsize=9)
         axes.margins(y=0.15)
+        counted(axes)
     last = panels[-1]
     ticks = [t for t in last.get_xticks() if 0 <= t <= edges[-1]]
     names = [f"{t:g}" for t in ticks]

@@ -48,7 +48,7 @@ BARS = {
     Verdict.UNKNOWN: Bar("#E8E8E8", "///"),
     Verdict.ERROR: Bar("#FFFFFF", "xxx"),
     Verdict.FALSIFIED: Bar(ORANGE, "\\\\\\"),
-    Verdict.MISCLASSIFIED: Bar("#333333", ""),
+    Verdict.MISCLASSIFIED: Bar("#BBBBBB", "..."),
 }
 
 
@@ -97,6 +97,14 @@ def plain(axes: Axes, x_label: str, y_label: str) -> None:
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+
+
+def counted(axes: Axes) -> None:
+    """Whole numbers alone at the vertical axis, from 0."""
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_ylim(bottom=0)
 
 
 def legend(axes: Axes) -> None:

@@ -13,6 +13,7 @@ from certify.errors import Exit, UsageError
 from certify.reporting.build import build
 from certify.reporting.compliance import with_maps
 from certify.reporting.findings import Findings
+from certify.reporting.html import page
 from certify.reporting.pdf import pdf
 from certify.reporting.pictures import pictures, scatter
 from tests.certify.reporting.test_report import ABOUT, WRITER, rows
@@ -86,3 +87,22 @@ def test_counterexamples_that_are_no_images_are_lines():
     assert gallery.svg() == gallery.svg()
     labels = [t.get_text() for f in gallery.draw().subfigs for t in f.axes[0].get_legend().get_texts()]
     assert labels == ["sample", "counterexample"] * len(made.gallery)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_the_policy_is_on_the_page_and_in_the_picture(early):
+    rule = {"id": "floor", "kind": "verified-accuracy", "norm": "linf", "eps": 0.1, "at_least": 0.625}
+    policy = {"name": "ours", "confidence": 0.95, "rules": [rule, {"id": "clean", "kind": "clean-accuracy"}]}
+    found = Findings(ABOUT, [WRITER], rows(0.1, 1, 2, 3, 4, 0), policy=(policy, early))
+    made = with_maps(build(found, 0))
+    text = page(made, [])
+    assert ("were fixed before the run" in text) is early
+    assert "at least 0.625, eps 0.1, kind verified-accuracy, norm linf" in text
+    assert made.policy.sha256 in text
+    assert (
+        any("acceptance" in text and c.evidence == ("policy",) for m in made.compliance for c in m.clauses)
+        is early
+    )
+    (axes,) = next(p for p in pictures(made) if p.name == "curve").draw().axes
+    (mark,) = [line for line in axes.lines if str(line.get_label()).startswith("policy")]
+    assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([0.1], [0.625])
