@@ -136,11 +136,17 @@ class Conv(Affine):
 class _WithAdjoint(torch.autograd.Function):
     """The convolution, whose gradient by its input is our adjoint: on a CPU faster than the library's."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, op: Conv) -> Tensor:
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, op: Conv) -> Tensor:
+        return op._conv(x, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, weight, _, op = inputs
         ctx.save_for_backward(weight)
         ctx.op, ctx.shape = op, tuple(x.shape[1:])
-        return op._conv(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, rows: Tensor) -> tuple[Tensor, None, None, None]:
