@@ -24,6 +24,10 @@ from certify.ledger import Ledger
 from certify.query import Query
 from certify.reporting.schema import Report, SampleRadius, SampleVerdict, SmoothedModel
 from certify.run import Run
+from certify.smoothing import Smoothing
+from certify.smoothing.laws import NoiseLaw
+from certify.smoothing.modes import Fixed
+from certify.smoothing.modes.decide import needed_probability
 from certify.verdict import Verdict
 
 Witnesses = Mapping[str, NDArray[Any]]
@@ -31,6 +35,9 @@ Witnesses = Mapping[str, NDArray[Any]]
 _MARGIN = 1e-4
 # Votes drawn anew contradict a bound where they are less probable under it than this.
 _IMPLAUSIBLE = 1e-6
+_DRAWS = 10_000  # at most, for one radius
+# Radii were rounded down; a share so much smaller is looked at, so that this plays no part.
+_ROUNDED = 1e-9
 _LEVELS = list(Level)
 
 
@@ -164,7 +171,7 @@ def radii(report: Report, k: int, seed: int) -> list[tuple[SmoothedModel, Sample
 def radius_replay_problems(
     scene: Scene, drawn: Iterable[tuple[SmoothedModel, SampleRadius]], seed: int
 ) -> Iterator[str]:
-    """Radii whose lower bound is implausible by votes that are drawn anew, with a seed of our own."""
+    """Radii that votes drawn anew, with a seed of our own, make implausible."""
     run = replace(scene.run, seed=seed)
     for model, each in drawn:
         certifier = scene.job.config.smoothings.get(model.sigma)
@@ -172,16 +179,33 @@ def radius_replay_problems(
         if certifier is None or repr(certifier.noise) != model.law:
             yield f"{what} is of a smoothed classifier that the configuration does not name"
             continue
-        if int(scene.job.data.y[each.sample]) != each.truth:
-            yield f"{what}: the true class is {int(scene.job.data.y[each.sample])}, not {each.truth}"
-        bound = float(np.float64(each.detail.get("p_lower")))  # type: ignore[arg-type]
-        x = scene.job.data.x[[each.sample]]
-        found = certifier.certify(scene.job.model, x, run, [each.sample])
-        n, hits = int(found.n[0]), int(found.hits[0])
-        if int(found.selected[0]) != each.label:
-            yield f"{what}: the votes select class {int(found.selected[0])}, not {each.label}"
-        elif 0 < bound < 1 and binomial_tail(n - hits, n, 1 - bound) < _IMPLAUSIBLE:
-            yield f"{what}: {hits} of {n} votes speak against the lower bound {bound:g}"
+        truth = int(scene.job.data.y[each.sample])
+        if truth != each.truth:
+            yield f"{what}: the true class is {truth}, not {each.truth}"
+        bound = _needed(model, each, certifier.noise)
+        if bound is None:
+            yield f"{what}: no votes give a radius of {each.radius:g}"
+            continue
+        hits, n = _votes(scene, certifier, each, run)
+        if 0 < bound < 1 and binomial_tail(n - hits, n, 1 - bound) < _IMPLAUSIBLE:
+            yield f"{what}: {hits} of {n} votes for class {each.label} speak against a share of {bound:g}"
+
+
+def _needed(model: SmoothedModel, each: SampleRadius, law: NoiseLaw) -> float | None:
+    """The probability that the label has at least, if the radius is right; None where there is none."""
+    if model.mode.startswith("TwoSided("):  # the radius rests on the rival's votes, too
+        told = each.detail.get("p_lower")
+        return float(told) if isinstance(told, int | float) else None
+    return needed_probability(law, each.radius * (1 - _ROUNDED))
+
+
+def _votes(scene: Scene, certifier: Smoothing, each: SampleRadius, run: Run) -> tuple[int, int]:
+    """How many of how many draws vote for the label: those of the selection, which all classes share."""
+    told = each.detail.get("n")
+    n = min(told, _DRAWS) if isinstance(told, int) and told > 0 else _DRAWS
+    counter = replace(certifier, n0=n, n=None, mode=Fixed(1))
+    found = counter.certify(scene.job.model, scene.job.data.x[[each.sample]], run, [each.sample])
+    return int(found.selection[0][each.label]), n
 
 
 def _detail(report: Report, row: SampleVerdict) -> Mapping[str, Any]:
