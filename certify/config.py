@@ -76,6 +76,20 @@ class DataSection(_Section):
     selection: str | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Spaced:
+    """``eps = {first, last, points}``: evenly spaced budgets, both ends included."""
+
+    first: Budget
+    last: Budget
+    points: Annotated[int, Field(ge=2, le=10_000)]
+
+    def listed(self) -> list[float]:
+        """The budgets; rounded to twelve digits, so that 0.1 is 0.1."""
+        step = (self.last - self.first) / (self.points - 1)
+        return [float(f"{self.first + step * k:.12g}") for k in range(self.points)]
+
+
 class ThreatSection(_Section):
     """``[threat]``: a norm or another kind of change, and one budget or several, in its unit."""
 
@@ -244,9 +258,12 @@ def parse_config(table: Mapping[str, Any], folder: Path = Path()) -> Config:
 
 
 def _listed(section: Any) -> Any:
-    """The same section, where one number may stand for a list of one."""
+    """The same section, where one number may stand for a list of one, and a table for evenly spaced eps."""
     if not isinstance(section, dict):
         return section
+    if isinstance(section.get("eps"), dict):
+        spaced: Spaced = _made(Spaced, section["eps"], "threat.eps")
+        return {**section, "eps": spaced.listed()}
     lists = {key: [section[key]] for key in ("eps", "sigma") if isinstance(section.get(key), int | float)}
     return {**section, **lists}
 

@@ -32,6 +32,7 @@ def page(report: Report, drawn: Sequence[tuple[Picture, str]] | None = None) -> 
         accounts=[(model, _accounts(model)) for model in report.smoothing],
         smoothing_sentences=sorted({_smoothing_sentence(model) for model in report.smoothing}),
         facts=facts(report),
+        asked=sum(row.from_eps is None for row in report.samples),
         budgets=[(eps, list(rows)) for eps, rows in groupby(report.samples, lambda row: row.eps)],
         evidence=EVIDENCE,
         verdicts=list(Verdict),

@@ -70,6 +70,12 @@ def test_samples_that_no_statement_can_be_made_about(config, failing_run, key, c
         (str(list(project.EPS)), "-0.1", ["threat.eps", "-0.1"]),
         (str(list(project.EPS)), "[0.1, nan]", ["threat.eps", "finite"]),
         (str(list(project.EPS)), "[]", ["threat.eps"]),
+        (str(list(project.EPS)), "{first = 0, last = 1, points = 1}", ["threat.eps.points", "not 1"]),
+        (
+            str(list(project.EPS)),
+            "{first = 0, lst = 1, points = 3}",
+            ["threat.eps.lst", "did you mean 'last'?"],
+        ),
         ("eps = [", "epsilon = [", ["unknown key threat.epsilon", "did you mean 'eps'?"]),
         ("[threat]", "[treat]", ["unknown key treat", "did you mean 'threat'?"]),
         ("batch_size", "batchsize", ["unknown key run.batchsize", "did you mean 'batch_size'?"]),

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 import certify.job
 from bounds import read_onnx
 from certify.cli import main
+from certify.config import read_config
 from certify.ledger import Ledger
 from certify.reporting import Report
 from certify.verdict import Verdict
@@ -80,6 +81,11 @@ def test_a_run_writes_evidence_that_stands_on_its_own(config, capsys):
             assert (logits[:, y] - others.max(1)).min() >= row.margin > 0
 
 
+def test_evenly_spaced_budgets(config):
+    project.change(config, str(list(project.EPS)), "{first = 0.1, last = 0.4, points = 4}")
+    assert read_config(config).budgets == (0.1, 0.2, 0.3, 0.4)
+
+
 def test_the_report_counts_the_ledger(whole):
     report = json.loads((whole / "report.json").read_text())
     rows = verdicts(whole)
@@ -121,6 +127,7 @@ def test_a_finished_run_computes_nothing_again(config, monkeypatch):
 KILLED = """
     import os, signal, sys
     from certify.cli import main
+from certify.config import read_config
     from certify.ledger import Ledger
     left = int(sys.argv[3])
     record = Ledger.record
