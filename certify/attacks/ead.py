@@ -69,8 +69,8 @@ class EAD(Minimal[Shrinking]):
         if self.rule not in RULES:
             raise UsageError(f"unknown rule {self.rule!r} of EAD; choose one of {', '.join(RULES)}")
 
-    def rank(self, problem: Nearby, points: Tensor) -> Tensor:
-        delta = (points.double() - problem.start.double()).flatten(1)
+    def rank(self, change: Tensor, norm: float) -> Tensor:
+        delta = change.flatten(1)
         length = delta.abs().sum(1)
         return length if self.rule == "L1" else (delta**2).sum(1) + self.beta * length
 

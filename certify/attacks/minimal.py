@@ -24,7 +24,7 @@ from certify.run import Run
 from certify.threat import Budgeted
 
 S = TypeVar("S", bound=State)
-Rank = Callable[["Nearby", Tensor], Tensor]
+Rank = Callable[[Tensor, float], Tensor]
 _ROUNDING = 1 + 1e-5  # a point this little too far is moved into the region; the replay decides
 _ROUNDINGS = 64  # how many of the largest clause value a failure is to be clear of, where it is sought near 0
 
@@ -48,14 +48,14 @@ class Nearby(Problem):
     def reached(self, look: Look, rank: Rank | None = None) -> Tensor:
         """The distance (or rank) of each point looked at where the specification fails, inf elsewhere.
 
-        Most looks of a search show no failure: these cost nothing.
+        Only failures are measured: a search shows many points that are none.
         """
         away = self.start.new_full((len(self.start),), torch.inf, dtype=torch.float64)
         rows = look.broken.nonzero()[:, 0]
         if len(rows) == 0:
             return away
-        part, points = self[rows], look.points.detach()[rows]
-        return away.index_copy(0, rows, part.distance(points) if rank is None else rank(part, points))
+        change = look.points.detach()[rows].double() - self.start[rows].double()
+        return away.index_copy(0, rows, (rank or distance)(change, self.norm))
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +111,12 @@ class DistanceAttack(ABC):
 
     norms: ClassVar[frozenset[float]]
 
-    def rank(self, problem: Nearby, points: Tensor) -> Tensor:
-        """What makes a failure better than another, smaller first: its distance. (batch,) float64."""
-        return problem.distance(points)
+    def rank(self, change: Tensor, norm: float) -> Tensor:
+        """What makes a failure better than another, smaller first: its distance. (batch,) float64.
+
+        change: from the start, (batch, *shape) float64.
+        """
+        return distance(change, norm)
 
     @property
     def claims(self) -> frozenset[Claim]:
@@ -282,7 +285,7 @@ def nearest(attack: Minimal[S], problem: Nearby) -> Nearest:
     return best.joined(index, attack.finish(problem[index], best[index]))
 
 
-def shorten(problem: Nearby, found: Nearest, steps: int, rank: Rank = Nearby.distance) -> Nearest:
+def shorten(problem: Nearby, found: Nearest, steps: int, rank: Rank = distance) -> Nearest:
     """The nearest failure on the way from each sample's start to the failure found, by false position.
 
     On the way the smallest clause value goes from > 0 to <= 0, so that it has a root. Every other step

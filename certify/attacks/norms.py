@@ -29,6 +29,8 @@ def size(delta: Tensor, norm: float) -> Tensor:
     flat = delta.flatten(1)
     if flat.shape[1] == 0:
         return flat.new_zeros(len(flat))
+    if norm == math.inf:
+        return flat.abs().amax(1)  # the library's norm is several times slower
     result: Tensor = torch.linalg.vector_norm(flat, ord=norm, dim=1)
     return result
 
