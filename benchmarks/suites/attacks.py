@@ -67,8 +67,8 @@ SHOWN = (
 )
 NOTES = (
     f"CNN-A-Adv for CIFAR-10 and MNIST, the first {IMAGES} images of each recorded file in one batch, wrong "
-    "ones counted as not robust. `recorded` rows were measured by the libraries' own runs on a machine of "
-    "their own, on one thread; the seconds of different rows of these compare no machines. A peer without "
+    "ones counted as not robust. `recorded` rows were measured by the libraries' own runs elsewhere, on one "
+    "thread, so their seconds are not to be compared with ours. A peer without "
     '"recorded" ran here, right before ours.',
     "robust accuracy: share of images that stay right; every counterexample of ours was replayed, and none "
     "lies outside the ball. seconds: of all images. cpu s: processor time, which other programs on the "
