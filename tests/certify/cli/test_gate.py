@@ -293,6 +293,16 @@ def test_exported_queries_and_answers_read_back(copy, capsys):
             assert project.forward(point).argmax() != data["y"][row.sample]
 
 
+@pytest.mark.parametrize(("verdict", "code"), [(Verdict.VERIFIED, 0), (Verdict.FALSIFIED, 1)])
+def test_exported_queries_have_their_answers_from_verify(copy, verdict, code):
+    out = copy / "vnnlib"
+    assert main(["export", str(copy / "run"), str(copy / "config.toml"), "--out", str(out)]) == Exit.PASS
+    rows = [r for r in Report.read(copy / "run" / "report.json").samples if r.verdict is verdict]
+    for row in rows[:3]:
+        query = out / f"sample-{row.sample}-eps-{row.eps!r}.vnnlib"
+        assert main(["verify", str(copy / "net.onnx"), str(query)]) == code
+
+
 def test_export_refuses_another_run_and_steps_before_the_network(copy, refuse):
     project.change(copy / "config.toml", "steps = 5", "steps = 6")
     code, _ = refuse("export", copy / "run", copy / "config.toml", "--out", copy / "x")
