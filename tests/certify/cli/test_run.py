@@ -253,7 +253,9 @@ def test_attacks_of_a_run_are_examined_once_and_told_of(config, monkeypatch, cap
     with Ledger.read(folder) as ledger:
         ((eps, found),) = ledger.health().items()
     assert eps == sorted(project.EPS)[1]
-    assert found.attacks == ("PGD(steps=5, restarts=1, step_size=1.0, loss='cross-entropy', targets=0)",)
+    assert found.attacks == (
+        "PGD(steps=5, restarts=1, step_size=1.0, loss='cross-entropy', targets=0, schedule='linear')",
+    )
     assert found.samples == 7
     assert found.summary in capsys.readouterr().out
     text = (folder / "report.html").read_text()
