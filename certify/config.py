@@ -27,6 +27,7 @@ from certify.attacks import ATTACKS
 from certify.deterministic import CROWN, IBP
 from certify.errors import UsageError
 from certify.evidence import Claim, Decider
+from certify.loading import MAX_BYTES
 from certify.portfolio import Portfolio
 from certify.run import Progress, Run
 from certify.smoothing import MODES, Mode, Smoothing
@@ -57,6 +58,8 @@ class ModelSection(_Section):
     std: float | tuple[float, ...] | None = None
     input_range: tuple[float, float] | Literal["none"] = (0.0, 1.0)
     input_shape: tuple[PositiveInt, ...] | None = None
+    trust_code: bool = False
+    max_bytes: PositiveInt = MAX_BYTES
 
 
 class DataSection(_Section):
@@ -188,6 +191,11 @@ class Config(_Section):
     def attacks(self) -> tuple[Decider, ...]:
         """The deciders that find counterexamples and prove nothing."""
         return tuple(each for each in self.deciders if each.claims == {Claim.FALSIFIED})
+
+    def trusting(self, trust_code: bool) -> Config:
+        """The same configuration, with ``model.trust_code`` set too if ``trust_code``."""
+        trusted = trust_code or self.model.trust_code
+        return self.model_copy(update={"model": self.model.model_copy(update={"trust_code": trusted})})
 
     def settings(self, progress: Progress) -> Run:
         """How to compute."""

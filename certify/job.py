@@ -85,6 +85,8 @@ def prepare(config: Config) -> Job:
         std=part.std,
         input_range=None if part.input_range == "none" else part.input_range,
         input_shape=part.input_shape,
+        trust_code=part.trust_code,
+        max_bytes=part.max_bytes,
     )
     data = load_npz(config.data.path, config.data.x, config.data.y, config.data.limit)
     check_samples(model, data.x, data.y)

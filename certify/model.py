@@ -19,12 +19,18 @@ from bounds.ops.elementwise import Divide, Subtract
 from bounds.ops.linear import Linear
 from bounds.ops.shape import Reshape
 from certify.errors import ArtefactRejected, UsageError
-from certify.loading import build, check_file, fill, frozen_copy, read_weights
-from certify.loading.checkpoint import one_line
-from certify.loading.module import holds_exactly
+from certify.loading import (
+    MAX_BYTES,
+    check_file,
+    fill,
+    frozen_copy,
+    holds_exactly,
+    one_line,
+    read_module,
+    read_weights,
+)
 from certify.run import Run
 
-_WEIGHTS = (".safetensors", ".pt", ".pth")
 _TOLERANCE = 1e-4
 
 Source = str | os.PathLike[str] | nn.Module
@@ -189,13 +195,17 @@ def load(
     mean: PerChannel | None = None,
     std: PerChannel | None = None,
     name: str | None = None,
+    trust_code: bool = False,
+    max_bytes: int = MAX_BYTES,
 ) -> Model:
     """A model from an ONNX file, a weight file with the factory of its module, or an ``nn.Module``.
 
     source: ``.onnx`` (or ``.onnx.gz``); ``.safetensors``, ``.pt`` or ``.pth`` with a state_dict, for the
     module that ``factory`` ("package.module:callable", no arguments) returns; or a module, copied, with
-    ``weights`` (a weight file) loaded into the copy if given. Weight files are data: one that would run
-    code when read is refused, and so are TorchScript and ``.pt2`` programs.
+    ``weights`` (a weight file) loaded into the copy if given; ``.skops``, a linear classifier or an MLP of
+    scikit-learn (with the extra "sklearn"). Files are data: one that would run code when read is refused.
+    trust_code: take ``.pt2`` and TorchScript programs too, which are code and run with your rights.
+    max_bytes: of the file, and of its tensors together; a larger one is refused before it is read.
     input_shape: of one sample, without the batch; needed unless an ONNX file states it.
     input_range: valid input values, before normalisation; eps is in these units.
     mean, std: per channel or one for all; the network receives ``(x - mean) / std``.
@@ -211,7 +221,7 @@ def load(
             raise UsageError("factory builds the module for a weight file; a module needs none")
         module, title = frozen_copy(source), type(source).__name__
         if weights is not None:
-            fill(module, read_weights(Path(weights)), str(weights))
+            fill(module, read_weights(Path(weights), max_bytes), str(weights))
         forward, graph = _from_module(module, title, input_shape, mean, std)
     else:
         path = Path(source)
@@ -220,7 +230,16 @@ def load(
             raise UsageError(
                 f"weights are loaded into a module, but {path} is a file of its own; drop one of them"
             )
-        forward, graph = _from_file(path, factory, input_shape, mean, std)
+        if _is_onnx(path):
+            check_file(path, max_bytes)
+            if factory is not None:
+                raise UsageError(
+                    f"factory builds the module for a weight file; {path} is ONNX and needs none"
+                )
+            forward, graph = _from_onnx(path, input_shape, mean, std, max_bytes)
+        else:
+            module = read_module(path, factory, input_shape, trust_code=trust_code, max_bytes=max_bytes)
+            forward, graph = _from_module(module, title, input_shape, mean, std)
     if prod(graph.output_shape) == 1:
         forward, graph = _with_two_logits(forward, graph)
     _check_outputs(forward, graph, input_range, title)
@@ -236,39 +255,19 @@ def _check_range(input_range: tuple[float, float] | None) -> None:
         )
 
 
-def _from_file(
-    path: Path,
-    factory: str | None,
-    input_shape: Sequence[int] | None,
-    mean: PerChannel | None,
-    std: PerChannel | None,
-) -> tuple[Forward, bounds.Graph]:
-    check_file(path)
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    if suffix == ".onnx":
-        if factory is not None:
-            raise UsageError(f"factory builds the module for a weight file; {path} is ONNX and needs none")
-        return _from_onnx(path, input_shape, mean, std)
-    if suffix == ".pt2":
-        raise ArtefactRejected(
-            f"{path} is a torch.export program, which is code; export it to ONNX, "
-            "or give its state_dict and factory"
-        )
-    if path.suffix not in _WEIGHTS:
-        raise ArtefactRejected(f"{path} has an unknown extension; known are .onnx, {', '.join(_WEIGHTS)}")
-    if factory is None:
-        raise UsageError(f"{path} holds weights alone; give factory='package.module:callable' for its module")
-    weights = read_weights(path)
-    module = frozen_copy(build(factory))
-    fill(module, weights, str(path))
-    return _from_module(module, path.name, input_shape, mean, std)
+def _is_onnx(path: Path) -> bool:
+    return path.name.endswith((".onnx", ".onnx.gz"))
 
 
 def _from_onnx(
-    path: Path, input_shape: Sequence[int] | None, mean: PerChannel | None, std: PerChannel | None
+    path: Path,
+    input_shape: Sequence[int] | None,
+    mean: PerChannel | None,
+    std: PerChannel | None,
+    max_bytes: int,
 ) -> tuple[Forward, bounds.Graph]:
     try:
-        graph = bounds.read_onnx(path, input_shape)
+        graph = bounds.read_onnx(path, input_shape, max_bytes)
     except bounds.BoundsError as error:
         raise _rejected(path.name, error) from error
     if input_shape is not None and tuple(input_shape) != graph.input_shape:

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
-import warnings
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnx.inliner
 import torch
-from google.protobuf.message import DecodeError
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
-from onnx import external_data_helper as external
-from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 
 from bounds.errors import InvalidFile, InvalidGraph, Unsupported
@@ -25,57 +18,21 @@ from bounds.linear import Shape
 from bounds.ops import ONNX, Call
 from bounds.ops.excluded import check
 from bounds.trace.batch import Whole, imported
+from bounds.trace.constants import MOST_ELEMENTS, Folder
 from bounds.trace.fuse import fused
+from bounds.trace.onnxfile import first_line, load
 
 _OLDEST_OPSET = 7  # before it, broadcasting was an attribute
 _DOMAINS = ("", "ai.onnx")
-_RANDOM = frozenset(
-    ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
-)
 
 
-def read(path: Path, input_shape: Sequence[int] | None) -> Graph:
+def read(path: Path, input_shape: Sequence[int] | None, max_bytes: int) -> Graph:
     """See ``bounds.read_onnx``."""
-    model = _load(path)
+    model = load(path, max_bytes)
     try:
-        return _Reader(model, path.name).read(input_shape)
+        return _Reader(model, path.name, Folder(list(model.opset_import))).read(input_shape)
     except InvalidGraph as error:
         raise InvalidGraph(f"{path.name}: {error}") from error
-
-
-def _load(path: Path) -> ModelProto:
-    """The checked model in a file."""
-    try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-        model = onnx.load_model_from_string(data)
-        _load_external(model, path)
-        onnx.checker.check_model(model)
-    except OSError as error:
-        raise InvalidFile(f"{path} cannot be read: {error.strerror or error}") from error
-    except (EOFError, zlib.error, DecodeError) as error:
-        raise InvalidFile(
-            f"{path} is not an ONNX model: {_first_line(error)}; it may be truncated"
-        ) from error
-    except (onnx.checker.ValidationError, ValueError, TypeError) as error:
-        raise InvalidFile(f"{path} is not a valid ONNX model: {_first_line(error)}") from error
-    return onnx.inliner.inline_local_functions(model) if model.functions else model
-
-
-def _load_external(model: ModelProto, path: Path) -> None:
-    """Read weights that lie in files of their own, which must be in the model's folder."""
-    for tensor in external._get_all_tensors(model):
-        if external.uses_external_data(tensor):
-            location = next((e.value for e in tensor.external_data if e.key == "location"), "")
-            if not (path.parent / location).resolve().is_relative_to(path.parent.resolve()):
-                raise InvalidFile(
-                    f"{path} keeps weights outside its folder, in {location!r}; move them there"
-                )
-    external.load_external_data_for_model(model, str(path.parent))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,29 +41,40 @@ class _Reader:
 
     model: ModelProto
     file: str
+    folder: Folder
     values: dict[str, Ref | Tensor | Whole] = field(default_factory=dict)
 
     def read(self, input_shape: Sequence[int] | None) -> Graph:
-        graph = self.model.graph
+        proto = self.model.graph
         self._check_opset()
-        if graph.sparse_initializer:
+        if proto.sparse_initializer:
             raise Unsupported(f"{self.file} has sparse initialisers; store them dense")
-        for tensor in graph.initializer:
+        for tensor in proto.initializer:
             self.values[tensor.name] = _tensor(tensor, f"initialiser {tensor.name!r} of {self.file}")
-        entry = self._single([v for v in graph.input if v.name not in self.values], "input")
-        exit_ = self._single(list(graph.output), "output")
+        entry = self._single([v for v in proto.input if v.name not in self.values], "input")
+        exit_ = self._single(list(proto.output), "output")
         dtype = self._dtype(entry)
         shape, batched = self._sample_shape(entry, exit_, input_shape)
         builder = Builder(shape)
         self.values[entry.name] = builder.input
         single = batched and entry.type.tensor_type.shape.dim[:1][0].dim_value == 1
-        for node in graph.node:
+        for node in proto.node:
             self._visit(node, builder, dtype, batched, single)
         output = self.values.get(exit_.name)
         output = output.ref if isinstance(output, Whole) else output
         if not isinstance(output, Ref):
             raise Unsupported(f"the output {exit_.name!r} of {self.file} does not depend on its input")
-        return check(fused(builder.build(output)))
+        graph = check(fused(builder.build(output)))
+        self._check_sizes(graph)
+        return graph
+
+    def _check_sizes(self, graph: Graph) -> None:
+        for node in graph.nodes:
+            if prod(node.shape) > MOST_ELEMENTS:
+                raise Unsupported(
+                    f"node {node.name!r} of {self.file} has {prod(node.shape)} elements for one sample; "
+                    f"the limit is {MOST_ELEMENTS}"
+                )
 
     @property
     def _opset(self) -> int:
@@ -194,25 +162,12 @@ class _Reader:
         self.values.update((key, value) for key, value in zip(node.output, results, strict=False) if key)
 
     def _constant(self, node: NodeProto, where: str) -> dict[str, Tensor]:
-        """A node on constants alone, evaluated by the reference implementation."""
-        if node.op_type in _RANDOM:
-            raise Unsupported(f"operator {node.op_type} at {where} is random; a graph is a fixed function")
-        names = [name for name in node.input if name]
-        feeds = {name: v.numpy() for name in names if isinstance(v := self.values[name], Tensor)}
-        function = helper.make_function(
-            "constant", "constant", names, list(node.output), [node], list(self.model.opset_import)
-        )
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                results = ReferenceEvaluator(function).run(None, feeds, attributes={})
-        # The evaluator raises whatever its numpy code raises; all of it means the same.
-        except Exception as error:
-            raise Unsupported(
-                f"operator {node.op_type} at {where} on constants cannot be evaluated: {_first_line(error)}"
-            ) from error
+        """A node on constants alone."""
+        held = {name: self.values[name] for name in node.input if name}
+        feeds = {name: value.numpy() for name, value in held.items() if isinstance(value, Tensor)}
+        results = self.folder.evaluate(node, feeds, where)
         found = zip(node.output, results, strict=True)
-        return {name: _from_numpy(np.asarray(r), where) for name, r in found if name}
+        return {name: _from_numpy(result, where) for name, result in found if name}
 
 
 def _attributes(node: NodeProto, where: str) -> dict[str, object]:
@@ -229,7 +184,11 @@ def _attributes(node: NodeProto, where: str) -> dict[str, object]:
 
 
 def _tensor(proto: TensorProto, where: str) -> Tensor:
-    return _from_numpy(numpy_helper.to_array(proto), where)
+    try:
+        array = numpy_helper.to_array(proto)
+    except (ValueError, TypeError, KeyError) as error:  # more or less data than the shape has elements
+        raise InvalidFile(f"{where} cannot be read: {first_line(error)}") from error
+    return _from_numpy(array, where)
 
 
 def _from_numpy(array: np.ndarray, where: str) -> Tensor:

@@ -9,6 +9,8 @@ from certify.errors import Contradiction, Exit
 
 HELP = "certify and attack the samples of a configuration; run again to resume"
 
+TRUST_CODE = "take a .pt2 or TorchScript model too: it is code and runs with your rights"
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -17,14 +19,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--policy", type=Path, metavar="POLICY.toml", help="fix the rules of a later `certify gate` now"
     )
+    parser.add_argument("--trust-code", action="store_true", help=TRUST_CODE)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    return evaluate(arguments.config, arguments.out, arguments.policy)
+    return evaluate(arguments.config, arguments.out, arguments.policy, trust_code=arguments.trust_code)
 
 
-def evaluate(config: Path, folder: Path, policy: Path | None = None) -> int:
+def evaluate(config: Path, folder: Path, policy: Path | None = None, *, trust_code: bool = False) -> int:
     """Fill the run folder, write its outputs, and show what they tell."""
     from certify.cli.console import progress, show
     from certify.config import read_config
@@ -33,7 +36,7 @@ def evaluate(config: Path, folder: Path, policy: Path | None = None) -> int:
     from certify.reporting import Contents, write_all
 
     rules = None if policy is None else read_policy(policy).record()
-    job = prepare(read_config(config))
+    job = prepare(read_config(config).trusting(trust_code))
     contents = Contents(job.config.report.gallery, job.config.report.maps)
     try:
         with progress() as listener:

@@ -6,36 +6,30 @@ import pickle
 import warnings
 import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
 from certify.errors import ArtefactRejected
+from certify.loading.archive import open_archive
+from certify.loading.limits import MAX_BYTES, check_file, one_line
+from certify.loading.pickled import check_checkpoint
+from certify.loading.program import TRUST, program_kind
 
 _REMEDY = "save model.state_dict() with safetensors or torch.save and give factory='package.module:callable'"
 
 
-def check_file(path: Path) -> None:
-    """Refuse what cannot be a model file before anything is parsed."""
-    try:
-        if path.is_dir():
-            raise ArtefactRejected(f"{path} is a directory; give the model file itself")
-        if path.stat().st_size == 0:
-            raise ArtefactRejected(f"{path} is empty; fetch or save it again")
-    except OSError as error:
-        raise ArtefactRejected(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path, max_bytes: int = MAX_BYTES) -> dict[str, Tensor]:
     """The named tensors of a ``.safetensors``, ``.pt`` or ``.pth`` file.
 
-    Raises ``ArtefactRejected`` for a file that is missing, damaged, of another kind, or holds code.
+    max_bytes: of the file, and of its tensors together.
+    Raises ``ArtefactRejected`` for a file that is missing, damaged, of another kind, too large, or code.
     """
-    check_file(path)
+    check_file(path, max_bytes)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    _scan(path)
-    return _named_tensors(path, _unpickle(path))
+    return _named_tensors(path, _read_checkpoint(path, max_bytes))
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -51,33 +45,27 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _scan(path: Path) -> None:
-    """Look into the zip archive before PyTorch does: no code, no compression, no more data than stored."""
-    if not zipfile.is_zipfile(path):
-        return  # the format before PyTorch 1.6; whatever else it is, the restricted unpickler refuses
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise ArtefactRejected(f"{path} is a damaged archive: {one_line(error)}") from error
-    names = [member.filename for member in members]
-    if any("/code/" in name or name.endswith("constants.pkl") for name in names):
-        raise ArtefactRejected(
-            f"{path} is a TorchScript program, which is code; {_REMEDY}, or export it to ONNX"
-        )
-    if any(name.endswith(("serialized_exported_program.json", "archive_format")) for name in names):
-        raise ArtefactRejected(f"{path} is a torch.export program, which is code; {_REMEDY}")
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise ArtefactRejected(f"{path} has compressed members, which torch.save never writes; save it again")
-    if sum(member.file_size for member in members) > path.stat().st_size:
-        raise ArtefactRejected(f"{path} declares more data than it holds; save it again")
+def _read_checkpoint(path: Path, max_bytes: int) -> object:
+    """What PyTorch's restricted unpickler finds, after scans of archive and pickle in the same open file."""
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ArtefactRejected(
+                f"{path} is no archive as torch.save writes since version 1.6: a plain pickle, with which "
+                f"code would have to run, or truncated, or of another kind; {_REMEDY}"
+            )
+        with open_archive(file, path, max_bytes) as archive:
+            if kind := program_kind(archive):
+                raise ArtefactRejected(f"{path} is a {kind} program, which is code; {_REMEDY}, or {TRUST}")
+            check_checkpoint(path, archive, max_bytes, _REMEDY)
+        file.seek(0)
+        return _unpickle(path, file)
 
 
-def _unpickle(path: Path) -> object:
+def _unpickle(path: Path, file: BinaryIO) -> object:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on files of other kinds; what matters is in the exception
-            content: object = torch.load(path, map_location="cpu", weights_only=True)
+            content: object = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ArtefactRejected(
             f"{path} does not hold plain tensors alone: code from the file would have to run, "
@@ -103,9 +91,3 @@ def _named_tensors(path: Path, content: object) -> dict[str, Tensor]:
                 f"{path}: entry {name!r} is a {type(value).__name__}, not a tensor; {_REMEDY}"
             )
     return content
-
-
-def one_line(error: BaseException, limit: int = 200) -> str:
-    """An exception's message on one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= limit else f"{text[:limit]} ..."

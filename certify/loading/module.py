@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from certify.errors import ArtefactRejected, UsageError
-from certify.loading.checkpoint import one_line
+from certify.loading.limits import one_line
 
 
 def build(factory: str) -> nn.Module:
