@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import (
     AttributeProto,
+    ModelProto,
     NodeProto,
     OperatorSetIdProto,
     TypeProto,
@@ -24,7 +25,8 @@ from onnx.reference import ReferenceEvaluator
 from bounds.errors import Unsupported
 from bounds.trace.onnxfile import first_line
 
-MOST_ELEMENTS = 2**28  # of one value of a file: 1 GiB of float32
+MOST_ELEMENTS = 2**28  # of one value, for one sample: 1 GiB of float32
+_ALLOWANCE = 2**22  # elements of constants that even the smallest file may compute
 _SHAPE_LIKE = 64  # elements of constants whose values may decide a shape
 # Their results have a size that depends on values and never many more elements than their inputs.
 _SELECTING = frozenset(
@@ -44,19 +46,25 @@ class Folder:
     """
 
     opsets: list[OperatorSetIdProto]
+    limit: int
     spent: int = 0
 
+    @classmethod
+    def of(cls, model: ModelProto) -> Folder:
+        """With a limit of eight times what the model itself may hold, were it all float32."""
+        return cls(list(model.opset_import), _ALLOWANCE + 2 * model.ByteSize())
+
     def evaluate(self, node: NodeProto, values: Mapping[str, np.ndarray], where: str) -> list[np.ndarray]:
-        """One array per output. Raises ``Unsupported`` for what is random, too large or cannot be computed."""
+        """One array per output. Raises ``Unsupported`` for what is random, too large or not computable."""
         if node.op_type in _RANDOM:
             raise Unsupported(f"operator {node.op_type} at {where} is random; a graph is a fixed function")
         if any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute):
             raise Unsupported(f"operator {node.op_type} at {where} is control flow; export it unrolled")
         self.spent += self._expected(node, values, where)
-        if self.spent > MOST_ELEMENTS:
+        if self.spent > self.limit:
             raise Unsupported(
                 f"operator {node.op_type} at {where} makes a constant of too many elements; "
-                f"the limit is {MOST_ELEMENTS} for all constants of a file"
+                f"the limit is {self.limit} for all constants of a file"
             )
         function = helper.make_function(
             "constant", "constant", list(values), list(node.output), [node], self.opsets

@@ -30,7 +30,7 @@ def read(path: Path, input_shape: Sequence[int] | None, max_bytes: int) -> Graph
     """See ``bounds.read_onnx``."""
     model = load(path, max_bytes)
     try:
-        return _Reader(model, path.name, Folder(list(model.opset_import))).read(input_shape)
+        return _Reader(model, path.name, Folder.of(model)).read(input_shape)
     except InvalidGraph as error:
         raise InvalidGraph(f"{path.name}: {error}") from error
 

@@ -23,7 +23,8 @@ from bounds.errors import InvalidFile
 
 _MOST_PROTOBUF = 2**31 - 1  # bytes: the format's own limit
 _MOST_NODES = 1_000_000  # of all functions, written out at each place that calls them
-_GROWTH = 100  # of a gzipped file
+_UNPACKED = 2**28  # bytes of a gzipped file, or
+_GROWTH = 100  # its size times this
 
 
 def load(path: Path, max_bytes: int) -> ModelProto:
@@ -61,7 +62,7 @@ def _read(path: Path, max_bytes: int) -> bytes:
             file.seek(0)
             return file.read()
         file.seek(0)
-        limit = min(limit, _GROWTH * size + 2**20)
+        limit = min(limit, max(_UNPACKED, _GROWTH * size))
         with gzip.GzipFile(fileobj=file) as unpacked:
             data = unpacked.read(limit + 1)
     if len(data) > limit:
@@ -93,7 +94,7 @@ def _byte_count(tensor: TensorProto, path: Path) -> int:
         raise InvalidFile(f"{path}: weight {tensor.name!r} has no data type of numbers") from error
     if tensor.data_type in (TensorProto.STRING, TensorProto.UNDEFINED):
         raise InvalidFile(f"{path}: weight {tensor.name!r} in another file does not consist of numbers")
-    return item * prod(tensor.dims)
+    return item * prod(int(size) for size in tensor.dims)
 
 
 def _external_bytes(tensor: TensorProto, path: Path) -> bytes:

@@ -2,7 +2,7 @@
 
 The libraries that read model files have zip readers of their own. Two readers that find different members in
 one file would make every check here worthless, so that only the plainest archives pass: one directory, at the
-very end, of stored members that neither overlap nor share a name.
+very end, of members that neither overlap nor share a name.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import stat
 import struct
 import zipfile
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -26,17 +27,19 @@ _END64 = struct.Struct("<4sQ2H2L4Q")
 _SATURATED = 2**32 - 1
 
 
-def open_archive(file: BinaryIO, path: Path, max_bytes: int) -> zipfile.ZipFile:
+def open_archive(
+    file: BinaryIO, path: Path, max_bytes: int, methods: Collection[int] = (zipfile.ZIP_STORED,)
+) -> zipfile.ZipFile:
     """The archive in an open file, after every check that needs no look into its members.
 
-    path: names the file in messages. max_bytes: of all members together.
+    path: names the file in messages. max_bytes: of all members together, unpacked. methods: of compression.
     Raises ``ArtefactRejected`` saying what is wrong.
     """
     try:
         archive = zipfile.ZipFile(file)
         if not _one_directory(file, archive):
             raise ArtefactRejected(f"{path} has a directory that readers may find elsewhere; save it again")
-        _check_members(path, archive, max_bytes)
+        _check_members(path, archive, max_bytes, methods)
         for member in archive.infolist():
             archive.open(member).close()  # its own header has to agree with the directory
     # zipfile raises what its parts raise on bytes that no writer wrote
@@ -66,14 +69,14 @@ def _one_directory(file: BinaryIO, archive: zipfile.ZipFile) -> bool:
     return bool(offset == archive.start_dir)
 
 
-def _check_members(path: Path, archive: zipfile.ZipFile, max_bytes: int) -> None:
+def _check_members(path: Path, archive: zipfile.ZipFile, max_bytes: int, methods: Collection[int]) -> None:
     members = archive.infolist()
     if len(members) > _MOST_MEMBERS:
         raise ArtefactRejected(f"{path} has {len(members)} members, more than the limit of {_MOST_MEMBERS}")
     if len({member.filename for member in members}) < len(members):
         raise ArtefactRejected(f"{path} has two members of one name; save it again")
     for member in members:
-        if problem := _problem(member):
+        if problem := _problem(member, methods):
             raise ArtefactRejected(f"{path}: member {member.orig_filename[:80]!r} {problem}; save it again")
     total = sum(member.file_size for member in members)
     if total > max_bytes:
@@ -82,14 +85,15 @@ def _check_members(path: Path, archive: zipfile.ZipFile, max_bytes: int) -> None
     for member in sorted(members, key=lambda m: m.header_offset):
         if member.header_offset < end:
             raise ArtefactRejected(f"{path} has members that overlap; save it again")
-        end = member.header_offset + _LOCAL_BYTES + len(member.orig_filename) + member.file_size
+        end = member.header_offset + _LOCAL_BYTES + len(member.orig_filename) + member.compress_size
     if end > archive.start_dir:
         raise ArtefactRejected(f"{path} declares more data than it holds; save it again")
 
 
-def _problem(member: zipfile.ZipInfo) -> str | None:
+def _problem(member: zipfile.ZipInfo, methods: Collection[int]) -> str | None:
     """What a writer of models never does."""
-    if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
+    stored = member.compress_type == zipfile.ZIP_STORED
+    if member.compress_type not in methods or (stored and member.compress_size != member.file_size):
         return "is compressed, a way to make a small file a huge one"
     if member.flag_bits & _ENCRYPTED:
         return "is encrypted"

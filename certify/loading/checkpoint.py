@@ -53,9 +53,9 @@ def _read_checkpoint(path: Path, max_bytes: int) -> object:
                 f"{path} is no archive as torch.save writes since version 1.6: a plain pickle, with which "
                 f"code would have to run, or truncated, or of another kind; {_REMEDY}"
             )
+        if kind := program_kind(file):
+            raise ArtefactRejected(f"{path} is a {kind} program, which is code; {_REMEDY}, or {TRUST}")
         with open_archive(file, path, max_bytes) as archive:
-            if kind := program_kind(archive):
-                raise ArtefactRejected(f"{path} is a {kind} program, which is code; {_REMEDY}, or {TRUST}")
             check_checkpoint(path, archive, max_bytes, _REMEDY)
         file.seek(0)
         return _unpickle(path, file)

@@ -154,7 +154,7 @@ class _Scaled(nn.Module):
 
 
 def _linear(path: Path, weight: object, bias: object, names: str) -> nn.Module:
-    exact = _exact(path, weight, names)
+    exact = _exact(path, np.atleast_2d(np.asarray(weight)), names)
     rows = torch.zeros(len(exact)) + _exact(path, bias, names)  # one 0.0 where nothing was fitted
     if exact.dim() != 2 or rows.shape != exact.shape[:1]:
         raise ArtefactRejected(f"{path}: {names} have shapes that do not fit together")
@@ -175,7 +175,7 @@ def _exact(path: Path, values: object, names: str) -> torch.Tensor:
         array.astype(np.float32).astype(array.dtype), array
     ):
         raise ArtefactRejected(
-            f"{path}: float32 does not hold {names} exactly; set them to their float32 values, save again, and "
-            "certify that classifier"
+            f"{path}: float32 does not hold {names} exactly; set them to their float32 values, save again, "
+            "and certify that classifier"
         )
     return torch.from_numpy(np.array(array, dtype=np.float32))

@@ -236,14 +236,14 @@ class _Reader(pickle.Unpickler):
         last = offset + sum((n - 1) * step for n, step in zip(sizes, strides, strict=True))
         if count and not 0 <= offset <= last < storage.elements:
             raise ArtefactRejected(
-                f"{self._path}: a tensor of shape {sizes[:8]} reaches beyond its storage of {storage.elements} "
-                "elements; save it again"
+                f"{self._path}: a tensor of shape {sizes[:8]} reaches beyond its storage of "
+                f"{storage.elements} elements; save it again"
             )
         self._viewed += count * storage.item_bytes
         if count > storage.elements or self._viewed > self._max_bytes:
             raise ArtefactRejected(
-                f"{self._path}: a tensor of shape {sizes[:8]} is far larger than its data of {storage.elements} "
-                "elements; call contiguous() on expanded tensors and save again"
+                f"{self._path}: a tensor of shape {sizes[:8]} is far larger than its data of "
+                f"{storage.elements} elements; call contiguous() on expanded tensors and save again"
             )
         return _Tensor(count)
 

@@ -9,7 +9,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import torch
 from torch import Tensor, fx, nn
@@ -26,9 +26,13 @@ _EXPORTED, _SCRIPT = "torch.export", "TorchScript"
 _TOLERANCE = 1e-5
 
 
-def program_kind(archive: zipfile.ZipFile) -> str | None:
-    """``"torch.export"`` or ``"TorchScript"`` if an archive is a program of that kind."""
-    names = archive.namelist()
+def program_kind(source: BinaryIO | Path) -> str | None:
+    """``"torch.export"`` or ``"TorchScript"`` if a file says that it is one; nothing is read of it."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError):
+        return None
     if any(name.endswith(("serialized_exported_program.json", "archive_format")) for name in names):
         return _EXPORTED
     if any("/code/" in name or name.endswith("/constants.pkl") for name in names):
@@ -42,15 +46,11 @@ def read_program(path: Path, input_shape: Sequence[int] | None, max_bytes: int) 
     A program made for a batch of one runs sample by sample. input_shape: of one sample; for TorchScript.
     Raises ``ArtefactRejected`` if it cannot be loaded.
     """
-    with path.open("rb") as file:
-        if not zipfile.is_zipfile(file):
-            raise ArtefactRejected(
-                f"{path} is no program of torch.export or TorchScript; it may be truncated"
-            )
-        with open_archive(file, path, max_bytes) as archive:
-            kind = program_kind(archive)
-        if kind is None:
-            raise ArtefactRejected(f"{path} is no program; give weights and their factory instead")
+    kind = program_kind(path)
+    if kind is None:
+        raise ArtefactRejected(f"{path} is no program of torch.export or TorchScript; it may be truncated")
+    methods = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) if kind == _SCRIPT else (zipfile.ZIP_STORED,)
+    with path.open("rb") as file, open_archive(file, path, max_bytes, methods):
         file.seek(0)
         data = io.BytesIO(file.read())
     if kind == _SCRIPT and input_shape is None:
@@ -72,7 +72,7 @@ def _converted(data: io.BytesIO, input_shape: Sequence[int]) -> ExportedProgram:
     """A TorchScript program as one of torch.export, compared with the original on a few inputs."""
     from torch._export.converter import TS2EPConverter  # noqa: PLC0415 - the one way PyTorch offers
 
-    script = torch.jit.load(data, map_location="cpu").eval()
+    script = torch.jit.load(data, map_location="cpu").eval()  # type: ignore[no-untyped-call]
     x = torch.rand(1, *input_shape, generator=torch.Generator().manual_seed(0))
     program: ExportedProgram = TS2EPConverter(script, (x,)).convert()
     with torch.no_grad():
@@ -97,11 +97,22 @@ def _plain(path: Path, program: ExportedProgram) -> nn.Module:
         raise ArtefactRejected(f"{path} takes {len(inputs)} inputs; a network takes one batch")
     batch = inputs[0].meta["val"].shape[0]
     exported = program.module()
-    module = fx.GraphModule(exported, exported.graph)
-    for node in list(module.graph.nodes):
+    graph = exported.graph
+    for node in list(graph.nodes):
         if node.op == "call_module" and node.target == "_guards_fn":  # of shapes; checked again when traced
-            module.graph.erase_node(node)
-    module.recompile()
+            graph.erase_node(node)
+        if node.target == torch.ops.aten.convolution.default and not node.args[6]:
+            # TorchScript knows one convolution of all dimensions; the engine knows each by its name
+            names = (torch.ops.aten.conv1d, torch.ops.aten.conv2d, torch.ops.aten.conv3d)
+            node.target = names[len(node.args[3]) - 1].default
+            node.args = (*node.args[:6], node.args[8])
+    end = graph.output_node()
+    (results,) = end.args
+    if not isinstance(results, Sequence) or len(results) != 1:
+        raise ArtefactRejected(f"{path} has several outputs; a network has one")
+    end.args = (results[0],)
+    graph.set_codegen(fx.graph.CodeGen())  # one tensor in and one out, where torch.export wraps both
+    module = fx.GraphModule(exported, graph)
     if not isinstance(batch, int):
         return module
     if batch != 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,7 +33,7 @@ def read_module(
     check_file(path, max_bytes)
     if path.suffix not in _KNOWN:
         raise ArtefactRejected(f"{path} has an unknown extension; known are {', '.join(_KNOWN)}")
-    program = path.suffix == ".pt2" or (trust_code and _is_program(path))
+    program = path.suffix == ".pt2" or (trust_code and program_kind(path) is not None)
     if program and not trust_code:
         raise ArtefactRejected(
             f"{path} is a torch.export program, which is code; export it to ONNX, "
@@ -54,12 +53,3 @@ def read_module(
     module = frozen_copy(build(factory))
     fill(module, weights, str(path))
     return module
-
-
-def _is_program(path: Path) -> bool:
-    """Whether a file says that it is a program; the archive is scanned again before it is read."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return program_kind(archive) is not None
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return False

@@ -297,3 +297,21 @@ def test_health_needs_attacks_and_a_number_of_samples(config, refuse):
         config.write_text(f"{text}\n[health]\n{section}\n")
         code, line = refuse("run", config, "--out", config.parent / "none")
         assert (code, word in line) == (2, True)
+
+
+@pytest.mark.parametrize("switch", ["--trust-code", "trust_code = true"])
+def test_a_program_is_run_only_if_it_is_trusted(config, whole, refuse, switch):
+    network = project.module()
+    network.load_state_dict(project.state())
+    program = torch.export.export(network.eval(), (torch.zeros(1, 6),))
+    torch.export.save(program, config.parent / "net.pt2")
+    project.change(config, '"net.onnx"', '"net.pt2"\ninput_shape = [6]')
+    code, line = refuse("run", config, "--out", config.parent / "out")
+    assert code == 7
+    assert "is a torch.export program, which is code" in line
+    assert "--trust-code" in line
+    options = [switch] if switch.startswith("--") else []
+    if not options:
+        project.change(config, '"net.pt2"', f'"net.pt2"\n{switch}')
+    assert main(["run", str(config), "--out", str(config.parent / "out"), *options]) == 0
+    assert [r.verdict for r in verdicts(config.parent / "out")] == [r.verdict for r in verdicts(whole)]
