@@ -93,15 +93,20 @@ def _check_members(path: Path, archive: zipfile.ZipFile, max_bytes: int, methods
 def _problem(member: zipfile.ZipInfo, methods: Collection[int]) -> str | None:
     """What a writer of models never does."""
     stored = member.compress_type == zipfile.ZIP_STORED
-    if member.compress_type not in methods or (stored and member.compress_size != member.file_size):
+    if stored and member.compress_size != member.file_size:
+        return "declares more data than it holds, or less"
+    if member.compress_type not in methods:
         return "is compressed, a way to make a small file a huge one"
     if member.flag_bits & _ENCRYPTED:
         return "is encrypted"
     name = member.orig_filename
-    if name != member.filename or "\\" in name or ":" in name or ".." in PurePosixPath(name).parts:
-        return "has a name that leads out of the archive"
-    if not name or name.startswith("/") or not name.isprintable():
+    if name != member.filename or not _stays_inside(name):
         return "has a name that leads out of the archive"
     if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
         return "is a link or a device"
     return None
+
+
+def _stays_inside(name: str) -> bool:
+    plain = name.isprintable() and not any(sign in name for sign in "\\:")
+    return plain and name != "" and not name.startswith("/") and ".." not in PurePosixPath(name).parts

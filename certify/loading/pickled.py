@@ -20,7 +20,7 @@ from certify.errors import ArtefactRejected
 from certify.loading.limits import one_line
 
 _MOST_PICKLE = 2**24  # bytes
-_MOST_OPCODES = 2_000_000
+_MOST_OPCODES = 1_000_000
 _MOST_BUILDS = 100  # attributes set on objects: a state_dict has its _metadata
 _MOST_ENTRIES = 1024  # of a tuple
 _OPCODES = frozenset(

@@ -54,7 +54,7 @@ def refused(path: Path, max_bytes: int = 2**32) -> str:
     started = time.perf_counter()
     with pytest.raises((bounds.InvalidFile, bounds.Unsupported)) as caught:
         bounds.read_onnx(path, max_bytes=max_bytes)
-    assert time.perf_counter() - started < 10
+    assert time.perf_counter() - started < 60
     message = str(caught.value)
     assert "net.onnx" in message
     assert "\n" not in message
