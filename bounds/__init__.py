@@ -6,6 +6,7 @@ from bounds.errors import BoundsError, InvalidFile, InvalidGraph, InvalidInput, 
 from bounds.graph import Builder, Graph
 from bounds.jacobian import jacobian, lipschitz, monotone
 from bounds.rounding import FLOAT, ROUNDED, Arithmetic, Level
+from bounds.search import Decision, Status, verify
 from bounds.sets import Ball, Box, InputSet, L0Ball, Line, Patch, Subspace, Substitution, Tabular
 from bounds.spec import Spec, margins
 from bounds.trace import read_onnx, trace
@@ -22,6 +23,7 @@ __all__ = [
     "BoundsError",
     "Box",
     "Builder",
+    "Decision",
     "Graph",
     "InputSet",
     "InvalidFile",
@@ -32,6 +34,7 @@ __all__ = [
     "Line",
     "Patch",
     "Spec",
+    "Status",
     "Subspace",
     "Substitution",
     "Tabular",
@@ -47,4 +50,5 @@ __all__ = [
     "read_onnx",
     "read_vnnlib",
     "trace",
+    "verify",
 ]

@@ -83,7 +83,7 @@ def bound(
     if method not in METHODS:
         raise InvalidInput(f"method {method!r} is not known; use one of {', '.join(METHODS)}")
     level, dtype = _resolve(region, dtype, level)
-    _check_shapes(graph, region, spec)
+    check_shapes(graph, region, spec)
     rounded = level is not Level.FLOAT
     if rounded:
         check_dot_products(region.box().lower.device.type)
@@ -94,7 +94,7 @@ def bound(
                 found = _bound(graph, region, spec, method, dtype, level, memory)
                 break
             except RuntimeError as error:
-                if memory < _LEAST or not _is_out_of_memory(error):
+                if memory < _LEAST or not is_out_of_memory(error):
                     raise
             memory //= 4
     if found.lower.is_inference():
@@ -102,7 +102,7 @@ def bound(
     return found
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether an allocation failed, on a GPU or on the CPU, where torch has no error class for it."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
@@ -117,7 +117,7 @@ def _bound(
     memory: int,
 ) -> Bounds:
     region = region if region.box().lower.dtype is dtype else region.to(dtype)
-    graph = _bindable(graph, level).to(dtype, region.box().lower.device)
+    graph = bindable(graph, level).to(dtype, region.box().lower.device)
     problem = Problem(graph, region, level, memory)
     if spec is not None:
         found = _of_rows(problem, spec.to(dtype).on(region.box().lower.device), method)
@@ -143,7 +143,7 @@ def _of_rows(problem: Problem, spec: Spec, method: str) -> Interval:
     return bounded(problem, spec, cascade.METHODS[method])
 
 
-def _bindable(graph: Graph, level: Level) -> Graph:
+def bindable(graph: Graph, level: Level) -> Graph:
     """The graph without composite operators; they must mean what they compute at level ``deployed``."""
     for node in graph.nodes if level is Level.DEPLOYED else ():
         if isinstance(node.op, Composite) and not node.op.faithful:
@@ -190,7 +190,8 @@ def _resolve(
     return level, dtype
 
 
-def _check_shapes(graph: Graph, region: InputSet, spec: Spec | None) -> None:
+def check_shapes(graph: Graph, region: InputSet, spec: Spec | None) -> None:
+    """Raises ``InvalidInput`` where graph, region and specification do not fit together."""
     if region.shape != graph.input_shape:
         raise InvalidInput(f"the region has shape {region.shape}; the graph expects {graph.input_shape}")
     if spec is None:

@@ -52,6 +52,10 @@ class Interval:
         """The intervals of some samples, which may repeat."""
         return Interval(self.lower[samples], self.upper[samples])
 
+    def joined(self, other: Interval) -> Interval:
+        """The intervals of both batches, one behind the other."""
+        return Interval(torch.cat([self.lower, other.lower]), torch.cat([self.upper, other.upper]))
+
     def detached(self) -> Interval:
         """The same interval, through which no gradient flows."""
         return Interval(self.lower.detach(), self.upper.detach())

@@ -72,6 +72,11 @@ class Spec:
         clause = None if self.clause is None else self.clause[samples]
         return Spec(self.matrix[samples], self.offset[samples], clause)
 
+    def expanded(self, samples: int) -> Spec:
+        """The specification with an entry for each of so many samples."""
+        clause = None if self.clause is None else self.clause.expand(samples, -1)
+        return Spec(self.matrix.expand(samples, -1, -1), self.offset.expand(samples, -1), clause)
+
     def evaluate(self, y: Tensor) -> Tensor:
         """The rows at outputs ``y`` of shape (batch, outputs): (batch, rows)."""
         matrix = self.matrix.expand(len(y), -1, -1)

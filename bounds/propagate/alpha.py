@@ -8,7 +8,8 @@ intermediate neurons: a handful of steps costs little and makes up for what the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,17 +23,46 @@ from bounds.propagate.rows import lower_bounds
 from bounds.propagate.turns import Turn, elements, turns
 
 # Adam with short memories: the bound is piecewise linear in the slopes, old gradients are soon wrong ones.
-_RATE, _DECAY, _BETAS = 0.35, 0.93, (0.5, 0.99)
+_BETAS = (0.5, 0.99)
 # Adam divides each gradient by its own size. Relative to the row's largest, gradients below this are mostly
 # rounding noise, which must not become full steps: a row's bound would depend on how its batch was cut.
 _NOISE = 3e-4
 _TINY = 1e-30
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How many gradient steps, how long the first one is, and by what factor each is shorter than the last.
+
+    Lengths are relative to the range of what is moved.
+    """
+
+    steps: int
+    rate: float = 0.35
+    decay: float = 0.93
+
+    def rate_at(self, step: int) -> float:
+        """The length of one step."""
+        return self.rate * self.decay**step
+
+
 def rows_at_once(problem: Problem) -> int:
     """How many rows fit into the memory budget; each keeps about a dozen copies of every node."""
     size = sum(elements(problem.graph, node) for node in problem.graph.nodes)
     return max(1, problem.memory // (12 * size * problem.region.box().lower.element_size()))
+
+
+@dataclass(frozen=True, eq=False)
+class Climb:
+    """Rows' bounds, by float arithmetic, the choices behind them, and the last way back that was gone.
+
+    first: the bounds before any step.
+    """
+
+    first: Tensor
+    value: Tensor
+    chosen: list[Tensor]
+    last: Pass
 
 
 @torch.no_grad()
@@ -43,49 +73,86 @@ def improved(
 
     rows: (rows, *output_shape), dense; offset: (rows,).
     """
-    graph, region = problem.graph, problem.region
-    rounded = problem.forms(layout, offset)
-    free = turns(graph, facts, layout)
+    free = turns(problem.graph, facts, layout)
     if not free:
-        return lower_bounds(graph, facts, region, graph.output, rows, rounded)
+        return settled(problem, facts, rows, layout, offset, free, ())
+    start = [turn.inside(turn.start) for turn in free]
+    found = climb(problem, facts, rows, layout, offset, free, start, Pace(steps))
+    if not problem.rounded:
+        return found.value
+    return settled(problem, facts, rows, layout, offset, free, found.chosen)
 
-    def bound(own: Mapping[int, Own]) -> tuple[Tensor, Pass]:
-        record, forms = dict[int, Tensor](), Forms(layout, offset, slack=None)
+
+def settled(
+    problem: Problem,
+    facts: list[Facts],
+    rows: Tensor,
+    layout: Layout,
+    offset: Tensor,
+    free: Sequence[Turn],
+    chosen: Sequence[Tensor],
+) -> Tensor:
+    """Lower bounds of rows whose choices are given, at the problem's level; (rows,)."""
+    graph, region = problem.graph, problem.region
+    own = owned(free, chosen, problem.rounded)
+    forms = problem.forms(layout, offset)
+    return lower_bounds(graph, facts, region, graph.output, rows, forms, own=own)
+
+
+def climb(
+    problem: Problem,
+    facts: list[Facts],
+    rows: Tensor,
+    layout: Layout,
+    offset: Tensor,
+    free: Sequence[Turn],
+    start: Sequence[Tensor],
+    pace: Pace,
+) -> Climb:
+    """Gradient steps from given choices, without account of rounding."""
+    graph, region = problem.graph, problem.region
+
+    def bound(chosen: Sequence[Tensor]) -> tuple[Tensor, Pass]:
+        problem.check_time()
+        own, record = owned(free, chosen, rounded=False), dict[int, Tensor]()
+        forms = Forms(layout, offset, slack=None)
         value = lower_bounds(graph, facts, region, graph.output, rows, forms, own=own, record=record)
         return value, Pass(graph, facts, region, layout, record, own)
 
-    chosen, value = _ascend(bound, free, steps)
-    if not problem.rounded:
-        return value
-    own = owned(free, chosen, rounded=True)
-    return lower_bounds(graph, facts, region, graph.output, rows, rounded, own=own)
+    return _ascend(bound, free, start, pace if free else Pace(0))
 
 
 def _ascend(
-    bound: Callable[[Mapping[int, Own]], tuple[Tensor, Pass]], free: Sequence[Turn], steps: int
-) -> tuple[list[Tensor], Tensor]:
-    """Adam (Kingma & Ba 2015) on all rows at once; returns the choices of each row's best bound, and that."""
-    moving = [turn.inside(turn.start) for turn in free]
-    scale = [(turn.high - turn.low).nan_to_num(0, 0, 0) for turn in free]
+    bound: Callable[[Sequence[Tensor]], tuple[Tensor, Pass]],
+    free: Sequence[Turn],
+    start: Sequence[Tensor],
+    pace: Pace,
+) -> Climb:
+    """Adam (Kingma & Ba 2015) on all rows at once; keeps the choices of each row's best bound."""
+    moving = list(start)
+    best, (value, found) = moving, bound(moving)
+    first = best_value = value
+    scale = [turn.scale(found.rows.get(turn.index)) for turn in free]
     moments = [(torch.zeros_like(chosen), torch.zeros_like(chosen)) for chosen in moving]
-    best, (value, found) = moving, bound(owned(free, moving, rounded=False))
-    best_value = value
-    for step in range(steps):
+    for step in range(pace.steps):
+        rate = pace.rate_at(step)
         scaled = [_times(g, s) for g, s in zip(gradients(free, moving, found), scale, strict=True)]
         largest = torch.stack([vector_norm(g.reshape(len(g), -1), torch.inf, 1) for g in scaled]).amax(0)
         moving = [
-            turn.inside(_moved(step, chosen, g.div_(_column(largest.clamp_min(_TINY), g)), size, *moment))
+            turn.inside(
+                _moved(step, rate, chosen, g.div_(_column(largest.clamp_min(_TINY), g)), size, *moment)
+            )
             for turn, chosen, size, g, moment in zip(free, moving, scale, scaled, moments, strict=True)
         ]
-        value, found = bound(owned(free, moving, rounded=False))
+        value, found = bound(moving)
         better = value > best_value
         best_value = torch.where(better, value, best_value)
         best = [torch.where(_column(better, k), s, k) for k, s in zip(best, moving, strict=True)]
-    return best, best_value
+    return Climb(first, best_value, best, found)
 
 
 def _moved(
-    step: int, chosen: Tensor, gradient: Tensor, scale: Tensor, mean: Tensor, square: Tensor
+    step: int, rate: float, chosen: Tensor, gradient: Tensor, scale: Tensor, mean: Tensor, square: Tensor
 ) -> Tensor:
     """Where Adam moves to; its moments are updated in place."""
     first, second = (1 - beta ** (step + 1) for beta in _BETAS)
@@ -93,8 +160,7 @@ def _moved(
     square.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
     # What makes up for the start of the moments at zero is a matter of numbers, not of tensors.
     size = square.sqrt().add_(_NOISE * second**0.5)
-    rate = _RATE * _DECAY**step * second**0.5 / first
-    return torch.addcdiv(chosen, _times(mean, scale), size, value=rate)
+    return torch.addcdiv(chosen, _times(mean, scale), size, value=rate * second**0.5 / first)
 
 
 def _times(x: Tensor, scale: Tensor) -> Tensor:

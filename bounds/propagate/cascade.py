@@ -65,20 +65,46 @@ def row_bounds(problem: Problem, spec: Spec, methods: Sequence[Method]) -> Inter
 def cascade(problem: Problem, spec: Spec, methods: Sequence[Method]) -> Interval:
     """Bounds of the rows, (batch, rows): every sample stops at the first method that proves its
     specification, and gradient steps go to rows of unproved clauses alone."""
+    return attempted(problem, spec, methods).rows
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """What a cascade has found: bounds of the rows of all samples, and what is known of those left over.
+
+    left: samples that no method has proved, (left,); facts: theirs, of every node.
+    """
+
+    rows: Interval
+    left: Tensor
+    facts: list[Facts]
+
+    def of(self, keep: Tensor) -> Attempt:
+        """The same with only some of the samples that are left; a mask or places."""
+        places = torch.arange(len(self.left), device=self.left.device)[keep]
+        return Attempt(self.rows, self.left[places], [fact.of(places) for fact in self.facts])
+
+
+def attempted(
+    problem: Problem, spec: Spec, methods: Sequence[Method], before: Attempt | None = None
+) -> Attempt:
+    """See ``cascade``. before: what other methods have found already."""
     every = torch.ones(len(problem.region), spec.matrix.shape[1], dtype=torch.bool, device=spec.matrix.device)
     best = _unknown(every, spec)
     left = torch.arange(len(every), device=every.device)
-    known: list[Facts] | None = None
+    if before is not None:
+        best, left = best.met(before.rows), before.left
+    known = None if before is None else before.facts
     for method in methods:
-        here, before = spec[left], best[left]
-        found, facts = _apply(problem[left], here, method, known, before, here.undecided(before.lower))
+        if len(left) == 0:
+            break
+        here, so_far = spec[left], best[left]
+        found, facts = _apply(problem[left], here, method, known, so_far, here.undecided(so_far.lower))
         best.lower[left], best.upper[left] = found.lower, found.upper
         unproved = (here.worst(found.lower) <= 0).nonzero().squeeze(1)
         left = left[unproved]
-        if len(left) == 0:
-            break
         known = [fact.of(unproved) for fact in facts]
-    return best
+    return Attempt(best, left, known or [])
 
 
 def _unknown(mask: Tensor, spec: Spec) -> Interval:

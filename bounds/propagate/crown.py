@@ -25,6 +25,7 @@ from bounds.propagate.rows import interval_bounds, lower_bounds
 from bounds.spec import Spec
 
 _FEW = 32  # undecided neurons of a sample up to which a second pass costs more than it saves
+_LITTLE = 2**13  # rows that cost little more than one
 
 
 def forward_facts(
@@ -40,9 +41,10 @@ def forward_facts(
     plain = known is None or steps == 0
     facts = [Facts(region.box(), tight=True, box=region.is_box)]
     for index, node in enumerate(graph.nodes[1:], start=1):
+        problem.check_time()
         here = node_facts(graph, node, tuple(facts[i] for i in node.inputs), problem.level, relaxed)
         if known is not None:
-            here = replace(here, interval=here.interval.met(known[index].interval))
+            here = replace(here, interval=here.interval.met(known[index].interval.closed()))
         facts.append(here)
         if tighten and not here.tight:
             facts[index] = replace(here, interval=_tightened(problem, facts, index, plain, steps))
@@ -134,6 +136,7 @@ def _with_rows(
     width = known.shape[1] // 2
     for samples, ends, valid in _chunks(wanted.reshape(batch, -1), at_once):
         sign = torch.where(ends < width, 1.0, -1.0).to(known).flatten()
+        problem.check_time()
         unit = Unit((ends % width).flatten(), sign, shape)
         layout, zero = Layout(samples, ends.shape[1]), torch.zeros_like(sign)
         if steps:
@@ -152,9 +155,10 @@ def _chunks(wanted: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor, Tensor]
     """Cut the wanted elements of a (batch, ends) mask into rectangles of at most ``rows`` entries.
 
     Yields samples (s,), elements (s, k) and which of them are real (s, k); samples with similar counts go
-    together, so that little of a rectangle is padding.
+    together, so that little of a rectangle is padding, or what is too little to be worth another rectangle.
     """
     rows = max(1, rows)
+    little = min(rows, _LITTLE) // 4
     counts = wanted.sum(1)
     order = counts.argsort(descending=True)
     sizes = counts[order].tolist()
@@ -162,8 +166,11 @@ def _chunks(wanted: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor, Tensor]
     begin = 0
     while begin < len(sizes) and sizes[begin] > 0:
         width = sizes[begin]
-        end = begin + 1
-        while end < len(sizes) and sizes[end] > 0.75 * width and (end + 1 - begin) * width <= rows:
+        end, padded = begin + 1, 0
+        while end < len(sizes) and sizes[end] > 0 and (end + 1 - begin) * width <= rows:
+            padded += width - sizes[end]
+            if sizes[end] <= 0.75 * width and padded > little:
+                break
             end += 1
         samples = order[begin:end]
         step = max(1, rows // (end - begin))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -16,14 +18,27 @@ from bounds.sets import InputSet
 from bounds.spec import Spec
 
 
+class OutOfTime(Exception):
+    """The time that a problem was given is over."""
+
+
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A graph over a region, both in the dtype to compute in; the level to claim; bytes for one chunk."""
+    """A graph over a region, both in the dtype to compute in; the level to claim; bytes for one chunk.
+
+    end: when to give up, on the clock ``time.monotonic``.
+    """
 
     graph: Graph
     region: InputSet
     level: Level
     memory: int
+    end: float = math.inf
+
+    def check_time(self) -> None:
+        """Raises ``OutOfTime`` after the end; to be called between steps that take a while."""
+        if time.monotonic() >= self.end:
+            raise OutOfTime
 
     @property
     def rounded(self) -> bool:
@@ -50,6 +65,7 @@ class Problem:
         size = max(1, self.rows_at_once(self.graph.output) // count)
         for samples in torch.split(torch.arange(batch, device=matrix.device), size):
             rows = matrix[samples].reshape(-1, *self.graph.output_shape)
+            self.check_time()
             yield rows, self.forms(Layout(samples, count), offset[samples].flatten())
 
     def rows_at_once(self, start: int) -> int:

@@ -17,7 +17,7 @@ from bounds.graph import Graph, Node
 from bounds.interval import Interval
 from bounds.kinds import Bilinear, Known, Pointwise, Tensors
 from bounds.propagate.facts import Facts, Planes, line_cushion
-from bounds.propagate.forms import Layout, Own
+from bounds.propagate.forms import Layout, Own, Push
 from bounds.propagate.rows import appended
 
 
@@ -38,6 +38,10 @@ class Turn(ABC):
         """Free numbers strictly within the range: at its ends the bound has more than one derivative."""
         margin = 2 * torch.finfo(value.dtype).eps * (self.high - self.low)
         return torch.where(self.free, value.clamp(self.low + margin, self.high - margin), value)
+
+    def scale(self, rows: Tensor | None) -> Tensor:
+        """How far numbers may reasonably move, where ``rows`` come to the node; broadcasts against them."""
+        return (self.high - self.low).nan_to_num(0, 0, 0)
 
     @abstractmethod
     def gradient(self, value: Tensor, rows: Tensor, xs: Tensors) -> Tensor:
@@ -96,6 +100,37 @@ class Plane(Turn):
     def own(self, so_far: Own, value: Tensor, rounded: bool) -> Own:
         """The cushion of the node is made for any turn."""
         return replace(so_far, turn=value)
+
+
+@dataclass(frozen=True, eq=False)
+class Multiplier(Turn):
+    """Multipliers of what is known of a node's input besides its interval: above 0 of ``z >= least``, below
+    0 of ``z <= most`` (Wang et al. 2021, beta-CROWN). low and high are 0 where nothing is known on that side.
+    """
+
+    least: Tensor
+    most: Tensor
+
+    def inside(self, value: Tensor) -> Tensor:
+        return value.clamp(self.low, self.high)
+
+    def scale(self, rows: Tensor | None) -> Tensor:
+        """Multipliers compete with the rows' coefficients."""
+        if rows is None:
+            return torch.zeros_like(self.start)
+        largest = rows.abs().reshape(len(rows), -1).amax(1)
+        return largest.view(-1, *[1] * (rows.dim() - 1)).expand_as(self.start)
+
+    def gradient(self, value: Tensor, rows: Tensor, xs: Tensors) -> Tensor:
+        """How far the minimiser violates what is known, or, where a multiplier is at work, overfulfils it."""
+        z = xs[0]
+        above = torch.where((value > 0) | ((value == 0) & (z < self.least)), self.least - z, 0.0)
+        below = torch.where((value < 0) | ((value == 0) & (z > self.most)), self.most - z, 0.0)
+        return torch.where(self.free, above + below, 0.0)
+
+    def own(self, so_far: Own, value: Tensor, rounded: bool) -> Own:
+        at = torch.where(value > 0, self.least, torch.where(value < 0, self.most, 0.0))
+        return replace(so_far, push=Push(value, at))
 
 
 def turns(graph: Graph, facts: list[Facts], layout: Layout) -> list[Turn]:

@@ -1,0 +1,193 @@
+"""Bounds of a batch of domains: quick ones to search by, and proved ones to decide by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from bounds.graph import Graph
+from bounds.interval import Interval
+from bounds.kinds import Pointwise
+from bounds.propagate import alpha
+from bounds.propagate.alpha import Pace
+from bounds.propagate.crown import forward_facts
+from bounds.propagate.dual import Pass
+from bounds.propagate.facts import Facts
+from bounds.propagate.forms import Layout
+from bounds.propagate.problem import Problem
+from bounds.propagate.turns import Multiplier, Turn, turns
+from bounds.rounding import Level
+from bounds.search.domains import Cuts, Domains, Place
+from bounds.sets import Box, InputSet
+from bounds.spec import Spec
+
+
+@dataclass(frozen=True, eq=False)
+class Root:
+    """What is known before anything is cut, at one level and in one dtype.
+
+    problem: the graph over the regions of all samples. facts: of every node, per sample. spec: the questions'
+    rows, (questions, rows, outputs); sample: (questions,) whose region each asks about.
+    """
+
+    problem: Problem
+    facts: list[Facts]
+    spec: Spec
+    sample: Tensor
+
+    def asked(self, question: Tensor) -> Spec:
+        """The rows of some questions, which may repeat."""
+        clause = None if self.spec.clause is None else self.spec.clause[question]
+        return Spec(self.spec.matrix[question], self.spec.offset[question], clause)
+
+    def quick(self, dtype: torch.dtype) -> Root:
+        """The same for a search without account of rounding, in another dtype."""
+        problem = Problem(
+            self.problem.graph.to(dtype), self.problem.region.to(dtype), Level.FLOAT, self.problem.memory
+        )
+        facts = [replace(f, interval=f.interval.outward(dtype)) for f in self.facts]
+        return Root(problem, facts, self.spec.to(dtype), self.sample)
+
+
+@dataclass(frozen=True, eq=False)
+class Bounded:
+    """A batch of domains after bounding.
+
+    domains: with their new bounds and choices. empty: (domains,) where the cuts leave nothing. rows: bounds
+    of all rows, (domains, per_sample). gained: (domains,) what the gradient steps have won. facts, last: what
+    bounds rest on, for branching and for witnesses.
+    """
+
+    domains: Domains
+    empty: Tensor
+    rows: Tensor
+    gained: Tensor
+    facts: list[Facts]
+    last: Pass
+
+
+def bounded(root: Root, domains: Domains, pace: Pace, refine: bool) -> Bounded:
+    """Bounds at the root's level by gradient steps on slopes and multipliers.
+
+    refine: neurons get rows of their own, too, and what is found out about them is kept for the children.
+    """
+    problem, facts, empty = _facts(root, domains, refine)
+    spec, layout = root.asked(domains.question), _layout(domains, root.spec)
+    free = _free(problem.graph, facts, layout, domains.cuts)
+    start = [_begun(turn, domains.chosen.get(_place(turn))) for turn in free]
+    rows, offset = spec.matrix.reshape(-1, *problem.graph.output_shape), spec.offset.flatten()
+    found = alpha.climb(problem, facts, rows, layout, offset, free, start, pace)
+    value = found.value
+    if problem.rounded:
+        value = alpha.settled(problem, facts, rows, layout, offset, free, found.chosen)
+    values = value.view(len(domains), -1)
+    lower = torch.maximum(spec.worst(values), domains.lower).masked_fill(empty, torch.inf)
+    numbers = zip(map(_place, free), found.chosen, strict=True)
+    chosen = {place: x.view(len(domains), -1, *x.shape[1:]) for place, x in numbers}
+    known = _kept(problem.graph, facts) if refine else {}
+    left = Domains(domains.question, domains.cuts, lower, chosen, known)
+    gained = spec.worst(found.value.view_as(values)) - spec.worst(found.first.view_as(values))
+    return Bounded(left, empty, values, gained, facts, found.last)
+
+
+def proved(root: Root, domains: Domains, refine: bool) -> Tensor:
+    """Bounds at the root's level with the choices that domains come with, inf for empty ones; (domains,)."""
+    problem, facts, empty = _facts(root, replace(domains, known={}), refine)
+    spec, layout = root.asked(domains.question), _layout(domains, root.spec)
+    free = _free(problem.graph, facts, layout, domains.cuts)
+    chosen = [_begun(turn, domains.chosen.get(_place(turn))) for turn in free]
+    rows = spec.matrix.reshape(-1, *problem.graph.output_shape)
+    values = alpha.settled(problem, facts, rows, layout, spec.offset.flatten(), free, chosen)
+    return spec.worst(values.view(len(domains), -1)).masked_fill(empty, torch.inf)
+
+
+def _kept(graph: Graph, facts: list[Facts]) -> dict[int, Interval]:
+    """The intervals of what enters nonlinear functions."""
+    sources = {n.inputs[0] for n in graph.nodes if isinstance(n.op, Pointwise)}
+    return {source: facts[source].interval for source in sorted(sources) if source > 0}
+
+
+def _layout(domains: Domains, spec: Spec) -> Layout:
+    samples = torch.arange(len(domains), device=domains.question.device)
+    return Layout(samples, spec.matrix.shape[1])
+
+
+def _facts(root: Root, domains: Domains, refine: bool) -> tuple[Problem, list[Facts], Tensor]:
+    """The facts of each domain, the cut intervals among them, and which domains are empty."""
+    sample, cuts = root.sample[domains.question], domains.cuts
+    region, empty = _cut_region(root.problem.region[sample], cuts)
+    problem = replace(root.problem, region=region)
+    known = [f.of(sample) for f in root.facts]
+    for node, interval in domains.known.items():
+        known[node] = replace(known[node], interval=interval)
+    limits = {node: cuts.on(node, known[node].interval.lower) for node in cuts.nodes if node > 0}
+    for node, limit in limits.items():
+        x = known[node].interval
+        low, high = torch.maximum(x.lower, limit.lower), torch.minimum(x.upper, limit.upper)
+        empty = empty | (low > high).flatten(1).any(1)
+        known[node] = replace(known[node], interval=Interval(torch.minimum(low, high), high))
+    facts = forward_facts(problem, tighten=refine, known=known)
+    for node, limit in limits.items():
+        x = facts[node].interval
+        # Where an interval and a cut do not meet, their "intersection" is what lies between them.
+        outside = (x.lower < limit.lower) | (x.upper > limit.upper)
+        empty = empty | outside.flatten(1).any(1)
+    return problem, facts, empty
+
+
+def _cut_region(region: InputSet, cuts: Cuts) -> tuple[InputSet, Tensor]:
+    """The regions where inputs are cut; which need boxes."""
+    empty = torch.zeros(len(region), dtype=torch.bool, device=cuts.node.device)
+    if 0 not in cuts.nodes:
+        return region, empty
+    box = region.box()
+    limit = cuts.on(0, box.lower)
+    low, high = torch.maximum(box.lower, limit.lower), torch.minimum(box.upper, limit.upper)
+    empty = (low > high).flatten(1).any(1)
+    return Box(torch.minimum(low, high), high), empty
+
+
+def _free(graph: Graph, facts: list[Facts], layout: Layout, cuts: Cuts) -> list[Turn]:
+    """All that rows may choose: lines, planes, and multipliers of the cuts."""
+    return [*turns(graph, facts, layout), *_multipliers(graph, facts, layout, cuts)]
+
+
+def _multipliers(graph: Graph, facts: list[Facts], layout: Layout, cuts: Cuts) -> Sequence[Multiplier]:
+    """One for each element that is cut, at the first function of the node."""
+    found = []
+    for node in cuts.nodes:
+        users = [u for u in graph.users[node] if isinstance(graph.nodes[u].op, Pointwise)]
+        if node == 0 or not users:
+            continue
+        limit = cuts.on(node, facts[node].interval.lower)
+        least, most = limit.lower[layout.rows], limit.upper[layout.rows]
+        above, below = least > -torch.inf, most < torch.inf
+        start = torch.zeros_like(least)
+        found.append(
+            Multiplier(
+                users[0],
+                start,
+                above | below,
+                start.masked_fill(below, -torch.inf),
+                start.masked_fill(above, torch.inf),
+                least.masked_fill(~above, 0.0),
+                most.masked_fill(~below, 0.0),
+            )
+        )
+    return found
+
+
+def _place(turn: Turn) -> Place:
+    """A name for what a turn is about, the same in every batch."""
+    return (type(turn).__name__, turn.index, int(getattr(turn, "side", 0)))
+
+
+def _begun(turn: Turn, known: Tensor | None) -> Tensor:
+    """The numbers to begin with: those that were best before, where there are any."""
+    if known is None:
+        return turn.inside(turn.start)
+    flat = known.flatten(0, 1).to(turn.start)
+    return turn.inside(torch.where(turn.free & ~flat.isnan(), flat, turn.start))

@@ -1,0 +1,163 @@
+"""The search: domains are bounded, tried, closed or cut, until none is open."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bounds.propagate import alpha
+from bounds.propagate.alpha import Pace
+from bounds.search import branching
+from bounds.search.bounding import Bounded, Root, bounded, proved
+from bounds.search.domains import Cuts, Domains
+from bounds.search.ledger import Ledger
+from bounds.search.pool import Pool
+from bounds.search.result import Status
+from bounds.search.witness import Judge
+
+# Gradient steps per domain: short ones, since a domain begins with what was best for its parent. More of them
+# where what is missing is less than what the first ones have won.
+_FIRST_STEPS, _MORE_STEPS, _INPUT_STEPS = Pace(12, 0.1, 0.75), Pace(24, 0.05, 0.85), Pace(2)
+_LAST = Pace(100, 0.1, 0.95)  # where nothing is left to cut
+_CANDIDATES = 3
+_FIRST, _AT_ONCE = 32, 2048  # domains in the first batches, and in any at most
+_PACE = (0.2, 0.6)  # seconds that a batch should take at least and at most
+_ASKED = 8  # minimisers that an attack starts from, of each batch that it is asked about
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """One search over all open questions.
+
+    sound, quick: the root at the level to claim, and for the search. sample: of each region of the root.
+    attack: (samples, starts) -> candidates, one per sample. by_inputs: whether inputs are cut, not neurons.
+    memory: bytes for waiting domains.
+    """
+
+    sound: Root
+    quick: Root
+    sample: Tensor
+    ledger: Ledger
+    judge: Judge
+    attack: Callable[[Tensor, Tensor | None], Tensor]
+    by_inputs: bool
+    memory: int
+
+    def run(self) -> None:
+        """Until nothing is open or, with ``OutOfTime``, the time is over."""
+        every = torch.arange(len(self.sound.sample))
+        whole = Domains(
+            every, Cuts.none(len(every), every.device), torch.full(every.shape, -torch.inf), {}, {}
+        )
+        most = self._fits()
+        pool, *others = (
+            self._bounded(whole[part], ask=True) for part in every.tensor_split(-(-len(every) // most))
+        )
+        for other in others:
+            pool = pool.joined(other)
+        at_once, batches = min(_FIRST, most), 0
+        while len(pool := self._still_open(pool)):
+            now, pool = pool.taken(at_once, self._samples(pool.domains), self.ledger.domains)
+            began, batches = time.monotonic(), batches + 1
+            ask = batches & (batches - 1) == 0  # the first, second, fourth, eighth ...
+            pool = pool.joined(self._bounded(now.domains.cut(now.places), ask))
+            seconds = time.monotonic() - began
+            if seconds < _PACE[0] and len(now) == at_once:
+                at_once = min(2 * at_once, most)
+            elif seconds > _PACE[1]:
+                at_once = max(at_once // 2, 1)
+
+    def _fits(self) -> int:
+        """Domains in a batch at most."""
+        rows = self.quick.spec.matrix.shape[1]
+        return max(1, min(_AT_ONCE, alpha.rows_at_once(self.quick.problem) // (2 * rows)))
+
+    def _samples(self, domains: Domains) -> Tensor:
+        """The sample that each domain belongs to."""
+        return self.sample[self.sound.sample[domains.question]]
+
+    def _still_open(self, pool: Pool) -> Pool:
+        """The domains of samples without a decision; samples without a domain are verified."""
+        undecided = set(self.ledger.open)
+        samples = self._samples(pool.domains).tolist()
+        self.ledger.settle(undecided - set(samples), Status.VERIFIED)
+        pool = pool[torch.tensor([sample in undecided for sample in samples], dtype=torch.bool)]
+        if pool.bytes <= self.memory:
+            return pool
+        pool = pool.slim()
+        if pool.bytes > self.memory:
+            self.ledger.settle(undecided, Status.UNKNOWN)
+            return pool[torch.zeros(len(pool), dtype=torch.bool)]
+        return pool
+
+    def _bounded(self, domains: Domains, ask: bool) -> Pool:
+        """What is left open of some domains after bounding them, and where to cut that.
+
+        ask: whether the attack starts from their minimisers.
+        """
+        for sample in self._samples(domains).tolist():
+            self.ledger.domains[sample] += 1
+        if self.by_inputs:
+            found = bounded(self.quick, domains, _INPUT_STEPS, refine=True)
+            return self._cut(found, self._left(found, ask))
+        found = bounded(self.quick, domains, _FIRST_STEPS, refine=False)
+        left = self._left(found, ask)
+        close = left & (-found.domains.lower < found.gained)
+        pool = self._cut(found, left & ~close)
+        if close.any():
+            again = bounded(self.quick, found.domains[close], _MORE_STEPS, refine=False)
+            pool = pool.joined(self._cut(again, self._left(again, ask=False)))
+        return pool
+
+    def _left(self, found: Bounded, ask: bool) -> Tensor:
+        """Which domains are open after their minimisers were tried; (domains,)."""
+        self._try_minimisers(found, ask)
+        closed = (found.domains.lower > 0).nonzero()[:, 0]
+        lower = found.domains.lower[closed]
+        if self.quick is not self.sound and len(closed):
+            lower = proved(self.sound, found.domains[closed], self.by_inputs)
+        closed, lower = closed[lower > 0], lower[lower > 0]
+        self.ledger.proved(self._samples(found.domains[closed]).tolist(), lower.tolist())
+        return torch.ones_like(found.empty).index_fill(0, closed, False)
+
+    def _cut(self, found: Bounded, is_open: Tensor) -> Pool:
+        """Where to cut domains; those without any place get a last chance."""
+        places, left = self._places(found)[is_open], found.domains[is_open]
+        stuck = places.score[:, 0] <= 0
+        if stuck.any():
+            again = bounded(self.quick, left[stuck], _LAST, self.by_inputs)
+            lost = left[stuck][self._left(again, ask=False)]
+            self.ledger.hopeless.update(self._samples(lost).tolist())
+            left, places = left[~stuck], places[~stuck]
+        if len(left) == 0:
+            return Pool(left, places.pick(left.question))
+        return Pool(left, places.pick(branching.chosen(self.quick, left, places, self.by_inputs)))
+
+    def _places(self, found: Bounded) -> branching.Candidates:
+        """Where each domain may be cut, inputs where no neuron is left."""
+        spec = self.quick.asked(found.domains.question)
+        if self.by_inputs:
+            return branching.inputs(found, spec, 1)
+        places = branching.neurons(found, spec, _CANDIDATES)
+        nothing = places.score[:, 0] <= 0
+        if self.quick.problem.region.is_box and nothing.any():
+            return places.where(~nothing, branching.inputs(found, spec, _CANDIDATES))
+        return places
+
+    def _try_minimisers(self, found: Bounded, ask: bool) -> None:
+        """Settle samples whose specification fails where a bound is taken, or near it."""
+        row = branching.deciding_rows(found, self.quick.asked(found.domains.question))
+        points, samples = branching.minimisers(found.last, row), self._samples(found.domains)
+        self._try(points, samples)
+        if ask and self.ledger.open:
+            worst = found.domains.lower.argsort()[:_ASKED]
+            self._try(self.attack(samples[worst], points[worst]), samples[worst])
+
+    def _try(self, points: Tensor, samples: Tensor) -> None:
+        points, broken = self.judge.judged(points, samples)
+        for place in broken.nonzero()[:, 0].tolist():
+            self.ledger.settle([int(samples[place])], Status.FALSIFIED, points[place].clone())

@@ -1,0 +1,143 @@
+"""``bounds.verify``: cut what bounds do not settle until every part of the region is decided."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from bounds.bound import bindable, check_shapes, is_out_of_memory
+from bounds.errors import InvalidInput
+from bounds.graph import Graph
+from bounds.propagate.cascade import ALPHA, CROWN, CROWN_IBP, IBP, Attempt, attempted
+from bounds.propagate.problem import OutOfTime, Problem
+from bounds.rounding import Level, check_dot_products
+from bounds.search.bounding import Root
+from bounds.search.ledger import Ledger
+from bounds.search.questions import questions
+from bounds.search.result import Decision, Status
+from bounds.search.search import Search
+from bounds.search.witness import Judge
+from bounds.sets import InputSet
+from bounds.spec import Spec
+
+# (region, spec, starts) -> points, (batch, *shape) each: one candidate for each sample of the region, looked
+# for from where starts are, or from anywhere. Points are replayed before they are believed.
+Falsifier = Callable[[InputSet, Spec, Tensor | None], Tensor]
+
+_FIRST, _SECOND = (IBP, CROWN_IBP), (CROWN, ALPHA)
+_FEW_INPUTS = 12  # up to so many, inputs are cut instead of neurons
+
+
+def verify(
+    graph: Graph,
+    region: InputSet,
+    spec: Spec,
+    *,
+    timeout: float = 60.0,
+    level: Level | str = Level.REAL,
+    memory: int = 2**28,
+    pool: int = 2**31,
+    falsify: Falsifier | None = None,
+    joint: bool = False,
+) -> list[Decision]:
+    """Decide for each sample whether ``spec`` holds on its whole region.
+
+    First bounds of growing cost, then branch and bound (Bunel et al. 2020; Wang et al. 2021, beta-CROWN):
+    neurons or inputs are cut, the minimisers of bounds are tried as counterexamples, and a domain is closed
+    only by bounds at ``level``.
+
+    timeout: seconds for all samples together; kept to about a second.
+    memory: bytes that the rows of one chunk may take. pool: bytes that waiting domains may take; samples that
+        need more end as ``UNKNOWN``.
+    falsify: an attack, asked first and now and then: (region, spec, starts or None) -> one candidate for each
+        sample, (batch, *shape).
+    joint: whether all samples are parts of one property, so that one counterexample ends the search.
+
+    Raises ``InvalidInput`` for shapes that do not fit together and a timeout < 0, ``Unsupported`` for
+    operators without bounds.
+    """
+    began = time.monotonic()
+    if not timeout >= 0:
+        raise InvalidInput(f"a timeout is a number of seconds >= 0, not {timeout}")
+    level = Level(level)
+    check_shapes(graph, region, spec)
+    if level is not Level.FLOAT:
+        check_dot_products(region.box().lower.device.type)
+    ledger = Ledger.blank(began, level, joint, len(region))
+    try:
+        with torch.inference_mode():
+            _Call(graph, region, spec, ledger, falsify, memory, pool, began + timeout).run()
+    except OutOfTime:
+        return ledger.closed(Status.TIMEOUT)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return ledger.closed(Status.UNKNOWN)
+    return ledger.closed(Status.UNKNOWN)
+
+
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """One call of ``verify``, from cheap bounds to the search."""
+
+    graph: Graph
+    region: InputSet
+    spec: Spec
+    ledger: Ledger
+    falsify: Falsifier | None
+    memory: int
+    pool: int
+    end: float
+
+    def run(self) -> None:
+        """Fill the ledger; raises ``OutOfTime``."""
+        level = self.ledger.level
+        dtype = torch.float32 if level is Level.FLOAT else torch.float64
+        graph = bindable(self.graph, level).to(dtype)
+        problem = Problem(graph, self.region.to(dtype), level, self.memory, self.end)
+        spec = self.spec.to(dtype).expanded(len(self.region))
+        problem.check_time()
+        judge = Judge.of(self.graph, self.region, spec)
+        found = self._noted(attempted(problem, spec, _FIRST))
+        if self.falsify is not None and len(found.left):
+            found = self._attacked(judge, found)
+        if self.ledger.open:
+            found = self._noted(attempted(problem, spec, _SECOND, found))
+        if not self.ledger.open:
+            return
+        by_inputs = self.region.is_box and prod(self.region.shape) <= _FEW_INPUTS
+        asked, place = questions(spec, found.left, found.rows.lower, apart=not by_inputs)
+        root = Root(problem[found.left], found.facts, asked, place)
+        quick = root if by_inputs or level is Level.FLOAT else root.quick(torch.float32)
+        Search(root, quick, found.left, self.ledger, judge, self._attack, by_inputs, self.pool).run()
+
+    def _noted(self, found: Attempt) -> Attempt:
+        """With those samples settled that are not left over."""
+        left = set(found.left.tolist())
+        clauses = self.spec.clauses(found.rows.lower)
+        lower = clauses.masked_fill(clauses <= 0, torch.inf).amin(1)
+        self.ledger.proved(range(len(lower)), lower.tolist())
+        self.ledger.settle([s for s in self.ledger.open if s not in left], Status.VERIFIED)
+        return found
+
+    def _attacked(self, judge: Judge, found: Attempt) -> Attempt:
+        """Without those samples that an attack has broken."""
+        points, broken = judge.judged(self._attack(found.left, None), found.left)
+        for place in broken.nonzero()[:, 0].tolist():
+            self.ledger.settle([int(found.left[place])], Status.FALSIFIED, points[place].clone())
+        return found.of(~broken)
+
+    def _attack(self, samples: Tensor, starts: Tensor | None) -> Tensor:
+        """Candidates for some samples, in the region as it was given."""
+        region = self.region[samples]
+        if self.falsify is None:
+            return region.box().centre if starts is None else starts
+        with torch.inference_mode(False):
+            if starts is not None:
+                starts = starts.to(region.box().lower.dtype, copy=True)
+            return self.falsify(region, self.spec[samples], starts)
