@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     )
     from certify.checkup import health
     from certify.decide import evaluate
-    from certify.deterministic import CROWN, IBP
+    from certify.deterministic import CROWN, IBP, BranchAndBound
     from certify.diagnosis import Health
     from certify.empirical import Attacked, Distances, attack, distances
     from certify.errors import CertifyError, Contradiction
@@ -101,6 +101,7 @@ _HOME = {
     "SampleResult": "certify.result",
     "evaluate": "certify.decide",
     "health": "certify.checkup",
+    "BranchAndBound": "certify.deterministic",
     "CROWN": "certify.deterministic",
     "IBP": "certify.deterministic",
     "CertifyError": "certify.errors",
@@ -149,6 +150,7 @@ __all__ = [
     "PGD",
     "AttackEnsemble",
     "Attacked",
+    "BranchAndBound",
     "Brightness",
     "CarliniWagner",
     "CarliniWagnerLinf",

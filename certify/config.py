@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from certify.attacks import ATTACKS
-from certify.deterministic import CROWN, IBP
+from certify.deterministic import CROWN, IBP, BranchAndBound
 from certify.errors import UsageError
 from certify.evidence import Claim, Decider
 from certify.loading import MAX_BYTES
@@ -33,7 +33,13 @@ from certify.run import Progress, Run
 from certify.smoothing import MODES, Mode, Smoothing
 from certify.threat import THREATS, Threat
 
-DECIDERS: Mapping[str, type[Any]] = {**ATTACKS, "ibp": IBP, "crown": CROWN, "portfolio": Portfolio}
+DECIDERS: Mapping[str, type[Any]] = {
+    **ATTACKS,
+    "ibp": IBP,
+    "crown": CROWN,
+    "branch-and-bound": BranchAndBound,
+    "portfolio": Portfolio,
+}
 
 Budget = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -1,7 +1,8 @@
-"""Answers to one property of one network, as in the verification competitions; incomplete, never wrong."""
+"""Answers to one property of one network, as in the verification competitions."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from math import prod
@@ -12,14 +13,13 @@ from torch import Tensor
 import bounds
 from bounds.rounding import Level
 from certify.attacks import PGD
-from certify.decide import refutes
+from certify.attacks.base import Problem
+from certify.attacks.pgd import Walk
 from certify.errors import UsageError
 from certify.run import Run
 
-# Cheap first; each is asked only about what the ones before left open.
-CASCADE = ("ibp", "crown-ibp", "crown")
 LEVEL = Level.REAL
-_QUICK, _THOROUGH = PGD(steps=40), PGD(steps=100, restarts=10)
+_COPIES = 8  # attempts side by side on a property of one box; fewer each where there are more boxes
 
 
 class Status(Enum):
@@ -44,23 +44,35 @@ class Answer:
     y: Tensor | None = None
 
 
-def answer(graph: bounds.Graph, region: bounds.Box, spec: bounds.Spec, run: Run) -> Answer:
-    """Search a counterexample, then a proof, then a counterexample again with more effort.
+def answer(
+    graph: bounds.Graph, region: bounds.Box, spec: bounds.Spec, run: Run, seconds: float = 60.0
+) -> Answer:
+    """Decide a property: no counterexample exists, or here is one; or the time was too short.
 
-    region, spec: as ``bounds.read_vnnlib`` gives them, flat and in float64; one property per box.
+    region, spec: as ``bounds.read_vnnlib`` gives them, flat and in float64; one part of the property per box.
     Raises ``UsageError`` if network and property have different numbers of variables.
     """
-    region = _shaped(graph, region, spec)
-    found = _attack(graph, region, spec, _QUICK, run)
-    if found.status is Status.SAT:
-        return found
-    open_boxes = torch.arange(len(region))
-    for stage, method in enumerate(CASCADE):
-        run.progress(f"proof by {method}", stage, len(CASCADE))
-        open_boxes = open_boxes[~_proved(graph, region[open_boxes], spec[open_boxes], method, run)]
-        if len(open_boxes) == 0:
-            return Answer(Status.UNSAT)
-    return _attack(graph, region[open_boxes], spec[open_boxes], _THOROUGH, run)
+    region, network = _shaped(graph, region, spec), graph.to(torch.float32)
+    run.progress("decide", 0, 1)
+    found = bounds.verify(
+        network,
+        region,
+        spec,
+        timeout=seconds,
+        level=LEVEL,
+        memory=run.memory,
+        falsify=_falsifier(network, run),
+        joint=True,
+    )
+    for each in found:
+        if each.witness is not None:
+            with torch.no_grad():
+                y = network(each.witness[None])
+            return Answer(Status.SAT, each.witness.flatten(), y.flatten())
+    statuses = {each.status for each in found}
+    if statuses == {bounds.Status.VERIFIED}:
+        return Answer(Status.UNSAT)
+    return Answer(Status.TIMEOUT if bounds.Status.TIMEOUT in statuses else Status.UNKNOWN)
 
 
 def _shaped(graph: bounds.Graph, region: bounds.Box, spec: bounds.Spec) -> bounds.Box:
@@ -75,50 +87,30 @@ def _shaped(graph: bounds.Graph, region: bounds.Box, spec: bounds.Spec) -> bound
     return bounds.Box(region.lower.view(shape), region.upper.view(shape))
 
 
-def _proved(graph: bounds.Graph, region: bounds.Box, spec: bounds.Spec, method: str, run: Run) -> Tensor:
-    """Per box whether the property is proved: a fast look in float32, then the proof in float64."""
-    with torch.no_grad():
-        rough = bounds.bound(
-            graph, region.to(torch.float32), spec.to(torch.float32), method, memory=run.memory
-        )
-        proved = spec.worst(rough.lower) > 0
-        hopeful = proved.nonzero()[:, 0]
-        if len(hopeful):
-            asked = spec[hopeful]
-            sound = bounds.bound(
-                graph, region[hopeful], asked, method, torch.float64, LEVEL, memory=run.memory
-            )
-            proved[hopeful] = asked.worst(sound.lower) > 0
-    return proved
+@dataclass(frozen=True)
+class _FromStarts(PGD):
+    """Steps from the points that are given, not from random ones."""
+
+    def init(self, problem: Problem, attempt: int) -> Walk:
+        return Walk(problem.region.project(problem.start))
 
 
-def _attack(graph: bounds.Graph, region: bounds.Box, spec: bounds.Spec, attack: PGD, run: Run) -> Answer:
-    """A counterexample that holds when replayed alone in float32, or unknown."""
-    network = graph.to(torch.float32)
-    inner = _float32_points(region)
-    for box in range(len(region)):
-        one = torch.tensor([box])
-        run.progress("search for a counterexample", box, len(region))
-        x = attack.falsify(network, inner[one], spec[one].to(torch.float32), run)
-        if x is None:
-            continue
-        with torch.no_grad():
-            y = network(x[None])
-        if bool(refutes(network, inner[one], spec[one], x[None])):
-            return Answer(Status.SAT, x.flatten(), y.flatten())
-    return Answer(Status.UNKNOWN)
+def _falsifier(
+    network: bounds.Graph, run: Run
+) -> Callable[[bounds.InputSet, bounds.Spec, Tensor | None], Tensor]:
+    """Gradient steps from several random points of each set, or from the starts that are given."""
 
+    def falsify(region: bounds.InputSet, spec: bounds.Spec, starts: Tensor | None) -> Tensor:
+        sets = len(region)
+        copies = max(1, _COPIES // sets) if starts is None else 1
+        every = torch.arange(sets).repeat(copies)
+        inner, asked = region.to(torch.float32)[every], spec[every].to(torch.float32)
+        attack = PGD(steps=40) if starts is None else _FromStarts(steps=40)
+        start = inner.box().centre if starts is None else starts.float()
+        key, ids = repr(attack), tuple(range(len(every)))
+        found = attack.find(Problem(lambda x: network(x).flatten(1), inner, asked, start, ids, key, run))
+        best = found.deciding.view(copies, sets).argmin(0)
+        points: Tensor = found.points.view(copies, sets, *region.shape)[best, torch.arange(sets)]
+        return points
 
-def _float32_points(region: bounds.Box) -> bounds.Box:
-    """The float32 points of each box; where a side holds none, the one nearest to it."""
-    lower, upper = region.lower.float(), region.upper.float()
-    up = torch.nextafter(lower, torch.full_like(lower, torch.inf))
-    down = torch.nextafter(upper, torch.full_like(upper, -torch.inf))
-    inner_lower = torch.where(lower.double() < region.lower, up, lower)
-    inner_upper = torch.where(upper.double() > region.upper, down, upper)
-    empty = inner_lower > inner_upper
-    nearest = region.box().centre.float()
-    return bounds.Box(
-        torch.where(empty, nearest, inner_lower),
-        torch.where(empty, nearest, inner_upper),
-    )
+    return falsify

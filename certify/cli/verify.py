@@ -6,6 +6,7 @@ import argparse
 import math
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,7 +46,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
     try:
         with _deadline(arguments.timeout):
-            status, text = _answer(arguments.network, arguments.property)
+            status, text = _answer(arguments.network, arguments.property, arguments.timeout)
     except _TimeUp:
         status, text = Status.TIMEOUT, ""
     result = f"{status.value}\n{text}"
@@ -58,8 +59,9 @@ def execute(arguments: argparse.Namespace) -> int:
     return codes.get(status, Exit.INCONCLUSIVE)
 
 
-def _answer(network: Path, prop: Path) -> tuple[Status, str]:
+def _answer(network: Path, prop: Path, timeout: float) -> tuple[Status, str]:
     """The status and, for sat, the counterexample as text."""
+    began = time.monotonic()
     from bounds import read_onnx
     from bounds.vnnlib import format_counterexample, read_vnnlib
     from certify.cli.console import progress
@@ -69,7 +71,8 @@ def _answer(network: Path, prop: Path) -> tuple[Status, str]:
     graph = read_onnx(network)
     region, spec = read_vnnlib(prop)
     with progress() as listener:
-        found = answer(graph, region, spec, Run(progress=listener))
+        left = max(0.0, timeout - (time.monotonic() - began))
+        found = answer(graph, region, spec, Run(progress=listener), left)
     if found.x is None or found.y is None:
         return found.status, ""
     return found.status, format_counterexample(found.x, found.y) + "\n"

@@ -46,17 +46,7 @@ class Bounding:
 
     def supports(self, query: Query) -> str | None:
         """None if the model has a graph whose every operator can be bounded, else the reason."""
-        graph = query.model.graph
-        if graph is None:
-            return (
-                f"{query.model.name} has no graph to bound; load it from ONNX or a module that can be traced"
-            )
-        first = torch.arange(len(query.x), device=query.x.device) == 0
-        try:
-            _lower_margins(graph, query[first], "ibp", Level.FLOAT, Run())
-        except bounds.BoundsError as error:
-            return str(error)
-        return None
+        return supports(query)
 
     def decide(self, query: Query, run: Run) -> list[Evidence]:
         """Lower bounds of each sample's smallest margin; a sample leaves as soon as one is positive.
@@ -112,6 +102,19 @@ class CROWN(Bounding):
     """
 
     methods: ClassVar[Sequence[str]] = ("ibp", "crown-ibp", "crown")
+
+
+def supports(query: Query) -> str | None:
+    """None if the query's model has a graph whose every operator can be bounded, else the reason."""
+    graph = query.model.graph
+    if graph is None:
+        return f"{query.model.name} has no graph to bound; load it from ONNX or a module that can be traced"
+    first = torch.arange(len(query.x), device=query.x.device) == 0
+    try:
+        _lower_margins(graph, query[first], "ibp", Level.FLOAT, Run())
+    except bounds.BoundsError as error:
+        return str(error)
+    return None
 
 
 def _lower_margins(graph: bounds.Graph, query: Query, method: str, level: Level, run: Run) -> list[float]:
