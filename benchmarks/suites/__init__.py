@@ -15,6 +15,7 @@ from benchmarks.suites import (
     smoothing_engine,
     smoothing_noise,
     smoothing_samples,
+    verify,
 )
 
 SUITES: Mapping[str, Suite] = {
@@ -29,4 +30,5 @@ SUITES: Mapping[str, Suite] = {
     "smoothing-engine": smoothing_engine.SUITE,
     "smoothing-noise": smoothing_noise.SUITE,
     "smoothing-samples": smoothing_samples.SUITE,
+    "verify": verify.SUITE,
 }

@@ -93,6 +93,7 @@ def settled(
     chosen: Sequence[Tensor],
 ) -> Tensor:
     """Lower bounds of rows whose choices are given, at the problem's level; (rows,)."""
+    problem.check_time()
     graph, region = problem.graph, problem.region
     own = owned(free, chosen, problem.rounded)
     forms = problem.forms(layout, offset)

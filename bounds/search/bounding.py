@@ -45,9 +45,8 @@ class Root:
 
     def quick(self, dtype: torch.dtype) -> Root:
         """The same for a search without account of rounding, in another dtype."""
-        problem = Problem(
-            self.problem.graph.to(dtype), self.problem.region.to(dtype), Level.FLOAT, self.problem.memory
-        )
+        graph, region = self.problem.graph.to(dtype), self.problem.region.to(dtype)
+        problem = replace(self.problem, graph=graph, region=region, level=Level.FLOAT)
         facts = [replace(f, interval=f.interval.outward(dtype)) for f in self.facts]
         return Root(problem, facts, self.spec.to(dtype), self.sample)
 

@@ -61,6 +61,7 @@ class Search:
             pool = pool.joined(other)
         at_once, batches = min(_FIRST, most), 0
         while len(pool := self._still_open(pool)):
+            self.sound.problem.check_time()
             now, pool = pool.taken(at_once, self._samples(pool.domains), self.ledger.domains)
             began, batches = time.monotonic(), batches + 1
             ask = batches & (batches - 1) == 0  # the first, second, fourth, eighth ...
@@ -158,6 +159,5 @@ class Search:
             self._try(self.attack(samples[worst], points[worst]), samples[worst])
 
     def _try(self, points: Tensor, samples: Tensor) -> None:
-        points, broken = self.judge.judged(points, samples)
-        for place in broken.nonzero()[:, 0].tolist():
-            self.ledger.settle([int(samples[place])], Status.FALSIFIED, points[place].clone())
+        for sample, point in self.judge.confirmed(points, samples):
+            self.ledger.settle([sample], Status.FALSIFIED, point)

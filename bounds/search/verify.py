@@ -17,11 +17,12 @@ from bounds.propagate.cascade import ALPHA, CROWN, CROWN_IBP, IBP, Attempt, atte
 from bounds.propagate.problem import OutOfTime, Problem
 from bounds.rounding import Level, check_dot_products
 from bounds.search.bounding import Root
+from bounds.search.clauses import joined
 from bounds.search.ledger import Ledger
 from bounds.search.questions import questions
 from bounds.search.result import Decision, Status
 from bounds.search.search import Search
-from bounds.search.witness import Judge
+from bounds.search.witness import Judge, descended
 from bounds.sets import InputSet
 from bounds.spec import Spec
 
@@ -68,10 +69,11 @@ def verify(
     check_shapes(graph, region, spec)
     if level is not Level.FLOAT:
         check_dot_products(region.box().lower.device.type)
+    judge = Judge.of(graph, region, spec.expanded(len(region)))
     ledger = Ledger.blank(began, level, joint, len(region))
     try:
         with torch.inference_mode():
-            _Call(graph, region, spec, ledger, falsify, memory, pool, began + timeout).run()
+            _Call(graph, region, judge.spec, ledger, judge, falsify, memory, pool, began + timeout).run()
     except OutOfTime:
         return ledger.closed(Status.TIMEOUT)
     except RuntimeError as error:
@@ -89,6 +91,7 @@ class _Call:
     region: InputSet
     spec: Spec
     ledger: Ledger
+    judge: Judge
     falsify: Falsifier | None
     memory: int
     pool: int
@@ -99,45 +102,46 @@ class _Call:
         level = self.ledger.level
         dtype = torch.float32 if level is Level.FLOAT else torch.float64
         graph = bindable(self.graph, level).to(dtype)
+        spec = self.spec.to(dtype)
+        if level is not Level.DEPLOYED:  # no execution goes on to the maximum
+            graph, spec = joined(graph, spec)
         problem = Problem(graph, self.region.to(dtype), level, self.memory, self.end)
-        spec = self.spec.to(dtype).expanded(len(self.region))
         problem.check_time()
-        judge = Judge.of(self.graph, self.region, spec)
-        found = self._noted(attempted(problem, spec, _FIRST))
-        if self.falsify is not None and len(found.left):
-            found = self._attacked(judge, found)
+        found = self._noted(spec, attempted(problem, spec, _FIRST))
+        if len(found.left):
+            found = self._attacked(found)
         if self.ledger.open:
-            found = self._noted(attempted(problem, spec, _SECOND, found))
+            found = self._noted(spec, attempted(problem, spec, _SECOND, found))
         if not self.ledger.open:
             return
         by_inputs = self.region.is_box and prod(self.region.shape) <= _FEW_INPUTS
         asked, place = questions(spec, found.left, found.rows.lower, apart=not by_inputs)
         root = Root(problem[found.left], found.facts, asked, place)
         quick = root if by_inputs or level is Level.FLOAT else root.quick(torch.float32)
-        Search(root, quick, found.left, self.ledger, judge, self._attack, by_inputs, self.pool).run()
+        Search(root, quick, found.left, self.ledger, self.judge, self._attack, by_inputs, self.pool).run()
 
-    def _noted(self, found: Attempt) -> Attempt:
+    def _noted(self, spec: Spec, found: Attempt) -> Attempt:
         """With those samples settled that are not left over."""
         left = set(found.left.tolist())
-        clauses = self.spec.clauses(found.rows.lower)
+        clauses = spec.clauses(found.rows.lower)
         lower = clauses.masked_fill(clauses <= 0, torch.inf).amin(1)
         self.ledger.proved(range(len(lower)), lower.tolist())
         self.ledger.settle([s for s in self.ledger.open if s not in left], Status.VERIFIED)
         return found
 
-    def _attacked(self, judge: Judge, found: Attempt) -> Attempt:
+    def _attacked(self, found: Attempt) -> Attempt:
         """Without those samples that an attack has broken."""
-        points, broken = judge.judged(self._attack(found.left, None), found.left)
-        for place in broken.nonzero()[:, 0].tolist():
-            self.ledger.settle([int(found.left[place])], Status.FALSIFIED, points[place].clone())
-        return found.of(~broken)
+        broken = self.judge.confirmed(self._attack(found.left, None), found.left)
+        for sample, point in broken:
+            self.ledger.settle([sample], Status.FALSIFIED, point)
+        lost = torch.tensor([sample for sample, _ in broken], dtype=torch.long, device=found.left.device)
+        return found.of(~torch.isin(found.left, lost))
 
     def _attack(self, samples: Tensor, starts: Tensor | None) -> Tensor:
         """Candidates for some samples, in the region as it was given."""
-        region = self.region[samples]
-        if self.falsify is None:
-            return region.box().centre if starts is None else starts
         with torch.inference_mode(False):
-            if starts is not None:
-                starts = starts.to(region.box().lower.dtype, copy=True)
-            return self.falsify(region, self.spec[samples], starts)
+            samples = samples.clone()
+            starts = None if starts is None else starts.clone()
+            if self.falsify is None:
+                return descended(self.judge, samples, starts)
+            return self.falsify(self.region[samples], self.spec[samples], starts)
