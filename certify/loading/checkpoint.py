@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import warnings
-import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -48,7 +47,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _read_checkpoint(path: Path, max_bytes: int) -> object:
     """What PyTorch's restricted unpickler finds, after scans of archive and pickle in the same open file."""
     with path.open("rb") as file:
-        if not zipfile.is_zipfile(file):
+        if file.read(4) != b"PK\3\4":
             raise ArtefactRejected(
                 f"{path} is no archive as torch.save writes since version 1.6: a plain pickle, with which "
                 f"code would have to run, or truncated, or of another kind; {_REMEDY}"

@@ -255,7 +255,7 @@ def test_archives_that_readers_may_read_differently_are_refused(tmp_path: Path) 
     data = write(tmp_path / "w.pt", honest()).read_bytes()
     end = data.rindex(b"PK\5\6")
     files = {
-        "in front": b"x" * 100 + data,
+        "in front": b"PK\3\4" * 25 + data,
         "two archives": data + data,
         "comment": data[: end + 20] + b"\3\0abc",
         "trailing": data + b"abc",
