@@ -59,6 +59,7 @@ class Job:
             "threat": {"norm": config.threat.norm, "eps": list(config.budgets)},
             "deciders": [repr(d) for d in config.deciders],
             "attacks": [repr(d) for d in config.deciders if Claim.FALSIFIED in d.claims],
+            "certifiers": [repr(d) for d in config.deciders if Claim.ROBUST in d.claims],
             "smoothing": {
                 "certifiers": [repr(s) for s in config.smoothings.values()],
                 "samples": 0

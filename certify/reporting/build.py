@@ -17,7 +17,7 @@ from certify.diagnosis import UNRELIABLE, Health
 from certify.evidence import FAILED, NONFINITE
 from certify.reporting import rates, words
 from certify.reporting.findings import Findings
-from certify.reporting.methods import card
+from certify.reporting.methods import Kind, card
 from certify.reporting.schema import (
     AttackResult,
     Bracket,
@@ -52,7 +52,7 @@ def build(findings: Findings, gallery: int) -> Report:
     about = findings.about
     samples = tuple(_sample(row) for row in findings.verdicts)
     methods = _methods(about, samples)
-    levels, attacks = words.verified_levels(samples), [m.name for m in methods if m.kind == "attack"]
+    levels, attacks = words.verified_levels(samples), [m.name for m in methods if m.attacks]
     smoothing = rates.smoothed(_grouped(findings.radii, lambda row: row.sigma))
     reliable = all(health.reliable for health in findings.health.values())
     norm = str(about["threat"]["norm"])
@@ -137,9 +137,14 @@ def _little(array: NDArray[Any]) -> bytes:
 
 
 def _methods(about: Mapping[str, Any], samples: Sequence[SampleVerdict]) -> tuple[Method, ...]:
-    attacks = set(about["attacks"])
-    network = [card(d, "attack" if d in attacks else "certifier", samples) for d in about["deciders"]]
+    network = [card(name, _kind(about, name), samples) for name in about["deciders"]]
     return (*network, *(card(each, "smoothing") for each in about["smoothing"]["certifiers"]))
+
+
+def _kind(about: Mapping[str, Any], name: str) -> Kind:
+    if name in about["attacks"]:
+        return "certifier and attack" if name in about["certifiers"] else "attack"
+    return "certifier"
 
 
 def _threat(about: Mapping[str, Any], methods: Sequence[Method]) -> ThreatModel:
@@ -147,9 +152,10 @@ def _threat(about: Mapping[str, Any], methods: Sequence[Method]) -> ThreatModel:
     kind = THREATS[name]
     steps = about["model"].get("preprocessing")
     bounds = None if steps is None or steps["input_range"] is None else tuple(steps["input_range"])
-    inside = any(m.access == "glass box" for m in methods if m.kind == "attack")
+    attacks = [m for m in methods if m.attacks]
+    inside = any(m.access == "glass box" for m in attacks)
     return ThreatModel(
-        knowledge="white-box" if inside or all(m.kind != "attack" for m in methods) else "black-box",
+        knowledge="white-box" if inside or not attacks else "black-box",
         perturbation=Perturbation(
             name=name,
             norm=kind.norm,

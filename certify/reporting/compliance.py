@@ -25,14 +25,14 @@ class Item(NamedTuple):
     holds: Callable[[Report], bool]
 
 
-def _has(kind: str) -> Callable[[Report], bool]:
-    return lambda report: any(method.kind == kind for method in report.methods)
-
-
 EVIDENCE: dict[str, Item] = {
     "clean-accuracy": Item("clean accuracy with intervals", "accuracy", lambda r: bool(r.curve)),
-    "attacked-accuracy": Item("accuracy under attack with intervals", "accuracy", _has("attack")),
-    "verified-accuracy": Item("verified accuracy with intervals", "accuracy", _has("certifier")),
+    "attacked-accuracy": Item(
+        "accuracy under attack with intervals", "accuracy", lambda r: any(m.attacks for m in r.methods)
+    ),
+    "verified-accuracy": Item(
+        "verified accuracy with intervals", "accuracy", lambda r: any(m.proves for m in r.methods)
+    ),
     "certified-accuracy": Item(
         "certified accuracy of the smoothed classifier", "smoothing", lambda r: bool(r.smoothing)
     ),

@@ -53,14 +53,17 @@ class Findings:
     def of_result(cls, result: Result) -> Findings:
         """The findings of one evaluation in memory."""
         name, eps = named(result.threat)
-        proving = {e.decider for each in result.samples for e in each.evidence if e.margin is not None}
+        evidence = [e for each in result.samples for e in each.evidence]
+        proving = {e.decider for e in evidence if e.margin is not None}
+        attacking = {e.decider for e in evidence if e.witness is not None}
         about = {
             "identity": {"model": result.digest},
             "model": {"name": result.model},
             "data": {"name": "an evaluation in memory", "n": len(result)},
             "threat": {"norm": name, "eps": [eps]},
             "deciders": list(result.deciders),
-            "attacks": [d for d in result.deciders if d not in proving],
+            "attacks": [d for d in result.deciders if d in attacking or d not in proving],
+            "certifiers": [d for d in result.deciders if d in proving],
             "smoothing": {"certifiers": [], "samples": 0},
             "run": None,
         }

@@ -16,7 +16,7 @@ from certify import attacks, deterministic, smoothing
 from certify.reporting.schema import Detail, Method, SampleVerdict
 from certify.verdict import attack_sentence
 
-Kind = Literal["certifier", "attack", "smoothing"]
+Kind = Literal["certifier", "attack", "certifier and attack", "smoothing"]
 
 # Methods that draw no random numbers; whatever is not known to be one of them counts as one that does.
 _DETERMINISTIC = frozenset(
@@ -26,6 +26,10 @@ _DETERMINISTIC = frozenset(
 _COMPLETE: frozenset[str] = frozenset()
 _SENTENCES: dict[Kind, str] = {
     "certifier": "A margin > 0 is a proof at its level of arithmetic; any other answer says nothing.",
+    "certifier and attack": (
+        "A margin > 0 is a proof at its level of arithmetic, a replayed point a counterexample; where there "
+        "is neither, nothing is said."
+    ),
     "smoothing": "A radius speaks of the smoothed classifier, and holds with probability 1 - alpha.",
 }
 # A citation in a docstring: names and a year, perhaps a place in the paper.
@@ -36,9 +40,10 @@ def card(name: str, kind: Kind, samples: Sequence[SampleVerdict] = ()) -> Method
     """The card of the method that shows itself as ``name``; samples: where it may have been tried."""
     title = name.partition("(")[0]
     findings = [f for row in samples for f in row.findings if f.method == name]
-    looks_inside = kind == "certifier" or any(f.backwards for f in findings)
+    proves = kind in ("certifier", "certifier and attack")
+    looks_inside = proves or any(f.backwards for f in findings)
     claims = {f.level.value for f in findings if f.level is not None}
-    over_reals = kind == "certifier" and claims <= {"real", "float"} and "real" in claims
+    over_reals = proves and claims <= {"real", "float"} and "real" in claims
     return Method(
         name=name,
         kind=kind,

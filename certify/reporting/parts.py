@@ -257,7 +257,7 @@ class Method(Part):
     """
 
     name: str
-    kind: Literal["certifier", "attack", "smoothing"]
+    kind: Literal["certifier", "attack", "certifier and attack", "smoothing"]
     parameters: Detail = {}
     completeness: Literal["complete", "incomplete"]
     determinism: Literal["deterministic", "non-deterministic"]
@@ -265,6 +265,16 @@ class Method(Part):
     arithmetic: Literal["real", "computer"]
     reference: str | None = None
     sentence: str
+
+    @property
+    def proves(self) -> bool:
+        """Whether it may prove that the network is robust."""
+        return self.kind in ("certifier", "certifier and attack")
+
+    @property
+    def attacks(self) -> bool:
+        """Whether it searches for counterexamples."""
+        return self.kind in ("attack", "certifier and attack")
 
 
 class RadiusStep(Part):

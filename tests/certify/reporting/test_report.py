@@ -48,6 +48,7 @@ ABOUT = {
     "threat": {"norm": "linf", "eps": [0.1, 0.2]},
     "deciders": [PGD, "CROWN(level=Level.REAL)"],
     "attacks": [PGD],
+    "certifiers": ["CROWN(level=Level.REAL)"],
     "smoothing": {"certifiers": ["Smoothing(sigma=0.25)"], "samples": 3},
     "run": {"seed": 41, "batch_size": 4, "device": "cpu"},
     "report": {"gallery": 2, "maps": []},
@@ -196,6 +197,14 @@ def test_method_cards_have_the_four_axes(whole):
     assert report.methods[0].parameters == {"steps": 7, "restarts": 3}
     assert made(Level.DEPLOYED).methods[1].arithmetic == "computer"
     assert "Incomplete, non-deterministic, glass box, computer arithmetic" in text
+
+
+def test_a_method_may_prove_and_attack():
+    both = {**ABOUT, "deciders": ["Portfolio(steps=4)"], "attacks": ["Portfolio(steps=4)"]}
+    both["certifiers"] = both["attacks"]
+    report = build(Findings(both, [WRITER], rows(0.1, 0, 1, 1, 0, 0)), 0)
+    (method,) = [m for m in report.methods if m.kind != "smoothing"]
+    assert (method.kind, method.proves, method.attacks) == ("certifier and attack", True, True)
 
 
 def test_two_builds_have_the_same_bytes(whole):
