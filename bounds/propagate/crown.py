@@ -115,7 +115,7 @@ def _tightened(problem: Problem, facts: list[Facts], index: int, plain: bool, st
     undecided = undecided_elements(problem, index, x)
     for passes in ([0] if plain else []) + ([steps] if steps else []):
         positive = x.lower + x.upper > 0
-        few = undecided.flatten(1).sum(1) <= _FEW
+        few = undecided.reshape(len(undecided), -1).sum(1) <= _FEW
         every = few.view(-1, *[1] * (undecided.dim() - 1))
         for lower, upper in ((positive | every, ~positive | every), (~positive & ~every, positive & ~every)):
             wanted = torch.stack([undecided & lower, undecided & upper], dim=1)
