@@ -127,7 +127,6 @@ def test_a_finished_run_computes_nothing_again(config, monkeypatch):
 KILLED = """
     import os, signal, sys
     from certify.cli import main
-from certify.config import read_config
     from certify.ledger import Ledger
     left = int(sys.argv[3])
     record = Ledger.record
