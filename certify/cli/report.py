@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Run the command."""
+    """Run the command: exit code 6 for a report that is INVALID."""
     from certify.cli.console import show
     from certify.reporting import Report, configured, render, write_all
 
@@ -50,4 +50,4 @@ def execute(arguments: argparse.Namespace) -> int:
 
         (folder / "report.pdf").write_bytes(pdf(report))
     show(report, folder)
-    return Exit.PASS
+    return Exit.PASS if report.status == "VALID" else Exit.SOUNDNESS_VIOLATION

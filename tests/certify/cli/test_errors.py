@@ -279,6 +279,8 @@ def test_a_run_with_a_contradiction_never_ends_well_later(config, contradicted, 
     assert main(["run", str(config), "--out", str(folder)]) == Exit.SOUNDNESS_VIOLATION
     assert capsys.readouterr().err == err
     assert kept.read_bytes() == before
+    for source in (folder, folder / "report.json"):
+        assert main(["report", str(source)]) == Exit.SOUNDNESS_VIOLATION
 
 
 def test_a_contradiction_is_replayed(config, contradicted, capsys, monkeypatch, refuse):
