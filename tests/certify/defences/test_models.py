@@ -276,10 +276,15 @@ class TestEoT(DeciderConformance):
         return Query(model, x, (x[:, 0] > 0).long(), Linf(0.4), (7, 8, 9, 10))
 
     def test_witnesses_are_counterexamples_without_tolerance(self) -> None:
-        """Of a random model: by its own test, at the level of the evidence."""
+        """Of a random model: by its own test, at the level of the evidence, where the votes are clear.
+
+        A candidate may be one where they are close: whether the label is lost there is for the test to say.
+        """
         query = self.query()
+        clear = [each.witness is not None and int(each.detail["lead"]) > 0 for each in self.answers()]
+        assert any(clear)
         for i, each in enumerate(self.answers()):
-            if each.witness is not None:
+            if each.witness is not None and clear[i]:
                 part = query[torch.arange(len(query.x)) == i]
                 assert part.region.contains(each.witness[None]).all()
                 p = part.model.p_values(each.witness[None], part.y, part.samples, Run(), "replay")
