@@ -17,6 +17,7 @@ from bounds.propagate.cascade import ALPHA, CROWN, CROWN_IBP, IBP, Attempt, atte
 from bounds.propagate.problem import OutOfTime, Problem
 from bounds.rounding import Level, check_dot_products
 from bounds.search.bounding import Root
+from bounds.search.chains import shortened
 from bounds.search.clauses import joined
 from bounds.search.ledger import Ledger
 from bounds.search.questions import questions
@@ -103,8 +104,9 @@ class _Call:
         dtype = torch.float32 if level is Level.FLOAT else torch.float64
         graph = bindable(self.graph, level).to(dtype)
         spec = self.spec.to(dtype)
-        if level is not Level.DEPLOYED:  # no execution goes on to the maximum
-            graph, spec = joined(graph, spec)
+        if level is not Level.DEPLOYED:  # which speaks of the layers as they are executed
+            graph, spec = joined(shortened(graph), spec)
+            graph = graph.to(dtype)
         problem = Problem(graph, self.region.to(dtype), level, self.memory, self.end)
         problem.check_time()
         found = self._noted(spec, attempted(problem, spec, _FIRST))
