@@ -72,17 +72,19 @@ def cascade(problem: Problem, spec: Spec, methods: Sequence[Method]) -> Interval
 class Attempt:
     """What a cascade has found: bounds of the rows of all samples, and what is known of those left over.
 
-    left: samples that no method has proved, (left,); facts: theirs, of every node.
+    left: samples that no method has proved, (left,); facts: theirs, of every node. last: the method they
+    come from, None before any.
     """
 
     rows: Interval
     left: Tensor
     facts: list[Facts]
+    last: Method | None
 
     def of(self, keep: Tensor) -> Attempt:
         """The same with only some of the samples that are left; a mask or places."""
         places = torch.arange(len(self.left), device=self.left.device)[keep]
-        return Attempt(self.rows, self.left[places], [fact.of(places) for fact in self.facts])
+        return Attempt(self.rows, self.left[places], [fact.of(places) for fact in self.facts], self.last)
 
 
 def attempted(
@@ -94,17 +96,19 @@ def attempted(
     left = torch.arange(len(every), device=every.device)
     if before is not None:
         best, left = best.met(before.rows), before.left
-    known = None if before is None else before.facts
+    known, last = (None, None) if before is None else (before.facts, before.last)
     for method in methods:
         if len(left) == 0:
             break
+        ready = last is not None and last.tighten and method.tighten and not method.joint
         here, so_far = spec[left], best[left]
-        found, facts = _apply(problem[left], here, method, known, so_far, here.undecided(so_far.lower))
+        wanted = here.undecided(so_far.lower)
+        found, facts = _apply(problem[left], here, method, known, so_far, wanted, ready)
         best.lower[left], best.upper[left] = found.lower, found.upper
         unproved = (here.worst(found.lower) <= 0).nonzero().squeeze(1)
         left = left[unproved]
-        known = [fact.of(unproved) for fact in facts]
-    return Attempt(best, left, known or [])
+        known, last = [fact.of(unproved) for fact in facts], method
+    return Attempt(best, left, known or [], last)
 
 
 def _unknown(mask: Tensor, spec: Spec) -> Interval:
@@ -114,16 +118,26 @@ def _unknown(mask: Tensor, spec: Spec) -> Interval:
 
 
 def _apply(
-    problem: Problem, spec: Spec, method: Method, known: list[Facts] | None, so_far: Interval, wanted: Tensor
+    problem: Problem,
+    spec: Spec,
+    method: Method,
+    known: list[Facts] | None,
+    so_far: Interval,
+    wanted: Tensor,
+    ready: bool = False,
 ) -> tuple[Interval, list[Facts]]:
     """The bounds so far met with those of one method, and the facts these rest on.
 
     known: facts of the same problem to be at least as tight as. wanted: which rows get gradient steps.
+    ready: whether the known facts are all that the method would find.
     """
     if method.zonotopes:
         found, facts = forward.row_bounds(problem, spec)
         return so_far.met(found), facts
-    facts = forward_facts(problem, method.tighten, method.relaxed, method.joint, known)
+    if ready and known is not None:
+        facts = known
+    else:
+        facts = forward_facts(problem, method.tighten, method.relaxed, method.joint, known)
     backward = method.relaxed and method.steps == 0  # the steps begin with such rows themselves
     found = so_far.met(spec_bounds(problem, facts, spec, backward))
     if method.steps:

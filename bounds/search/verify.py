@@ -13,7 +13,7 @@ from torch import Tensor
 from bounds.bound import bindable, check_shapes, is_out_of_memory
 from bounds.errors import InvalidInput
 from bounds.graph import Graph
-from bounds.propagate.cascade import ALPHA, CROWN, CROWN_IBP, IBP, Attempt, attempted
+from bounds.propagate.cascade import ALPHA, CROWN, CROWN_IBP, IBP, Attempt, Method, attempted
 from bounds.propagate.problem import OutOfTime, Problem
 from bounds.rounding import Level, check_dot_products
 from bounds.search.bounding import Root
@@ -31,7 +31,8 @@ from bounds.spec import Spec
 # for from where starts are, or from anywhere. Points are replayed before they are believed.
 Falsifier = Callable[[InputSet, Spec, Tensor | None], Tensor]
 
-_FIRST, _SECOND = (IBP, CROWN_IBP), (CROWN, ALPHA)
+_FIRST = (IBP, CROWN_IBP)
+_JOINT = Method(tighten=True, steps=20, joint=2)
 _FEW_INPUTS = 12  # up to so many, inputs are cut instead of neurons
 
 
@@ -113,14 +114,31 @@ class _Call:
         if len(found.left):
             found = self._attacked(found)
         if self.ledger.open:
-            found = self._noted(spec, attempted(problem, spec, _SECOND, found))
+            found = self._noted(spec, self._tightened(problem, spec, found))
         if not self.ledger.open:
             return
-        by_inputs = self.region.is_box and prod(self.region.shape) <= _FEW_INPUTS
+        by_inputs = self._few
         asked, place = questions(spec, found.left, found.rows.lower, apart=not by_inputs)
         root = Root(problem[found.left], found.facts, asked, place)
         quick = root if by_inputs or level is Level.FLOAT else root.quick(torch.float32)
         Search(root, quick, found.left, self.ledger, self.judge, self._attack, by_inputs, self.pool).run()
+
+    def _tightened(self, problem: Problem, spec: Spec, found: Attempt) -> Attempt:
+        """Rows for neurons, too; with slopes of their own where that promises to prove what is left."""
+        found = attempted(problem, spec, (CROWN,), found)
+        before = found.rows.lower.clone()
+        found = attempted(problem, spec, (ALPHA,), found)
+        left = found.left
+        missing = -spec[left].worst(found.rows.lower[left])
+        gained = -missing - spec[left].worst(before[left])
+        if len(left) and bool((missing < 2 * gained).float().mean() > 0.5) and not self._few:
+            found = attempted(problem, spec, (_JOINT,), found)
+        return found
+
+    @property
+    def _few(self) -> bool:
+        """Whether inputs are cut, not neurons."""
+        return self.region.is_box and prod(self.region.shape) <= _FEW_INPUTS
 
     def _noted(self, spec: Spec, found: Attempt) -> Attempt:
         """With those samples settled that are not left over."""
