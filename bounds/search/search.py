@@ -83,7 +83,7 @@ class Search:
 
     def _still_open(self, pool: Pool) -> Pool:
         """The domains of samples without a decision; samples without a domain are verified."""
-        undecided = set(self.ledger.open)
+        undecided = set(self.ledger.open) & set(self.sample.tolist())
         samples = self._samples(pool.domains).tolist()
         self.ledger.settle(undecided - set(samples), Status.VERIFIED)
         pool = pool[torch.tensor([sample in undecided for sample in samples], dtype=torch.bool)]

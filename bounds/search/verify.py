@@ -33,6 +33,7 @@ Falsifier = Callable[[InputSet, Spec, Tensor | None], Tensor]
 
 _FIRST = (IBP, CROWN_IBP)
 _JOINT = Method(tighten=True, steps=20, joint=2)
+_PARTS = 32  # numbers of the facts for each element of a node, some of them on their way
 _FEW_INPUTS = 12  # up to so many, inputs are cut instead of neurons
 
 
@@ -108,20 +109,43 @@ class _Call:
         if level is not Level.DEPLOYED:  # which speaks of the layers as they are executed
             graph, spec = joined(shortened(graph), spec)
             graph = graph.to(dtype)
-        problem = Problem(graph, self.region.to(dtype), level, self.memory, self.end)
-        problem.check_time()
-        found = self._noted(spec, attempted(problem, spec, _FIRST))
-        if len(found.left):
-            found = self._attacked(found)
-        if self.ledger.open:
-            found = self._noted(spec, self._tightened(problem, spec, found))
+        region = self.region.to(dtype)
+        groups = torch.split(torch.arange(len(region)), self._at_once(graph, dtype))
+        late = False
+        for k, group in enumerate(groups):
+            now = time.monotonic()
+            end = now + (self.end - now) / (len(groups) - k)  # what one leaves is for the others
+            problem = Problem(graph, region[group], level, self.memory, end)
+            try:
+                problem.check_time()
+                self._decide(problem, spec[group], group)
+            except OutOfTime:
+                late = True
+        if late:
+            raise OutOfTime
+
+    def _at_once(self, graph: Graph, dtype: torch.dtype) -> int:
+        """Samples whose facts take about as much memory as a chunk of rows."""
+        elements = sum(prod(node.shape) for node in graph.nodes)
+        return max(1, self.memory // (_PARTS * elements * dtype.itemsize))
+
+    def _decide(self, problem: Problem, spec: Spec, group: Tensor) -> None:
+        """A group of samples, from cheap bounds to the search."""
         if not self.ledger.open:
+            return
+        found = self._noted(spec, attempted(problem, spec, _FIRST), group)
+        if len(found.left):
+            found = self._attacked(found, group)
+        if self.ledger.open and len(found.left):
+            found = self._noted(spec, self._tightened(problem, spec, found), group)
+        if not self.ledger.open or len(found.left) == 0:
             return
         by_inputs = self._few
         asked, place = questions(spec, found.left, found.rows.lower, apart=not by_inputs)
         root = Root(problem[found.left], found.facts, asked, place)
-        quick = root if by_inputs or level is Level.FLOAT else root.quick(torch.float32)
-        Search(root, quick, found.left, self.ledger, self.judge, self._attack, by_inputs, self.pool).run()
+        quick = root if by_inputs or not problem.rounded else root.quick(torch.float32)
+        samples = group[found.left]
+        Search(root, quick, samples, self.ledger, self.judge, self._attack, by_inputs, self.pool).run()
 
     def _tightened(self, problem: Problem, spec: Spec, found: Attempt) -> Attempt:
         """Rows for neurons, too; with slopes of their own where that promises to prove what is left."""
@@ -137,25 +161,26 @@ class _Call:
 
     @property
     def _few(self) -> bool:
-        """Whether inputs are cut, not neurons."""
-        return self.region.is_box and prod(self.region.shape) <= _FEW_INPUTS
+        """Whether inputs are cut, not neurons: where few of them vary."""
+        box = self.region.box()
+        return self.region.is_box and int((box.lower < box.upper).flatten(1).sum(1).max()) <= _FEW_INPUTS
 
-    def _noted(self, spec: Spec, found: Attempt) -> Attempt:
-        """With those samples settled that are not left over."""
-        left = set(found.left.tolist())
+    def _noted(self, spec: Spec, found: Attempt, group: Tensor) -> Attempt:
+        """With those samples of the group settled that are not left over."""
+        proved = torch.ones(len(group), dtype=torch.bool).index_fill(0, found.left, False)
         clauses = spec.clauses(found.rows.lower)
         lower = clauses.masked_fill(clauses <= 0, torch.inf).amin(1)
-        self.ledger.proved(range(len(lower)), lower.tolist())
-        self.ledger.settle([s for s in self.ledger.open if s not in left], Status.VERIFIED)
+        self.ledger.proved(group.tolist(), lower.tolist())
+        self.ledger.settle(group[proved].tolist(), Status.VERIFIED)
         return found
 
-    def _attacked(self, found: Attempt) -> Attempt:
+    def _attacked(self, found: Attempt, group: Tensor) -> Attempt:
         """Without those samples that an attack has broken."""
-        broken = self.judge.confirmed(self._attack(found.left, None), found.left)
-        for sample, point in broken:
+        samples = group[found.left]
+        broken = dict(self.judge.confirmed(self._attack(samples, None), samples))
+        for sample, point in broken.items():
             self.ledger.settle([sample], Status.FALSIFIED, point)
-        lost = torch.tensor([sample for sample, _ in broken], dtype=torch.long, device=found.left.device)
-        return found.of(~torch.isin(found.left, lost))
+        return found.of(torch.tensor([sample not in broken for sample in samples.tolist()]))
 
     def _attack(self, samples: Tensor, starts: Tensor | None) -> Tensor:
         """Candidates for some samples, in the region as it was given."""
