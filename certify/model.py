@@ -209,7 +209,6 @@ def load(
     input_shape: of one sample, without the batch; needed unless an ONNX file states it.
     input_range: valid input values, before normalisation; eps is in these units.
     mean, std: per channel or one for all; the network receives ``(x - mean) / std``.
-
     A network with a single output z is taken for a binary classifier with the logits 0 and z.
 
     Raises ``ArtefactRejected`` for files and networks that cannot be used, ``UsageError`` for arguments that
