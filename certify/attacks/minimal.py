@@ -27,6 +27,7 @@ S = TypeVar("S", bound=State)
 Rank = Callable[[Tensor, float], Tensor]
 _ROUNDING = 1 + 1e-5  # a point this little too far is moved into the region; the replay decides
 _ROUNDINGS = 64  # how many of the largest clause value a failure is to be clear of, where it is sought near 0
+_BEHIND = 2.0**200  # puts any distance above zero behind every other that is not so marked
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -86,8 +87,10 @@ class Nearest(PerSample):
 
     @classmethod
     def at(cls, problem: Nearby, look: Look, rank: Rank) -> Nearest:
-        """What one look at a point of each sample shows."""
-        return cls(look.points.detach(), problem.reached(look, rank), problem.reached(look), ~look.finite)
+        """What one look at a point of each sample shows; failures that are not firm rank behind others."""
+        called = problem.reached(look, rank)
+        called = torch.where(_firm(look), called, called * _BEHIND)
+        return cls(look.points.detach(), called, problem.reached(look), ~look.finite)
 
     def updated(self, index: Tensor, problem: Nearby, look: Look, rank: Rank) -> Nearest:
         """With what was seen at the samples ``index``, wherever that is nearer."""

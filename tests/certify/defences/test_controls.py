@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -126,21 +128,28 @@ def test_a_vote_of_models_is_broken_through_their_probabilities() -> None:
     "detector", [LowConfidence(0.9), Squeezing((JPEG(20),), 0.15)], ids=lambda d: type(d).__name__
 )
 def test_detectors_are_evaded(detector: LowConfidence | Squeezing) -> None:
-    """Half of what an attack on the classifier alone finds is caught; the joint one is accepted and wrong."""
+    """Most of what attacks on the classifier alone find is caught; the joint one is accepted and wrong.
+
+    Over five seeds, for a single run of 40 images may catch anything from half to four in five.
+    """
     x, y = controls.digits()
     x, y = x[:N], y[:N]
     base = controls.base()
     model = detector.around(base)
-    alone = [each for each in evaluate(base, x, y, Linf(EPS), [PLAIN], run=RUN).samples if each.by]
-    points = torch.stack([each.witness for each in alone if each.witness is not None])
-    predicted, _ = model.predictions(points, y[: len(points)], range(len(points)), RUN)
-    accepted = int((predicted != ABSTAINS).sum())
-    assert accepted <= 0.5 * len(points)
+    found = accepted = fooled = 0
+    for seed in range(5):
+        run = replace(RUN, seed=seed)
+        alone = [each for each in evaluate(base, x, y, Linf(EPS), [PLAIN], run=run).samples if each.by]
+        points = torch.stack([each.witness for each in alone if each.witness is not None])
+        predicted, _ = model.predictions(points, y[: len(points)], range(len(points)), run)
+        found, accepted = found + len(points), accepted + int((predicted != ABSTAINS).sum())
 
-    result = evaluate(model, x, y, Linf(EPS), [PLAIN], run=RUN)
-    assert result.clean_accuracy >= 0.9
-    fooled = [each for each in result.samples if each.verdict is Verdict.FALSIFIED]
-    assert len(fooled) >= max(0.5 * N, accepted + 3)
-    points = torch.stack([each.witness for each in fooled if each.witness is not None])
-    for each, row in zip(fooled, model(points), strict=True):
-        assert row.argmax() not in (each.label, base.num_classes)
+        result = evaluate(model, x, y, Linf(EPS), [PLAIN], run=run)
+        assert result.clean_accuracy >= 0.9
+        broken = [each for each in result.samples if each.verdict is Verdict.FALSIFIED]
+        points = torch.stack([each.witness for each in broken if each.witness is not None])
+        for each, row in zip(broken, model(points), strict=True):
+            assert row.argmax() not in (each.label, base.num_classes)
+        fooled += len(broken)
+    assert accepted <= 0.4 * found
+    assert fooled >= max(0.5 * 5 * N, 2 * accepted)
