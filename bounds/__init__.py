@@ -1,54 +1,38 @@
-"""The verification engine: bounds of neural networks over input regions. See the README for a tour."""
+"""The verification engine: bounds of neural networks over input regions. See the README for a tour.
 
-from bounds import errors
-from bounds.bound import METHODS, Bounds, bound
-from bounds.errors import BoundsError, InvalidFile, InvalidGraph, InvalidInput, Unsupported
-from bounds.graph import Builder, Graph
-from bounds.jacobian import jacobian, lipschitz, monotone
-from bounds.rounding import FLOAT, ROUNDED, Arithmetic, Level
-from bounds.search import Decision, Status, verify
-from bounds.sets import Ball, Box, InputSet, L0Ball, Line, Patch, Subspace, Substitution, Tabular
-from bounds.spec import Spec, margins
-from bounds.trace import read_onnx, trace
-from bounds.vnnlib import format_counterexample, read_vnnlib
-from bounds.weights import perturbed
+Names are loaded when one is first asked for, so that ``bounds.proof`` runs without any of the engine.
+"""
 
-__all__ = [
-    "FLOAT",
-    "METHODS",
-    "ROUNDED",
-    "Arithmetic",
-    "Ball",
-    "Bounds",
-    "BoundsError",
-    "Box",
-    "Builder",
-    "Decision",
-    "Graph",
-    "InputSet",
-    "InvalidFile",
-    "InvalidGraph",
-    "InvalidInput",
-    "L0Ball",
-    "Level",
-    "Line",
-    "Patch",
-    "Spec",
-    "Status",
-    "Subspace",
-    "Substitution",
-    "Tabular",
-    "Unsupported",
-    "bound",
-    "errors",
-    "format_counterexample",
-    "jacobian",
-    "lipschitz",
-    "margins",
-    "monotone",
-    "perturbed",
-    "read_onnx",
-    "read_vnnlib",
-    "trace",
-    "verify",
-]
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bounds.api import *  # noqa: F403  # all names, which have their one list there
+
+_FUNCTIONS = ("bound", "jacobian", "trace")
+
+
+class _Package(ModuleType):
+    """Functions that have the name of their module stay functions when the module is imported."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _FUNCTIONS and isinstance(value, ModuleType):
+            value = vars(value)[name]
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> object:
+    if name == "__all__" or not name.startswith("__"):
+        names = vars(import_module("bounds.api"))
+        if name in names:
+            return names[name]
+        if name in globals():  # a module that is loaded by now
+            return globals()[name]
+    raise AttributeError(f"module 'bounds' has no attribute {name!r}")

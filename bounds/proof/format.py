@@ -1,0 +1,238 @@
+"""What a proof says and holds, as values; every value is checked when it is made.
+
+A statement is about one network: for every x in the box of each part, every clause has an alternative with
+``rows @ y + offset > 0``. Trees prove it, or a witness refutes it.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bounds.proof.refused import Refused
+
+Array = NDArray[Any]
+LEVELS = ("real", "deployed")
+HIDDEN = ("root", "leaf")
+MOST_DEPTH = 4096
+_NAMED = 64  # hexadecimal digits of a SHA-256
+
+
+@dataclass(frozen=True, eq=False)
+class Clause:
+    """Alternatives of which one at least must be > 0: ``rows @ y + offset``.
+
+    rows: (alternatives, outputs) float64. offset: (alternatives,) float64.
+    """
+
+    rows: Array
+    offset: Array
+
+    def __post_init__(self) -> None:
+        alternatives = len(self.rows)
+        _check("clause", "rows", self.rows, np.float64, (alternatives, self.rows.shape[-1]))
+        _check("clause", "offset", self.offset, np.float64, (alternatives,))
+        if alternatives == 0:
+            raise Refused("clause", "it has no alternatives")
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A box over the network's flattened input and the clauses that hold in it.
+
+    lower, upper: (inputs,) float64, lower <= upper.
+    """
+
+    lower: Array
+    upper: Array
+    clauses: tuple[Clause, ...]
+
+    def __post_init__(self) -> None:
+        size = (self.lower.size,)
+        _check("part", "lower", self.lower, np.float64, size)
+        _check("part", "upper", self.upper, np.float64, size)
+        if not bool((self.lower <= self.upper).all()):
+            raise Refused("part", "the box has a lower end above its upper end")
+        if not self.clauses or len({c.rows.shape[1] for c in self.clauses}) != 1:
+            raise Refused("part", "it needs clauses, all over the same outputs")
+
+
+@dataclass(frozen=True, eq=False)
+class Statement:
+    """What is claimed.
+
+    model: SHA-256 of the ONNX file's bytes (unpacked, where it is gzipped), hexadecimal.
+    level: "real", of the network in exact arithmetic, or "deployed", of every float32 execution.
+    """
+
+    model: str
+    level: str
+    parts: tuple[Part, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.model) != _NAMED or set(self.model) - set("0123456789abcdef"):
+            raise Refused("statement", "the model is not named by a SHA-256 digest")
+        if self.level not in LEVELS:
+            raise Refused("statement", f"unknown level {self.level!r}")
+        sizes = {(part.lower.size, part.clauses[0].rows.shape[1]) for part in self.parts}
+        if len(sizes) != 1:
+            raise Refused("statement", "it needs parts, all over the same inputs and outputs")
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """Splits that take a part's box to pieces, and what proves some of its clauses on every piece.
+
+    part: index. clauses: (clauses,) int32, their indices within the part.
+    hidden: whether bounds of hidden layers are found once, at the "root", or anew in each "leaf".
+    splits: (nodes,) bool in pre-order: a split, followed by the subtree with z >= at, then that with z <= at;
+        or a leaf.
+    layer, element: (splits,) int32, which z: layer 0 is the input, layer k the input of the k-th nonlinear
+        step. at: (splits,) float64.
+    weights: (leaves, alternatives of all clauses in order) float32 >= 0, the mixture that is bounded.
+    multipliers: (path steps of all leaves, clauses) float32 >= 0, of the splits from the root to each leaf.
+    slopes: (sets, elements of all nonlinear steps) uint8; 0 asks for the checker's own slope.
+    hidden_set: (nonlinear steps,) int32 and chosen: (leaves, clauses) int32: which set bounds the inputs of
+        each nonlinear step, and each leaf; 0 for none, k for the k-th.
+    """
+
+    part: int
+    clauses: Array
+    hidden: str
+    splits: Array
+    layer: Array
+    element: Array
+    at: Array
+    weights: Array
+    multipliers: Array
+    slopes: Array
+    hidden_set: Array
+    chosen: Array
+    # (path steps,) each: the leaf, the split and its side, +1 for z >= at, -1 for z <= at
+    path_leaf: Array = field(init=False)
+    path_split: Array = field(init=False)
+    path_side: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.hidden not in HIDDEN:
+            raise Refused("tree", f"unknown way {self.hidden!r} to bound hidden layers")
+        _check("tree", "splits", self.splits, np.bool_, (self.splits.size,))
+        if self.clauses.size == 0:
+            raise Refused("tree", "it proves no clause")
+        paths = _paths(self.splits, len(self.multipliers))
+        for name, path in zip(("leaf", "split", "side"), paths, strict=True):
+            object.__setattr__(self, f"path_{name}", path)
+        splits, clauses = (self.num_leaves - 1,), self.clauses.size
+        _check("tree", "clauses", self.clauses, np.int32, (clauses,))
+        for name, dtype in (("layer", np.int32), ("element", np.int32), ("at", np.float64)):
+            _check("tree", name, getattr(self, name), dtype, splits)
+        _check("tree", "weights", self.weights, np.float32, (self.num_leaves, self.weights.shape[-1]))
+        _check("tree", "multipliers", self.multipliers, np.float32, (len(self.path_leaf), clauses))
+        _check("tree", "slopes", self.slopes, np.uint8, (len(self.slopes), self.slopes.shape[-1]))
+        _check("tree", "hidden_set", self.hidden_set, np.int32, (self.hidden_set.size,))
+        _check("tree", "chosen", self.chosen, np.int32, (self.num_leaves, clauses))
+        for name in ("clauses", "layer", "element", "weights", "multipliers", "hidden_set", "chosen"):
+            if bool((getattr(self, name) < 0).any()):
+                raise Refused("tree", f"{name} has a negative number")
+        if bool((np.diff(self.clauses) <= 0).any()):
+            raise Refused("tree", "clauses are not in increasing order")
+        for name in ("hidden_set", "chosen"):
+            if bool((getattr(self, name) > len(self.slopes)).any()):
+                raise Refused("tree", f"{name} asks for a set of slopes that is not there")
+
+    @property
+    def num_leaves(self) -> int:
+        """How many pieces."""
+        return int((~self.splits).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Witness:
+    """A point of a part's box, flat, at which some clause is not positive. point: (inputs,) float64."""
+
+    part: int
+    point: Array
+
+    def __post_init__(self) -> None:
+        _check("witness", "point", self.point, np.float64, (self.point.size,))
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """A statement with trees that prove it or, without trees, a witness that refutes it."""
+
+    statement: Statement
+    trees: tuple[Tree, ...] = ()
+    witness: Witness | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.trees) == (self.witness is not None):
+            raise Refused("proof", "it needs either trees or a witness")
+        if self.witness is not None:
+            if self.witness.point.shape != self._part(self.witness.part, "witness").lower.shape:
+                raise Refused("witness", "it has another size than the box")
+            return
+        for number, tree in enumerate(self.trees):
+            place = f"tree {number}"
+            clauses = self._part(tree.part, place).clauses
+            if int(tree.clauses[-1]) >= len(clauses):
+                raise Refused(place, f"part {tree.part} has no clause {int(tree.clauses[-1])}")
+            if tree.weights.shape[1] != sum(len(clauses[c].rows) for c in tree.clauses):
+                raise Refused(place, "weights do not have one column for each alternative")
+        covered = {(tree.part, int(c)) for tree in self.trees for c in tree.clauses}
+        for p, part in enumerate(self.statement.parts):
+            for c in range(len(part.clauses)):
+                if (p, c) not in covered:
+                    raise Refused("proof", f"no tree proves clause {c} of part {p}")
+
+    def _part(self, index: int, place: str) -> Part:
+        if not 0 <= index < len(self.statement.parts):
+            raise Refused(place, f"there is no part {index}")
+        return self.statement.parts[index]
+
+
+def _check(place: str, name: str, value: Array, dtype: type, shape: tuple[int, ...]) -> None:
+    """Refuse an array of another type or shape, or with NaN or Inf."""
+    if value.dtype != dtype or value.shape != shape:
+        wanted = f"{np.dtype(dtype).name} of shape {shape}"
+        raise Refused(place, f"{name} is {value.dtype} of shape {value.shape}, not {wanted}")
+    if not bool(np.isfinite(value).all()):
+        raise Refused(place, f"{name} has NaN or Inf")
+
+
+def _paths(splits: Array, most: int) -> tuple[Array, Array, Array]:
+    """The ways from the root to each leaf, one behind the other: leaf, split, side; ``most`` steps in all."""
+    leaf, split, side = array("i"), array("i"), array("i")
+    way: list[int] = []  # the splits down to here,
+    turn: list[int] = []  # and their sides
+    leaves = number = 0
+    done = False
+    for is_split in splits.tolist():
+        if done:
+            raise Refused("tree", "there are nodes behind the last leaf")
+        if is_split:
+            if len(way) == MOST_DEPTH:
+                raise Refused("tree", f"it is deeper than {MOST_DEPTH} splits")
+            way.append(number)
+            turn.append(1)
+            number += 1
+            continue
+        if len(leaf) + len(way) > most:
+            raise Refused("tree", "there are not as many multipliers as steps of paths")
+        leaf.extend([leaves] * len(way))
+        split.extend(way)
+        side.extend(turn)
+        leaves += 1
+        while turn and turn[-1] < 0:
+            way.pop()
+            turn.pop()
+        done = not turn
+        if turn:
+            turn[-1] = -1
+    if not done:
+        raise Refused("tree", "a leaf is missing")
+    return np.array(leaf, np.int32), np.array(split, np.int32), np.array(side, np.int32)

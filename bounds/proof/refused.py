@@ -1,0 +1,15 @@
+"""The one way in which a proof, a network or a leaf is turned down."""
+
+from __future__ import annotations
+
+
+class Refused(Exception):
+    """What was not accepted, and why.
+
+    place: where in the file, the network or the tree. reason: one clear line.
+    """
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"{place}: {reason}")
+        self.place = place
+        self.reason = reason

@@ -1,0 +1,79 @@
+"""Well-formed proofs of anything, for tests of the file format."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bounds.proof import Clause, Part, Proof, Statement, Tree, Witness
+from bounds.proof.format import Array
+
+Random = np.random.Generator
+
+
+def random_shape(rng: Random, splits: int) -> Array:
+    """The nodes of a random tree in pre-order."""
+    if splits == 0:
+        return np.array([False])
+    left = int(rng.integers(splits))
+    return np.concatenate([[True], random_shape(rng, left), random_shape(rng, splits - 1 - left)])
+
+
+def path_steps(shape: Array) -> int:
+    """The depths of all leaves, summed: every split is on the way of the leaves below it."""
+    if not shape[0]:
+        return 0
+    depth, total = [0], 0
+    for is_split in shape.tolist():
+        here = depth.pop()
+        if is_split:
+            depth += [here + 1, here + 1]
+        else:
+            total += here
+    return total
+
+
+def random_tree(rng: Random, part: int, clauses: list[int], alternatives: int, steps: list[int]) -> Tree:
+    """A tree of any values; steps: the sizes of the input and of each nonlinear step."""
+    splits = int(rng.integers(6))
+    shape = random_shape(rng, splits)
+    layer = rng.integers(len(steps), size=splits).astype(np.int32)
+    element = np.array([rng.integers(steps[k]) for k in layer], np.int32)
+    sets, leaves = int(rng.integers(3)), splits + 1
+    return Tree(
+        part,
+        np.array(clauses, np.int32),
+        ["root", "leaf"][int(rng.integers(2))],
+        shape,
+        layer,
+        element,
+        rng.normal(size=splits),
+        rng.random((leaves, alternatives)).astype(np.float32),
+        rng.random((path_steps(shape), len(clauses))).astype(np.float32),
+        rng.integers(256, size=(sets, sum(steps[1:]))).astype(np.uint8),
+        rng.integers(sets + 1, size=len(steps) - 1).astype(np.int32),
+        rng.integers(sets + 1, size=(leaves, len(clauses))).astype(np.int32),
+    )
+
+
+def random_proof(rng: Random) -> Proof:
+    """A proof of some statement about a network with 3 inputs, 2 outputs and layers of 4 and 5."""
+    parts = []
+    for _ in range(int(rng.integers(1, 3))):
+        middle, radius = rng.normal(size=3), rng.random(3)
+        clauses = [
+            Clause(rng.normal(size=(n, 2)), rng.normal(size=n))
+            for n in rng.integers(1, 4, rng.integers(1, 4))
+        ]
+        parts.append(Part(middle - radius, middle + radius, tuple(clauses)))
+    statement = Statement("0123456789abcdef" * 4, ["real", "deployed"][int(rng.integers(2))], tuple(parts))
+    if rng.random() < 0.2:
+        return Proof(statement, witness=Witness(len(parts) - 1, rng.normal(size=3)))
+    trees = []
+    for p, part in enumerate(parts):
+        cut = int(rng.integers(1, len(part.clauses) + 1))
+        every = list(range(len(part.clauses)))
+        for group in (every[:cut], every[cut:]):
+            if group:
+                alternatives = sum(len(part.clauses[c].rows) for c in group)
+                trees.append(random_tree(rng, p, group, alternatives, [3, 4, 5]))
+    return Proof(statement, tuple(trees))

@@ -1,0 +1,224 @@
+"""Proof files: nothing is lost on the way, and nothing hostile gets in."""
+
+import json
+import struct
+import zlib
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bounds.proof import Clause, Part, Proof, Refused, Statement, Witness, read, write
+from bounds.proof.file import packed, unpacked
+from tests.bounds.proof.strategies import random_proof
+
+HEAD = struct.calcsize("<9sHI")
+
+
+def same(one: object, other: object) -> bool:
+    """Whether two values hold the same, bit for bit."""
+    if isinstance(one, np.ndarray):
+        other = np.asarray(other)
+        return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+    if isinstance(one, tuple):
+        return isinstance(other, tuple) and len(one) == len(other) and all(map(same, one, other))
+    if is_dataclass(one):
+        return all(same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
+    return one == other
+
+
+def some_proof(wanted: type, level: str = "real") -> Proof:
+    """The first random proof with trees, or with a witness."""
+    for seed in range(1000):
+        proof = random_proof(np.random.default_rng(seed))
+        split = any(len(tree.layer) > 1 for tree in proof.trees)
+        if (proof.witness is not None) == (wanted is Witness) and (wanted is Witness or split):
+            return proof
+    raise AssertionError
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_is_written_is_read(seed: int, tmp_path: Path) -> None:
+    proof = random_proof(np.random.default_rng(seed))
+    size = write(tmp_path / "p.proof", proof)
+    assert size == (tmp_path / "p.proof").stat().st_size
+    assert same(read(tmp_path / "p.proof"), proof)
+    assert packed(read(tmp_path / "p.proof")) == packed(proof)
+
+
+def test_every_truncation_is_refused() -> None:
+    data = packed(some_proof(Proof))
+    for length in range(len(data)):
+        with pytest.raises(Refused):
+            unpacked(data[:length])
+
+
+def test_flipped_bytes() -> None:
+    """A changed byte is nearly always refused; what is left is well formed."""
+    data = packed(some_proof(Proof))
+    refused = 0
+    for place in range(len(data)):
+        for flip in (0x01, 0x80, 0xFF):
+            changed = bytearray(data)
+            changed[place] ^= flip
+            try:
+                other = unpacked(bytes(changed))
+            except Refused:
+                refused += 1
+                continue
+            assert same(unpacked(packed(other)), other)
+    assert refused > 2.9 * len(data)
+
+
+def test_more_bytes_than_stated_are_refused() -> None:
+    data = packed(some_proof(Proof))
+    with pytest.raises(Refused, match="stated size"):
+        unpacked(data + b"x")
+    with pytest.raises(Refused, match="more than"):
+        unpacked(data, max_bytes=len(data) - 1)
+
+
+def changed_header(data: bytes, **changes: object) -> bytes:
+    """The file with other entries in its header."""
+    magic, schema, size = struct.unpack_from("<9sHI", data)
+    header = json.loads(data[HEAD : HEAD + size])
+    header.update(changes)
+    head = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    return struct.pack("<9sHI", magic, schema, len(head)) + head + data[HEAD + size :]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bytes": 2**40},
+        {"bytes": 10},
+        {"bytes": -1},
+        {"bytes": 1.5},
+        {"bytes": True},
+        {"inputs": 2**31 - 1},
+        {"outputs": 10**30},
+        {"level": "float"},
+        {"level": None},
+        {"model": "x" * 64},
+        {"model": "00"},
+        {"parts": []},
+        {"parts": [1]},
+        {"parts": [[-1]]},
+        {"parts": {"a": 1}},
+        {"trees": []},
+        {"trees": [{}]},
+        {"trees": None},
+        {"witness": 7},
+        {"witness": "0"},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_hostile_headers(changes: dict[str, object]) -> None:
+    with pytest.raises(Refused):
+        unpacked(changed_header(packed(some_proof(Proof)), **changes))
+
+
+@pytest.mark.parametrize(
+    "head", [b"[" * 100_000, b"{", b"[]", b"1", b"NaN", b'{"bytes":NaN}', b"9" * 10_000, b"\xff\xfe", b""]
+)
+def test_headers_that_are_none(head: bytes) -> None:
+    with pytest.raises(Refused):
+        unpacked(struct.pack("<9sHI", b"CERTPROOF", 1, len(head)) + head + zlib.compress(b""))
+
+
+def test_a_bomb_is_not_unpacked() -> None:
+    """A gigabyte of zeros in a megabyte, behind a header that promises little."""
+    data = packed(some_proof(Proof))
+    size = struct.unpack_from("<9sHI", data)[2]
+    squeezed = zlib.compressobj(9)
+    bomb = b"".join(squeezed.compress(bytes(2**20)) for _ in range(1024)) + squeezed.flush()
+    with pytest.raises(Refused, match="stated size"):
+        unpacked(data[: HEAD + size] + bomb)
+
+
+def test_another_schema_and_other_files() -> None:
+    data = bytearray(packed(some_proof(Proof)))
+    data[9] = 2
+    with pytest.raises(Refused, match="schema 2"):
+        unpacked(bytes(data))
+    with pytest.raises(Refused, match="not a proof"):
+        unpacked(b"PK\x03\x04" + bytes(100))
+    with pytest.raises(Refused, match="cannot be read"):
+        read(Path("/nonexistent.proof"))
+
+
+BAD_TREES = {
+    "nan multiplier": lambda t: t["multipliers"].__setitem__((0, 0), np.nan),
+    "negative multiplier": lambda t: t["multipliers"].__setitem__((0, 0), -1.0),
+    "infinite weight": lambda t: t["weights"].__setitem__((0, 0), np.inf),
+    "negative weight": lambda t: t["weights"].__setitem__((0, 0), -0.5),
+    "nan split": lambda t: t["at"].__setitem__(0, np.nan),
+    "negative layer": lambda t: t["layer"].__setitem__(0, -1),
+    "negative element": lambda t: t["element"].__setitem__(0, -1),
+    "a leaf missing": lambda t: t["splits"].__setitem__(-1, True),
+    "a leaf too many": lambda t: t["splits"].__setitem__(0, False),
+    "set out of range": lambda t: t["chosen"].__setitem__((0, 0), 9),
+    "hidden set out of range": lambda t: t["hidden_set"].__setitem__(0, 9),
+    "clauses doubled": lambda t: t.__setitem__("clauses", np.array([0, 0], np.int32)),
+    "no clauses": lambda t: t.__setitem__("clauses", np.array([], np.int32)),
+    "hidden": lambda t: t.__setitem__("hidden", "nowhere"),
+    "fewer multipliers": lambda t: t.__setitem__("multipliers", t["multipliers"][1:]),
+    "fewer leaves": lambda t: t.__setitem__("weights", t["weights"][1:]),
+    "double weights": lambda t: t.__setitem__("weights", t["weights"].astype(np.float64)),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TREES)
+def test_trees_that_are_none(name: str) -> None:
+    proof = some_proof(Proof)
+    tree = next(tree for tree in proof.trees if len(tree.layer) > 1)
+    values = {f.name: getattr(tree, f.name) for f in fields(tree) if f.init}
+    values = {key: v.copy() if isinstance(v, np.ndarray) else v for key, v in values.items()}
+    type(tree)(**values)
+    BAD_TREES[name](values)
+    with pytest.raises(Refused):
+        type(tree)(**values)
+
+
+def test_a_tree_deeper_than_any_search_is_refused() -> None:
+    proof = some_proof(Proof)
+    tree = proof.trees[0]
+    values = {f.name: getattr(tree, f.name) for f in fields(tree) if f.init}
+    values["splits"] = np.ones(10_000, np.bool_)
+    with pytest.raises(Refused, match="deeper"):
+        type(tree)(**values)
+
+
+def test_statements_that_are_none() -> None:
+    row = Clause(np.ones((1, 2)), np.zeros(1))
+    box = np.zeros(3), np.ones(3)
+    part = Part(*box, (row,))
+    for make in (
+        lambda: Part(box[1], box[0], (row,)),
+        lambda: Part(*box, ()),
+        lambda: Part(np.array([np.nan] * 3), box[1], (row,)),
+        lambda: Part(box[0], np.array([1.0, 1.0, np.inf]), (row,)),
+        lambda: Part(*box, (row, Clause(np.ones((1, 3)), np.zeros(1)))),
+        lambda: Clause(np.ones((1, 2)), np.zeros(2)),
+        lambda: Clause(np.ones((0, 2)), np.zeros(0)),
+        lambda: Clause(np.full((1, 2), np.nan), np.zeros(1)),
+        lambda: Statement("0" * 64, "float", (part,)),
+        lambda: Statement("0" * 63, "real", (part,)),
+        lambda: Statement("0" * 64, "real", ()),
+        lambda: Proof(Statement("0" * 64, "real", (part,))),
+        lambda: Proof(Statement("0" * 64, "real", (part,)), witness=Witness(1, np.zeros(3))),
+        lambda: Proof(Statement("0" * 64, "real", (part,)), witness=Witness(0, np.zeros(4))),
+    ):
+        with pytest.raises(Refused):
+            make()
+
+
+def test_every_clause_needs_a_tree() -> None:
+    for seed in range(20):
+        proof = random_proof(np.random.default_rng(seed))
+        for left_out in range(len(proof.trees)):
+            rest = proof.trees[:left_out] + proof.trees[left_out + 1 :]
+            with pytest.raises(Refused):
+                Proof(proof.statement, rest)
