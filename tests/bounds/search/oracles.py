@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 
 import numpy as np
 import torch
@@ -12,7 +11,6 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 import bounds
 from bounds.kinds import Affine, Known
-from bounds.ops.linear import Linear
 from bounds.ops.relu import LeakyReLU
 
 Floats = NDArray[np.float64]
@@ -124,49 +122,3 @@ class _Model:
         if found.status != 0:
             raise RuntimeError(found.message)
         return float(found.fun)
-
-
-def least_exactly(
-    graph: bounds.Graph, low: Fraction, high: Fraction, row: Sequence[Fraction], offset: Fraction
-) -> Fraction:
-    """The least ``row . output + offset`` of a chain of linear layers and ReLUs with a single input.
-
-    Every value is linear in the input between breaks; where a ReLU's input crosses zero a break is added.
-    """
-    xs = [low, high]
-    values = [[low], [high]]
-    for node in graph.nodes[1:]:
-        if isinstance(node.op, Linear):
-            weight = [[Fraction(w) for w in r] for r in node.params[0].double().tolist()]
-            bias = [Fraction(b) for b in node.params[1].double().tolist()]
-            values = [
-                [
-                    sum((w * v for w, v in zip(r, x, strict=True)), b)
-                    for r, b in zip(weight, bias, strict=True)
-                ]
-                for x in values
-            ]
-        elif isinstance(node.op, LeakyReLU) and node.op.negative_slope == 0:
-            xs, values = _with_crossings(xs, values)
-            values = [[max(v, Fraction(0)) for v in x] for x in values]
-        else:
-            raise NotImplementedError(node.op.name)
-    return min(_dot(row, x, offset) for x in values)
-
-
-def _dot(row: Sequence[Fraction], x: Sequence[Fraction], offset: Fraction) -> Fraction:
-    return sum((w * v for w, v in zip(row, x, strict=True)), offset)
-
-
-def _with_crossings(
-    xs: list[Fraction], values: list[list[Fraction]]
-) -> tuple[list[Fraction], list[list[Fraction]]]:
-    """All breaks, old and new, in order, with the values there."""
-    places, found = [xs[0]], [values[0]]
-    for i in range(1, len(xs)):
-        (a, b), (left, right) = (xs[i - 1], xs[i]), (values[i - 1], values[i])
-        shares = {f / (f - g) for f, g in zip(left, right, strict=True) if f * g < 0}
-        for t in [*sorted(shares), Fraction(1)]:
-            places.append(a + t * (b - a))
-            found.append([f + t * (g - f) for f, g in zip(left, right, strict=True)])
-    return places, found

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 import bounds
+from benchmarks import exactly
 from bounds.errors import InvalidInput
 from bounds.ops.linear import Linear
 from bounds.ops.sshape import Sigmoid, Tanh
 from bounds.search import Decision, Status, verify
 
 from ...strategies import Net, cnn, mlp, resnet
-from .oracles import least_by_milp, least_exactly
+from .oracles import least_by_milp
 
 
 def shrinking(seed: int, width: int = 16, slope: float = 0.0) -> bounds.Graph:
@@ -159,9 +160,8 @@ def test_no_verdict_against_exact_rationals(inputs: int) -> None:
             net.linear(1)
         graph = net.linear(4).relu().linear(4).relu().linear(1).build().to(torch.float64)
         region = box(graph, seed, 0.5)
-        low, high = _ends(graph, region, inputs)
-        tail = bounds.Graph(graph.nodes, graph.output)
-        least = least_exactly(_tail(tail, inputs), low, high, [Fraction(1)], Fraction(0))
+        tail, low, high = exactly.funnelled(graph, region.lower[0].tolist(), region.upper[0].tolist())
+        least = exactly.least(tail, low, high, [Fraction(1)], Fraction(0))
         for ulps in (-4.0, 0.0, 4.0, 1e3, 1e6):
             offset = -float(least) + ulps * 2.0**-52 * max(1.0, abs(float(least)))
             spec = bounds.Spec(torch.ones(1, 1, 1), torch.tensor([[offset]], dtype=torch.float64))
@@ -172,29 +172,6 @@ def test_no_verdict_against_exact_rationals(inputs: int) -> None:
             if found.status is Status.FALSIFIED:
                 check_witness(graph, region, spec, found)
     assert {Status.VERIFIED, Status.FALSIFIED} <= verdicts
-
-
-def _ends(graph: bounds.Graph, region: bounds.Box, inputs: int) -> tuple[Fraction, Fraction]:
-    """The exact range of the single number that everything goes through."""
-    lower = [Fraction(v) for v in region.lower[0].tolist()]
-    upper = [Fraction(v) for v in region.upper[0].tolist()]
-    if inputs == 1:
-        return lower[0], upper[0]
-    weight, bias = graph.nodes[1].params
-    w, b = [Fraction(v) for v in weight[0].tolist()], Fraction(float(bias))
-    ends = [[a * x for x in pair] for a, pair in zip(w, zip(lower, upper, strict=True), strict=True)]
-    return sum(map(min, ends), b), sum(map(max, ends), b)
-
-
-def _tail(graph: bounds.Graph, inputs: int) -> bounds.Graph:
-    """The network from that number on."""
-    if inputs == 1:
-        return graph
-    builder = bounds.Builder((1,))
-    here = builder.input
-    for node in graph.nodes[2:]:
-        here = builder.apply(node.op, [here], node.params)
-    return builder.build(here)
 
 
 @pytest.mark.parametrize("norm", [2, 1])
