@@ -6,7 +6,7 @@ Loaded by pytest wherever the package is installed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SHOWN = 10
 
 
-class AssertCertified(Protocol):
+class AssertCertified:
     """What the fixture ``assert_certified`` gives; see there."""
 
     def __call__(
@@ -36,7 +36,35 @@ class AssertCertified(Protocol):
         confidence: float | None = None,
         deciders: Sequence[Decider] = (),
         run: Run | None = None,
-    ) -> Result: ...
+    ) -> Result:
+        """See the fixture."""
+        # imported here: pytest loads this module in every project that has the package
+        from bounds.rounding import Level  # noqa: PLC0415
+        from certify.attacks import PGD  # noqa: PLC0415
+        from certify.decide import evaluate  # noqa: PLC0415
+        from certify.deterministic import CROWN  # noqa: PLC0415
+        from certify.errors import UsageError  # noqa: PLC0415
+        from certify.gate.ruling import verified_share  # noqa: PLC0415
+        from certify.run import Run  # noqa: PLC0415
+        from certify.verdict import Verdict  # noqa: PLC0415
+
+        if not 0 < at_least <= 1:
+            raise UsageError(f"at_least is {at_least}; give a share above 0 and at most 1")
+        result = evaluate(model, x, y, threat, deciders or [PGD(), CROWN()], run=run or Run())
+        proved = [s for s in result.samples if s.verdict is Verdict.VERIFIED and s.level is not Level.FLOAT]
+        count, n = len(proved), len(result.samples)
+        alpha = max((s.alpha for s in proved), default=0.0)
+        share = count / n if confidence is None else verified_share(count, n, 1 - confidence, alpha)
+        if share < at_least:
+            ids = {s.sample for s in proved}
+            others = [f"{s.sample} ({s.verdict.value})" for s in result.samples if s.sample not in ids]
+            more = ", ..." if len(others) > _SHOWN else ""
+            bound = "" if confidence is None else f", at least {share:.4f} at confidence {confidence:g}"
+            pytest.fail(
+                f"{count} of {n} samples are verified under {threat!r}{bound}; required is {at_least:g}. "
+                f"Not verified: {', '.join(others[:_SHOWN])}{more}"
+            )
+        return result
 
 
 @pytest.fixture
@@ -47,40 +75,4 @@ def assert_certified() -> AssertCertified:
     population's share (Clopper & Pearson 1934, one-sided) must reach ``at_least``. Bounds that are no proof
     (level float) do not count. Returns the result; a contradiction raises ``certify.Contradiction``.
     """
-    return _assert_certified
-
-
-def _assert_certified(
-    model: Model,
-    x: Tensor,
-    y: Tensor,
-    threat: Threat,
-    *,
-    at_least: float,
-    confidence: float | None = None,
-    deciders: Sequence[Decider] = (),
-    run: Run | None = None,
-) -> Result:
-    # imported here: pytest loads this module in every project that has the package
-    from bounds.rounding import Level  # noqa: PLC0415
-    from certify.attacks import PGD  # noqa: PLC0415
-    from certify.decide import evaluate  # noqa: PLC0415
-    from certify.deterministic import CROWN  # noqa: PLC0415
-    from certify.gate.ruling import lower  # noqa: PLC0415
-    from certify.run import Run  # noqa: PLC0415
-    from certify.verdict import Verdict  # noqa: PLC0415
-
-    result = evaluate(model, x, y, threat, deciders or [PGD(), CROWN()], run=run or Run())
-    proved = [s for s in result.samples if s.verdict is Verdict.VERIFIED and s.level is not Level.FLOAT]
-    count, n = len(proved), len(result.samples)
-    share = count / n if confidence is None else lower(count, n, 1 - confidence)
-    if share < at_least:
-        ids = {s.sample for s in proved}
-        others = [f"{s.sample} ({s.verdict.value})" for s in result.samples if s.sample not in ids]
-        more = ", ..." if len(others) > _SHOWN else ""
-        bound = "" if confidence is None else f", at least {share:.4f} at confidence {confidence:g}"
-        pytest.fail(
-            f"{count} of {n} samples are verified under {threat!r}{bound}; required is {at_least:g}. "
-            f"Not verified: {', '.join(others[:_SHOWN])}{more}"
-        )
-    return result
+    return AssertCertified()

@@ -9,11 +9,12 @@ from pathlib import Path
 from certify.audit import evidence, replay
 from certify.audit.item import Item, Outcome, item, skipped
 from certify.audit.rates import rate_problems
+from certify.audit.replay import Scene
 from certify.audit.smoothed import radius_problems, recomputable, summary_problems
 from certify.errors import CertifyError, Exit, SignatureFailed
 from certify.reporting.schema import Report, rules_digest
 
-__all__ = ["Item", "Outcome", "Signature", "audit", "exit_code", "replayed"]
+__all__ = ["Item", "Outcome", "Scene", "Signature", "audit", "exit_code", "replayed"]
 
 # What weighs most, first.
 _WEIGHT = (Exit.SOUNDNESS_VIOLATION, Exit.HASH_MISMATCH, Exit.ARTEFACT_REJECTED, Exit.FAILED)
@@ -59,13 +60,13 @@ def audit(data: bytes, signature: Signature | None = None) -> tuple[Report, list
     return report, items
 
 
-def replayed(report: Report, config: Path, folder: Path | None, k: int, seed: int) -> list[Item]:
+def replayed(scene: Scene, folder: Path | None, k: int, seed: int) -> list[Item]:
     """Check a report against its model and data: digests, answers, all counterexamples, k certificates.
 
     folder: the run folder, which holds the counterexamples that the report does not show. seed: of the draw
-    of certificates and of new votes. Raises the errors of ``certify.job.prepare``.
+    of certificates and of new votes.
     """
-    scene = replay.Scene.of(report, config)
+    report = scene.report
     identity = item(
         "identity",
         "model, data and configuration are those of the report",

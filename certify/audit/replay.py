@@ -50,14 +50,17 @@ class Scene:
     config: str
 
     @classmethod
-    def of(cls, report: Report, path: Path) -> Scene:
-        """Load what a configuration names, to run on the CPU whatever it says."""
+    def of(cls, report: Report, path: Path, *, trust_code: bool = False) -> Scene:
+        """Load what a configuration names, to run on the CPU whatever it says.
+
+        trust_code: take programs as models, too. Raises the errors of ``certify.job.prepare``.
+        """
         table = read_table(path)
         section = table.get("run", {})
         config = parse_config({**table, "run": {**section, "device": "cpu"}}, path.parent)
         device = section.get("device", "cpu") if isinstance(section, dict) else "cpu"
         written = config.model_copy(update={"run": config.run.model_copy(update={"device": device})})
-        return cls(report, prepare(config), written.digest())
+        return cls(report, prepare(config.trusting(trust_code)), written.digest())
 
     @property
     def run(self) -> Run:

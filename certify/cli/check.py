@@ -6,6 +6,7 @@ import argparse
 import secrets
 from pathlib import Path
 
+from certify.cli.run import TRUST_CODE
 from certify.errors import ArtefactRejected, UsageError
 
 HELP = "verify a report: signature, hashes, every number; and with its model and data, its evidence"
@@ -36,6 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--samples", type=int, default=5, metavar="K", help="certificates to replay (default: %(default)s)"
     )
+    parser.add_argument("--trust-code", action="store_true", help=TRUST_CODE)
     parser.add_argument(
         "--seed", type=int, help="of the draw of certificates and of new votes (default: a random one)"
     )
@@ -43,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    from certify.audit import Signature, audit, exit_code, replayed
+    from certify.audit import Scene, Signature, audit, exit_code, replayed
 
     path: Path = arguments.report
     if arguments.samples < 0:
@@ -58,8 +60,9 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.config is not None:
         # nobody who made the report can know which certificates will be looked at
         seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed
+        scene = Scene.of(report, arguments.config, trust_code=arguments.trust_code)
         print(f"seed: {seed}")
-        items += replayed(report, arguments.config, arguments.run, arguments.samples, seed)
+        items += replayed(scene, arguments.run, arguments.samples, seed)
     for each in items:
         print(f"{each.outcome.value:12} {each.what}: {each.sentence}")
     return exit_code(items)

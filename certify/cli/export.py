@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from certify.cli.run import TRUST_CODE
 from certify.errors import Exit, RunMismatch, UsageError
 
 HELP = "write each query of a run as VNN-LIB, with its answer and counterexample in competition format"
@@ -15,6 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
     parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="the configuration of that run")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
+    parser.add_argument("--trust-code", action="store_true", help=TRUST_CODE)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -27,7 +29,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from certify.ledger import Ledger
     from certify.verdict import Verdict
 
-    config = read_config(arguments.config)
+    config = read_config(arguments.config).trusting(arguments.trust_code)
     if config.model.mean is not None or config.model.std is not None:
         raise UsageError(
             "the model normalises its inputs, which VNN-LIB cannot say; make it a part of the ONNX file"

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from certify.cli.run import TRUST_CODE
 from certify.errors import CertifyError, Contradiction, UsageError
 
 if TYPE_CHECKING:
+    from certify.config import Config
     from certify.gate import Judgement, Policy, Profile
     from certify.reporting import Report
 
@@ -44,6 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline", type=Path, metavar="RUN|REPORT.json", help="for rules that compare")
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder of a configuration")
     parser.add_argument("--sign", type=Path, metavar="KEY", help=f"write a signed {ATTESTATION}")
+    parser.add_argument("--trust-code", action="store_true", help=TRUST_CODE)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -55,7 +58,7 @@ def execute(arguments: argparse.Namespace) -> int:
     policy = read_policy(arguments.policy)
     profile = policy.profile if arguments.profile is None else Profile(arguments.profile)
     key = None if arguments.sign is None else read_private(arguments.sign)
-    case = _case(arguments.target, arguments.out, policy, profile)
+    case = _case(arguments, policy, profile)
     baseline = None if arguments.baseline is None else report_at(arguments.baseline)
     today = datetime.datetime.now(datetime.UTC).date()
     judged = judge(case.report, policy, today, baseline, profile)
@@ -69,14 +72,16 @@ def execute(arguments: argparse.Namespace) -> int:
     return judged.exit
 
 
-def _case(target: Path, out: Path | None, policy: Policy, profile: Profile) -> _Case:
+def _case(arguments: argparse.Namespace, policy: Policy, profile: Profile) -> _Case:
+    from certify.config import read_config
     from certify.ledger import Ledger
     from certify.reporting import Report
 
+    target, out = arguments.target, arguments.out
     if target.suffix == ".toml":
         if out is None:
             raise UsageError(f"{target} is to be run; give its run folder with --out DIR")
-        return _run(target, out, policy, profile)
+        return _run(read_config(target).trusting(arguments.trust_code), out, policy, profile)
     if out is not None:
         raise UsageError("--out is the run folder of a configuration; leave it out")
     if not target.is_dir():
@@ -95,15 +100,13 @@ def _current(folder: Path) -> Report:
     return report if written else write_all(folder)
 
 
-def _run(target: Path, folder: Path, policy: Policy, profile: Profile) -> _Case:
+def _run(config: Config, folder: Path, policy: Policy, profile: Profile) -> _Case:
     """Fill the run folder, after the policy's rules are recorded there."""
     from certify.cli.console import progress
-    from certify.config import read_config
     from certify.gate.profile import QUICK_SAMPLES, Profile
     from certify.job import fill, prepare
     from certify.reporting import write_all
 
-    config = read_config(target)
     if profile is Profile.QUICK:
         few = min(config.data.limit or QUICK_SAMPLES, QUICK_SAMPLES)
         config = config.model_copy(update={"data": config.data.model_copy(update={"limit": few})})

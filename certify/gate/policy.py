@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from certify.config import read_table
 from certify.errors import UsageError
@@ -23,12 +23,15 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Said = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
 class Waiver(_Part):
     """Lets one rule pass until a day: whoever owns it says why. expires: the last day it is in force."""
 
     rule: str
-    reason: Annotated[str, Field(min_length=1)]
-    owner: Annotated[str, Field(min_length=1)]
+    reason: Said
+    owner: Said
     expires: datetime.date
 
     def in_force(self, today: datetime.date) -> bool:

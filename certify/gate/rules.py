@@ -10,16 +10,22 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from bounds.rounding import Level
-from certify.gate.ruling import Case, Outcome, Ruling, at_least, at_most, lower, upper
+from certify.attacks import ATTACKS
+from certify.attacks.minimal import DistanceAttack
+from certify.gate.ruling import Case, Outcome, Ruling, at_least, at_most, lower, upper, verified_share
 from certify.reporting.schema import Point, Report, SampleVerdict, SmoothedModel
 from certify.smoothing.statements import Certificates, population
 from certify.verdict import Verdict
 
 __all__ = ["RULES", "Case", "Outcome", "Rule", "Ruling"]
 
-Rate = Annotated[float, Field(ge=0, le=1)]
+# A rule that nothing can break is a slip of the pen.
+Least = Annotated[float, Field(gt=0, le=1)]
+Most = Annotated[float, Field(ge=0, lt=1)]
 Radius = Annotated[float, Field(ge=0)]
 _LEVELS = list(Level)  # weakest first
+# Attacks that look for the nearest counterexample, not for any one.
+_NEAREST = {kind.__name__ for kind in ATTACKS.values() if issubclass(kind, DistanceAttack)}
 # From the best to the worst that may be known of a sample.
 _RANK = {
     Verdict.VERIFIED: 3,
@@ -68,7 +74,7 @@ class VerifiedAccuracy(_AtBudget):
     """
 
     kind: Literal["verified-accuracy"]
-    at_least: Rate
+    at_least: Least
     level: Level = Level.REAL
 
     def judge(self, case: Case) -> Ruling:
@@ -82,7 +88,7 @@ class VerifiedAccuracy(_AtBudget):
         counted = [row for row in rows if self._counts(row)]
         alpha = max((row.alpha for row in counted), default=0.0)
         count, n = len(counted), len(rows)
-        low = max(0.0, (lower(count, n, case.failure) - alpha) / (1 - alpha))
+        low = verified_share(count, n, case.failure, alpha)
         what = f"verified accuracy at {self.norm} eps {eps:g}, level {self.level.value} or stronger"
         return at_least(self.id, what, self.at_least, (count, n), low, upper(count, n, case.failure))
 
@@ -98,7 +104,7 @@ class CleanAccuracy(_Base):
     """``clean-accuracy``: the lower bound of the share that is right without any attack."""
 
     kind: Literal["clean-accuracy"]
-    at_least: Rate
+    at_least: Least
 
     def judge(self, case: Case) -> Ruling:
         """See the class."""
@@ -119,7 +125,7 @@ class CertifiedAccuracy(_Base):
     kind: Literal["certified-accuracy"]
     norm: str
     radius: Radius
-    at_least: Rate
+    at_least: Least
     sigma: Radius | None = None
 
     def judge(self, case: Case) -> Ruling:
@@ -146,7 +152,7 @@ class Gap(_AtBudget):
     """``gap``: the upper bound of the share between verified and attacked accuracy, errors included."""
 
     kind: Literal["gap"]
-    at_most: Rate
+    at_most: Most
 
     def judge(self, case: Case) -> Ruling:
         """See the class."""
@@ -161,7 +167,7 @@ class UnknownRate(_AtBudget):
     """``unknown-rate``: the upper bound of the share that was neither proved nor attacked."""
 
     kind: Literal["unknown-rate"]
-    at_most: Rate
+    at_most: Most
 
     def judge(self, case: Case) -> Ruling:
         """See the class."""
@@ -179,7 +185,7 @@ class AccuracyDrop(_AtBudget):
     """
 
     kind: Literal["accuracy-drop"]
-    at_most: Rate
+    at_most: Most
     accuracy: Literal["clean", "attacked", "verified"] = "verified"
 
     def judge(self, case: Case) -> Ruling:
@@ -237,14 +243,16 @@ class NoRegression(_AtBudget):
 class AttackDistance(_Base):
     """``attack-distance``: the lower bound of the share with no counterexample nearer than ``distance``.
 
-    It is about what the attacks found, so it proves nothing. Inconclusive where no attack was asked at such
-    a distance, or where a health check says that the attacks are not to be believed.
+    It is about what the attacks found, so it proves nothing. A sample counts if it withstood a budget of at
+    least ``distance``, or fell only to an attack that looks for the nearest counterexample, which is further
+    away. Inconclusive where no attack was asked at such a distance, or where a health check says that the
+    attacks are not to be believed.
     """
 
     kind: Literal["attack-distance"]
     norm: str
     distance: Annotated[float, Field(gt=0)]
-    at_least: Rate
+    at_least: Least
 
     def judge(self, case: Case) -> Ruling:
         """See the class."""
@@ -257,14 +265,21 @@ class AttackDistance(_Base):
                 self.id, Outcome.INCONCLUSIVE, "the attacks failed a health check, so distances are not known"
             )
         failed = {row.sample for row in report.samples if row.verdict is Verdict.ERROR}
+        tested = {row.sample for row in report.samples if self._is_tested(row)} - failed
         n = len(report.brackets)
         count = sum(
-            b.sample not in failed and (math.inf if b.attacked is None else b.attacked) >= self.distance
+            b.sample in tested and (math.inf if b.attacked is None else b.attacked) >= self.distance
             for b in report.brackets
         )
         what = f"no counterexample found nearer than {self.norm} distance {self.distance:g}"
         low, high = (bound(count, n, case.failure) for bound in (lower, upper))
         return at_least(self.id, what, self.at_least, (count, n), low, high)
+
+    def _is_tested(self, row: SampleVerdict) -> bool:
+        """Whether this row says anything about counterexamples nearer than the distance."""
+        withstood = row.verdict in (Verdict.VERIFIED, Verdict.UNKNOWN)
+        nearest = row.verdict is Verdict.FALSIFIED and (row.by or "").partition("(")[0] in _NEAREST
+        return row.eps >= self.distance and (withstood or nearest)
 
 
 Rule = Annotated[

@@ -65,6 +65,11 @@ def lower(count: int, n: int, failure: float) -> float:
     return float(lower_bounds(np.array([count]), n, failure)[0])
 
 
+def verified_share(count: int, n: int, failure: float, alpha: float) -> float:
+    """The same for verdicts that may each be wrong with a chance of at most alpha."""
+    return max(0.0, (lower(count, n, failure) - alpha) / (1 - alpha))
+
+
 def upper(count: int, n: int, failure: float) -> float:
     """The largest share of the population behind ``count`` of ``n``."""
     return min(math.nextafter(1.0 - lower(n - count, n, failure), 2.0), 1.0)

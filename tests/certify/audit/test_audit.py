@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 import certify.reporting
-from certify.audit import Outcome, Signature, audit, exit_code, replayed
+from certify.audit import Outcome, Scene, Signature, audit, exit_code, replayed
 from certify.audit.rates import interval
 from certify.cli import main
 from certify.errors import ArtefactRejected, Exit
@@ -328,7 +328,7 @@ def test_no_byte_of_a_signed_report_can_be_changed(folder):
 
 def again(folder, tree, k=100):
     report, _ = audit(canonical(tree))
-    items = replayed(report, folder / "config.toml", folder / "run", k, seed=7)
+    items = replayed(Scene.of(report, folder / "config.toml"), folder / "run", k, seed=7)
     return exit_code(items), {each.what: each for each in items if each.outcome is Outcome.FAILED}
 
 
@@ -373,7 +373,7 @@ def test_votes_drawn_anew_speak_against_a_forged_radius(folder, tree):
 
 def test_counterexamples_that_are_not_at_hand_are_told(folder, tree):
     report, _ = audit(canonical(tree))
-    items = replayed(report, folder / "config.toml", None, 1, seed=0)
+    items = replayed(Scene.of(report, folder / "config.toml"), None, 1, seed=0)
     assert exit_code(items) is Exit.PASS
     skipped = [each for each in items if each.outcome is Outcome.NOT_CHECKED]
     assert any("run folder" in each.sentence for each in skipped)
@@ -381,7 +381,6 @@ def test_counterexamples_that_are_not_at_hand_are_told(folder, tree):
 
 def test_a_run_on_another_device_is_checked_on_the_cpu(folder, tmp_path):
     """The configuration names another device; its digest is the written one all the same."""
-    from certify.audit.replay import Scene
     from certify.config import read_config
 
     shutil.copytree(folder, tmp_path / "copy")

@@ -314,3 +314,18 @@ def test_a_program_is_run_only_if_it_is_trusted(config, whole, refuse, switch):
         project.change(config, '"net.pt2"', f'"net.pt2"\n{switch}')
     assert main(["run", str(config), "--out", str(config.parent / "out"), *options]) == 0
     assert [r.verdict for r in verdicts(config.parent / "out")] == [r.verdict for r in verdicts(whole)]
+    if options:
+        _use_a_program(config, options, refuse)
+
+
+def _use_a_program(config, options, refuse):
+    """Every command that loads the model asks for trust, and takes it."""
+    out, rules = config.parent / "out", config.parent / "policy.toml"
+    rules.write_text('name = "p"\n[[rules]]\nid = "c"\nkind = "clean-accuracy"\nat_least = 0.1\n')
+    for command in (
+        ["gate", config, "--policy", rules, "--out", out],
+        ["export", out, config, "--out", config.parent / "queries"],
+        ["check", out / "report.json", "--config", config, "--run", out, "--samples", 1],
+    ):
+        assert refuse(*command)[0] == 7
+        assert main([*map(str, command), *options]) == 0

@@ -17,8 +17,8 @@ from bounds import read_vnnlib
 from certify.errors import UsageError
 from certify.formats import junit, mlbom, query_text, result_text
 from certify.gate import Policy, judge
-from tests.certify.gate.reports import report
 from tests.certify.gate.test_rules import smoothed
+from tests.certify.reports import report
 
 TODAY = datetime.date(2026, 6, 1)
 RULES = [

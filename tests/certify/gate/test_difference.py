@@ -5,8 +5,8 @@ import pytest
 from certify.errors import UsageError
 from certify.gate.difference import Change, RadiusChange, difference
 from certify.verdict import Verdict
-from tests.certify.gate.reports import report
 from tests.certify.gate.test_rules import smoothed
+from tests.certify.reports import report
 
 
 def test_changes_are_told_by_eps_and_sample():

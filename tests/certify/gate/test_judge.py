@@ -7,7 +7,7 @@ import pytest
 from certify.errors import Exit, UsageError
 from certify.gate import Outcome, Policy, Profile, judge, read_policy
 from certify.reporting.schema import Contradicted
-from tests.certify.gate.reports import report
+from tests.certify.reports import report
 
 TODAY = datetime.date(2026, 6, 1)
 RULE = {"id": "proof", "kind": "verified-accuracy", "norm": "linf", "eps": 0.1, "at_least": 0.8}
@@ -120,6 +120,7 @@ at_least = 0.8
         (TOML + TOML.replace('name = "p"', ""), "occurs twice"),
         (TOML + '[[waivers]]\nrule="x"\nreason="r"\nowner="o"\nexpires=2026-01-01\n', "which there is not"),
         (TOML + '[[waivers]]\nrule="proof"\nowner="o"\nexpires=2026-01-01\n', "waivers.0.reason: Field"),
+        (TOML + '[[waivers]]\nrule="proof"\nreason=" "\nowner="o"\nexpires=2026-01-01\n', "waivers.0.reason"),
         ('name = "p"\n', "rules: Field required"),
         ("name =", "no TOML"),
     ],

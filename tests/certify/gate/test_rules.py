@@ -5,13 +5,14 @@ import math
 from fractions import Fraction
 
 import pytest
+from pydantic import ValidationError
 
 from bounds.rounding import Level
 from certify.errors import UsageError
 from certify.gate.policy import Policy
 from certify.gate.ruling import Case, Outcome, lower, upper
 from certify.reporting.schema import RadiusStep, SampleRadius, SmoothedModel
-from tests.certify.gate.reports import report, row, share
+from tests.certify.reports import report, row, share
 
 
 def ruled(rule, judged, baseline=None, confidence=0.95):
@@ -60,21 +61,21 @@ def test_the_next_larger_budget_stands_in_and_a_smaller_one_never():
     found = ruled({**VERIFIED, "at_least": 0.25}, judged)
     assert found.outcome is Outcome.PASSED
     assert "10 of 20" in found.sentence
-    assert ruled({**VERIFIED, "eps": 0.3, "at_least": 0.0}, judged).outcome is Outcome.INCONCLUSIVE
-    assert ruled({**VERIFIED, "norm": "l2", "at_least": 0.0}, judged).outcome is Outcome.INCONCLUSIVE
+    assert ruled({**VERIFIED, "eps": 0.3, "at_least": 0.01}, judged).outcome is Outcome.INCONCLUSIVE
+    assert ruled({**VERIFIED, "norm": "l2", "at_least": 0.01}, judged).outcome is Outcome.INCONCLUSIVE
 
 
 def test_only_levels_as_strong_as_asked_for_count():
     rows = [row(0.1, i, "v", level) for i, level in enumerate([*Level] * 10)]
     judged = report({0.1: rows})
-    counts = {level: ruled({**VERIFIED, "at_least": 0, "level": level}, judged).count for level in Level}
+    counts = {level: ruled({**VERIFIED, "at_least": 0.01, "level": level}, judged).count for level in Level}
     assert counts == {Level.FLOAT: 30, Level.REAL: 20, Level.DEPLOYED: 10}
 
 
 def test_the_chance_that_certificates_fail_lowers_the_bound():
     sure = report({0.1: [row(0.1, i, "v") for i in range(20)]})
     drawn = report({0.1: [row(0.1, i, "v", None, 0.01) for i in range(20)]})
-    rule = {**VERIFIED, "at_least": 0}
+    rule = {**VERIFIED, "at_least": 0.01}
     expected = (ruled(rule, sure).bound - 0.01) / 0.99
     assert ruled(rule, drawn).bound == pytest.approx(expected, abs=1e-12)
 
@@ -87,7 +88,7 @@ def test_gap_and_unknown_rate_need_their_upper_bound(kind, count):
     assert ruled({**rule, "at_most": high}, judged).outcome is Outcome.PASSED
     assert ruled({**rule, "at_most": high - 1e-6}, judged).outcome is Outcome.INCONCLUSIVE
     assert ruled({**rule, "at_most": 0.001}, judged).outcome is Outcome.FAILED
-    assert ruled({**rule, "eps": 0.2, "at_most": 1}, judged).outcome is Outcome.INCONCLUSIVE
+    assert ruled({**rule, "eps": 0.2, "at_most": 0.99}, judged).outcome is Outcome.INCONCLUSIVE
 
 
 def test_clean_accuracy_counts_all_that_is_right():
@@ -123,7 +124,7 @@ def test_the_bound_of_a_drop_holds_as_often_as_it_says(lost):
 def test_a_drop_is_of_the_accuracy_that_is_named():
     baseline, now = report({0.1: "vvvv"}), report({0.1: "uufm"})
     drops = {
-        name: ruled({**DROP, "accuracy": name, "at_most": 1}, now, baseline).count
+        name: ruled({**DROP, "accuracy": name, "at_most": 0.99}, now, baseline).count
         for name in ("clean", "attacked", "verified")
     }
     assert drops == {"clean": 1, "attacked": 2, "verified": 4}
@@ -152,12 +153,39 @@ def test_comparing_needs_a_baseline_of_the_same_data():
 
 def test_attack_distance_counts_samples_without_a_nearer_counterexample():
     rule = {"kind": "attack-distance", "norm": "linf", "distance": 0.05, "at_least": 0.5}
-    judged = report({0.04: "v" * 40, 0.08: "f" * 10 + "v" * 30})  # counterexamples at 0.04
+    judged = report({0.04: "v" * 40, 0.08: "f" * 10 + "v" * 20 + "u" * 10})  # counterexamples at 0.04
     found = ruled(rule, judged)
     assert (found.outcome, found.count, found.n) == (Outcome.PASSED, 30, 40)
     assert ruled({**rule, "at_least": 0.95}, judged).outcome is Outcome.FAILED
     assert ruled({**rule, "distance": 0.09}, judged).outcome is Outcome.INCONCLUSIVE
     assert ruled(rule, report({0.08: "v"}, attacked=False)).outcome is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(("by", "outcome"), [("PGD(steps=5)", Outcome.FAILED), ("FMN()", Outcome.PASSED)])
+def test_attack_distance_believes_only_attacks_that_look_for_the_nearest(by, outcome):
+    """PGD in a large ball finds something far away, which says nothing about what is near."""
+    rows = [row(0.4, k, "f").model_copy(update={"by": by}) for k in range(40)]  # counterexamples at 0.2
+    rule = {"kind": "attack-distance", "norm": "linf", "distance": 0.1, "at_least": 0.5}
+    assert ruled(rule, report({0.4: rows})).outcome is outcome
+
+
+def test_attack_distance_needs_every_sample_at_such_a_budget():
+    """Samples of an unfinished run, or that were evaluated at smaller budgets alone, do not count."""
+    rule = {"kind": "attack-distance", "norm": "linf", "distance": 0.1, "at_least": 0.5}
+    found = ruled(rule, report({0.01: "u" * 40, 0.2: "u"}))
+    assert (found.count, found.n, found.outcome) == (1, 40, Outcome.FAILED)
+
+
+@pytest.mark.parametrize(
+    "change", [{"at_least": 0}, {"at_least": math.nan}, {"at_least": 1.01}, {"eps": math.nan}, {"eps": -1}]
+)
+def test_rules_that_hold_of_anything_are_refused(change):
+    rule = {"id": "r", "kind": "verified-accuracy", "norm": "linf", "eps": 0.1, "at_least": 0.5, **change}
+    with pytest.raises(ValidationError):
+        Policy.model_validate({"name": "p", "rules": [rule]})
+    gap = {"id": "r", "kind": "gap", "norm": "linf", "eps": 0.1, "at_most": 1}
+    with pytest.raises(ValidationError):
+        Policy.model_validate({"name": "p", "rules": [gap]})
 
 
 def smoothed(radii, sigma=0.25):

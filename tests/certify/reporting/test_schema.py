@@ -8,43 +8,15 @@ from pydantic import ValidationError
 from certify.errors import ArtefactRejected
 from certify.reporting.canonical import canonical, parsed
 from certify.reporting.schema import (
-    Bracket,
-    Counts,
-    DataSheet,
-    Identity,
-    Interval,
-    ModelCard,
-    Perturbation,
     Point,
     Report,
     SampleVerdict,
     Settings,
-    Share,
-    ThreatModel,
     Volatile,
     json_schema,
 )
 from certify.verdict import Verdict
-
-MODEL = "a1" * 32
-
-
-def share(count, n):
-    return Share(count=count, n=n, value=count / n, low=0.0, high=1.0)
-
-
-def point(eps=0.1, **counts):
-    c = Counts(**counts)
-    right = c.n - c.misclassified
-    return Point(
-        eps=eps,
-        n=c.n,
-        counts=c,
-        clean_accuracy=share(right, c.n),
-        attacked_accuracy=share(right - c.falsified, c.n),
-        verified_accuracy=share(c.verified, c.n),
-        undecided=share(c.unknown + c.error, c.n),
-    )
+from tests.certify.reports import point, report, rows, share
 
 
 def small(**changes):
@@ -54,29 +26,7 @@ def small(**changes):
         SampleVerdict(eps=0.1, sample=1, verdict=Verdict.FALSIFIED, witness_sha256="0f" * 32),
         SampleVerdict(eps=0.1, sample=2, verdict=Verdict.UNKNOWN, margin=-math.inf),
     )
-    parts = {
-        "status": "VALID",
-        "complete": True,
-        "identity": Identity(model=MODEL),
-        "model": ModelCard(name="net", sha256=MODEL),
-        "data": DataSheet(name="data", n=3),
-        "threat": ThreatModel(
-            knowledge="white-box",
-            perturbation=Perturbation(
-                name="linf", norm=math.inf, unit="input units", eps=(0.1,), sentence="x"
-            ),
-        ),
-        "methods": (),
-        "interval": Interval(method="Clopper-Pearson", confidence=0.95, sentence="x"),
-        "curve": (point(verified=1, falsified=1, unknown=1),),
-        "brackets": (Bracket(sample=0, verified=0.1),),
-        "attacked_accuracy_is": "upper bound",
-        "samples": samples,
-        "settings": Settings(seed=2**60, batch_size=1, device="cpu"),
-        "claimed": (),
-        "not_claimed": ("anything else",),
-    }
-    return Report(**{**parts, **changes})
+    return report({0.1: samples}, **{"settings": Settings(seed=2**60, batch_size=1, device="cpu"), **changes})
 
 
 def test_reading_gives_what_was_written():
@@ -126,8 +76,8 @@ def test_a_report_that_was_changed_is_refused(place, value, message):
 
 def test_counts_sum_to_n():
     with pytest.raises(ValidationError, match="do not sum"):
-        Point(**{**point(verified=2, error=1).model_dump(), "n": 4})
-    assert point(verified=2, error=1).undecided.count == 1
+        Point(**{**point(0.1, rows("vve")).model_dump(), "n": 4})
+    assert point(0.1, rows("vve")).undecided.count == 1
 
 
 def test_percentages_never_claim_too_much():

@@ -14,7 +14,7 @@ from certify.errors import ArtefactRejected, SignatureFailed, UsageError
 from certify.gate import Policy, judge
 from certify.signing import generate, read_private, read_public, sign, statement, verify
 from certify.signing.statement import check_subject
-from tests.certify.gate.reports import report
+from tests.certify.reports import report
 
 RULE = {"id": "proof", "kind": "verified-accuracy", "norm": "linf", "eps": 0.1, "at_least": 0.5}
 POLICY = Policy.model_validate({"name": "p", "rules": [RULE]})

@@ -46,8 +46,13 @@ def row(eps, sample, letter, level=Level.REAL, alpha=0.0):
     return SampleVerdict(eps=eps, sample=sample, label=0, predicted=0, verdict=verdict, **extra)
 
 
-def point(eps, rows):
-    counted = Counter(r.verdict for r in rows)
+def rows(letters, eps=0.1):
+    """One row for each letter or row."""
+    return [row(eps, i, each) if isinstance(each, str) else each for i, each in enumerate(letters)]
+
+
+def point(eps, some):
+    counted = Counter(r.verdict for r in some)
     c = Counts(**{verdict.value: counted[verdict] for verdict in Verdict})
     right = c.n - c.misclassified
     return Point(
@@ -63,11 +68,8 @@ def point(eps, rows):
 
 def report(letters, policy=None, fixed=True, attacked=True, **changes):
     """letters: per eps the verdicts, one letter a sample; or rows."""
-    rows = {
-        eps: [row(eps, i, each) if isinstance(each, str) else each for i, each in enumerate(some)]
-        for eps, some in letters.items()
-    }
-    samples = tuple(each for some in rows.values() for each in some)
+    by_eps = {eps: rows(some, eps) for eps, some in letters.items()}
+    samples = tuple(each for some in by_eps.values() for each in some)
     by_sample = defaultdict(list)
     for each in samples:
         by_sample[each.sample].append(each)
@@ -89,7 +91,7 @@ def report(letters, policy=None, fixed=True, attacked=True, **changes):
         ),
         "methods": (),
         "interval": Interval(method="Clopper-Pearson", confidence=0.95, sentence="x"),
-        "curve": tuple(point(eps, some) for eps, some in rows.items() if some),
+        "curve": tuple(point(eps, some) for eps, some in by_eps.items() if some),
         "brackets": tuple(_bracket(sample, some) for sample, some in by_sample.items()),
         "attacks": tuple(tried) if attacked else (),
         "attacked_accuracy_is": "upper bound",
@@ -100,8 +102,8 @@ def report(letters, policy=None, fixed=True, attacked=True, **changes):
     return Report(**{**parts, **changes})
 
 
-def _bracket(sample, rows):
-    distances = [r.distances["linf"] for r in rows if r.distances]
-    distances += [0.0 for r in rows if r.verdict is Verdict.MISCLASSIFIED]
-    verified = [r.eps for r in rows if r.verdict is Verdict.VERIFIED]
+def _bracket(sample, some):
+    distances = [r.distances["linf"] for r in some if r.distances]
+    distances += [0.0 for r in some if r.verdict is Verdict.MISCLASSIFIED]
+    verified = [r.eps for r in some if r.verdict is Verdict.VERIFIED]
     return Bracket(sample=sample, verified=max(verified, default=None), attacked=min(distances, default=None))
