@@ -1,6 +1,7 @@
 """The public names of the engine; ``bounds`` has all of them, loaded when one is first asked for."""
 
 from bounds import errors
+from bounds.attained import minimisers
 from bounds.bound import METHODS, Bounds, bound
 from bounds.errors import BoundsError, InvalidFile, InvalidGraph, InvalidInput, Unsupported
 from bounds.graph import Builder, Graph
@@ -45,6 +46,7 @@ __all__ = [
     "jacobian",
     "lipschitz",
     "margins",
+    "minimisers",
     "monotone",
     "perturbed",
     "read_onnx",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from certify.attacks import APGD, PGD, Square
+from certify.attacks import APGD, PGD, FromBounds, Square
 from certify.attacks.ensemble import joined, stands
 from certify.attacks.settings import check_counts
 from certify.decide import proves
@@ -21,10 +21,10 @@ from certify.run import Run
 class Portfolio:
     """Quick attack, certifier, then dear attacks on what is neither attacked nor certified.
 
-    PGD on every sample, so that every certified one has been attacked; CROWN on those that it leaves, where
-    the model has a graph; PGD on the margin, APGD-T and Square on the rest. A sample leaves with its first
-    counterexample or proof. steps: of the first PGD. queries: of Square. The detail "member" of a broken
-    sample names the attack.
+    PGD on every sample, so that every certified one has been attacked; CROWN on those that it leaves, and
+    steps from where its bounds are taken, where the model has a graph; PGD on the margin, APGD-T on the three
+    nearest classes and Square on the rest. A sample leaves with its first counterexample or proof.
+    steps: of the first PGD. queries: of Square. The detail "member" of a broken sample names the attack.
     Raises ``UsageError`` for counts below 1.
     """
 
@@ -40,8 +40,9 @@ class Portfolio:
         return (
             PGD(self.steps),
             CROWN(),
+            FromBounds(),
             PGD(100, restarts=3, loss="margin"),
-            APGD(loss="dlr", targets=9),
+            APGD(loss="dlr", targets=3),
             Square(queries=self.queries),
         )
 

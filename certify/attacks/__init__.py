@@ -18,6 +18,7 @@ from certify.attacks.eot import EoT
 from certify.attacks.fab import FAB
 from certify.attacks.fgsm import FGSM
 from certify.attacks.fmn import FMN
+from certify.attacks.from_bounds import FromBounds
 from certify.attacks.losses import LOSSES
 from certify.attacks.parameters import ParameterSearch
 from certify.attacks.patch import PatchSearch
@@ -54,6 +55,7 @@ ATTACKS: Mapping[str, type[Any]] = {
     "rays": RayS,
     "patchsearch": PatchSearch,
     "parametersearch": ParameterSearch,
+    "frombounds": FromBounds,
 }
 
 __all__ = [
@@ -79,6 +81,7 @@ __all__ = [
     "DeepFool",
     "EoT",
     "FiniteDifferences",
+    "FromBounds",
     "GeoDA",
     "HopSkipJump",
     "ParameterSearch",

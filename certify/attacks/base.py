@@ -216,9 +216,13 @@ class RegionAttack(ABC):
 
     def decide(self, query: Query, run: Run) -> list[Evidence]:
         """Search each sample's region for another decision; a witness is a candidate to be replayed."""
+        return self.answers(self.problem(query, run))
+
+    def problem(self, query: Query, run: Run) -> Problem:
+        """The searches that a query asks for, beginning at its inputs."""
         spec = query.spec.to(query.x.dtype).on(query.x.device)
         region = floats_of(query.region)
-        return self.answers(Problem(query.model, region, spec, query.x, query.samples, repr(self), run))
+        return Problem(query.model, region, spec, query.x, query.samples, repr(self), run)
 
     def answers(self, problem: Problem) -> list[Evidence]:
         """What a search of each sample's region has found."""
