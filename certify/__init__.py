@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from certify.model import Model, load
     from certify.portfolio import Portfolio
     from certify.query import Query
+    from certify.radius import CertifiedRadii, certified_radius
     from certify.reporting import report
     from certify.result import Result, SampleResult
     from certify.run import Run
@@ -113,6 +114,8 @@ _HOME = {
     "Model": "certify.model",
     "load": "certify.model",
     "Query": "certify.query",
+    "CertifiedRadii": "certify.radius",
+    "certified_radius": "certify.radius",
     "report": "certify.reporting",
     "Run": "certify.run",
     "SmoothAdv": "certify.smoothadv",
@@ -156,6 +159,7 @@ __all__ = [
     "Brightness",
     "CarliniWagner",
     "CarliniWagnerLinf",
+    "CertifiedRadii",
     "CertifyError",
     "Contradiction",
     "Contrast",
@@ -193,6 +197,7 @@ __all__ = [
     "UniversalPGD",
     "Verdict",
     "attack",
+    "certified_radius",
     "distances",
     "evaluate",
     "health",
