@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import bounds
 from benchmarks.baselines.attacks_case import AttackAnswer, AttackCase
@@ -60,9 +61,6 @@ SHOWN = (
     "cpu s",
     "forwards",
     "backwards",
-    "mean",
-    "median",
-    "success",
     "problem",
 )
 NOTES = (
@@ -72,8 +70,7 @@ NOTES = (
     '"recorded" ran here, right before ours.',
     "robust accuracy: share of images that stay right; every counterexample of ours was replayed, and none "
     "lies outside the ball. seconds: of all images. cpu s: processor time, which other programs on the "
-    "machine disturb less. forwards, backwards: passes per image, averaged over all images. mean, median, "
-    "success: of attacks for the nearest failure.",
+    "machine disturb less. forwards, backwards: passes per image, averaged over all images.",
     "AutoAttack of ours is the `AttackEnsemble` with the published constants, as the peers' are; `Portfolio` "
     "is the toolkit's own answer: it certifies, too, and spares what is settled the dear attacks. "
     "torchattacks's AutoAttack makes a tenth of the published steps in its targeted attacks.",
@@ -82,10 +79,7 @@ NOTES = (
 
 def _suite_rows(options: Options) -> Iterator[Row]:
     folder = options.data / "attacks"
-    try:
-        recorded = json.loads((folder / "peer.json").read_text())
-    except OSError as error:
-        raise BadRequest(f"{error}; point --data at the folder of recorded data") from None
+    recorded = read_record(folder)
     torch.set_num_threads(options.threads)
     for net in options.pick(tuple(EPS), options.nets, "network"):
         for name in options.pick(tuple(BALL), options.methods, "method"):
@@ -128,16 +122,31 @@ def _live_row(net: str, name: str, folder: Path, options: Options) -> Row:
 
 
 def _our_row(net: str, name: str, method: _Method, folder: Path) -> Row:
-    graph = bounds.read_onnx(folder / f"{net}_cnn_a_adv.onnx")
-    model = Model(GraphForward(graph), graph, graph.input_shape, 10, (0.0, 1.0), net, graph.digest())
-    with np.load(folder / f"{net}_cnn_a_adv.npz") as data:
-        x, y = (torch.from_numpy(data[key][:IMAGES]) for key in ("x", "y"))
-    model(x)  # so that libraries are loaded
+    model, x, y = recorded_case(net, folder)
     wall, cpu = time.perf_counter(), time.process_time()
     result = evaluate(model, x, y, Linf(EPS[net]), [method.attack], run=Run(batch_size=IMAGES))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     forwards, backwards = (_passes(result, key) for key in ("forwards", "backwards"))
     return _row(net, name, "ours", AttackAnswer(result.robust_accuracy[1], wall, cpu, forwards, backwards))
+
+
+def recorded_case(net: str, folder: Path) -> tuple[Model, Tensor, Tensor]:
+    """The network, its first images and their labels."""
+    graph = bounds.read_onnx(folder / f"{net}_cnn_a_adv.onnx")
+    model = Model(GraphForward(graph), graph, graph.input_shape, 10, (0.0, 1.0), net, graph.digest())
+    with np.load(folder / f"{net}_cnn_a_adv.npz") as data:
+        x, y = (torch.from_numpy(data[key][:IMAGES]) for key in ("x", "y"))
+    model(x)  # so that libraries are loaded
+    return model, x, y
+
+
+def read_record(folder: Path) -> list[Record]:
+    """What other libraries reached; ``BadRequest`` where that is missing."""
+    try:
+        rows: list[Record] = json.loads((folder / "peer.json").read_text())
+    except OSError as error:
+        raise BadRequest(f"{error}; point --data at the folder of recorded data") from None
+    return rows
 
 
 def _passes(result: Result, key: str) -> float:

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from certify.attacks.base import Look, State
 from certify.attacks.minimal import Minimal, Nearby, Nearest, shorten
-from certify.attacks.norms import nearest_plane, per_sample, to_plane, wide
+from certify.attacks.norms import distance, nearest_plane, per_sample, to_plane, wide
 from certify.attacks.settings import check_between, check_counts
+
+_LEAST = 1e-3  # of the distance from the start, that a step has at least
 
 
 @dataclass(frozen=True)
@@ -126,13 +128,16 @@ def _onto(
     """From the points a little beyond the plane where a linear model of the clause is 0, then into the range.
 
     The range is not minded by the step, as published: more, and smaller, steps follow the model better than
-    few that go all the way where much of the input is at the end of its range.
+    few that go all the way where much of the input is at the end of its range. But each is a share of the
+    way made so far at least: what the range cuts off would leave ever smaller steps short of the boundary.
     """
     points = wide(look.points.detach())
     row, value = (wide(_pick(each, clause)) for each in (rows, values))
     free = torch.full_like(points, math.inf)
     step = to_plane(row, -value, -free, free, problem.norm)
-    return problem.region.project((points + (1 + overshoot) * step).to(problem.start.dtype))
+    least = _LEAST * problem.distance(points) / distance(step, problem.norm)
+    length = least.nan_to_num(0.0, posinf=0.0).clamp(min=1 + overshoot).to(step)
+    return problem.region.project((points + per_sample(length, step) * step).to(problem.start.dtype))
 
 
 def _tangent(problem: Nearby, look: Look, rows: Tensor, clause: Tensor) -> Tensor:
