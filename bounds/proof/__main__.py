@@ -1,0 +1,44 @@
+"""``python -m bounds.proof check FILE --network NET.onnx``: accept a proof, or refuse it with a reason."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bounds.proof.check import check
+from bounds.proof.file import model_bytes, read
+from bounds.proof.refused import Refused
+
+_CLAIM = {
+    "real": "for every real x in the region, the network of these exact weights in exact arithmetic",
+    "deployed": "for every float32 x in the region, every execution that computes each affine layer as "
+    "float32 dot products in any order (FMA allowed; no TF32, Winograd, FFT or flush-to-zero)",
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Returns 0 for an accepted proof and 1 for a refused one."""
+    parser = argparse.ArgumentParser(prog="python -m bounds.proof", description=__doc__)
+    parser.add_argument("command", choices=["check"])
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--network", type=Path, required=True, help="an ONNX file, gzipped or not")
+    parser.add_argument("--exact", action="store_true", help="compute in fractions: for small networks")
+    asked = parser.parse_args(argv)
+    try:
+        proof = read(asked.file)
+        found = check(proof, model_bytes(asked.network), asked.exact)
+    except Refused as refusal:
+        sys.stderr.write(f"refused: {refusal}\n")
+        return 1
+    if found.least is None:
+        sys.stdout.write("accepted: a point of the region, at which the property fails\n")
+    else:
+        text = _CLAIM[proof.statement.level]
+        sys.stdout.write(f"accepted: {text} satisfies the property ({found.leaves} leaves)\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,119 @@
+"""The numbers a check is done in: float64 with an account of every rounding, or exact fractions without.
+
+Formulas: Higham (2002), *Accuracy and Stability of Numerical Algorithms*, section 3.1. A sum of n products in
+any order, fused or not, is off by at most ``gamma(n) sum |a_i| |b_i|``, and by what underflows.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from fractions import Fraction
+
+import numpy as np
+
+from bounds.proof.format import Array
+from bounds.proof.refused import Refused
+
+# Covers the rounding of error accounts themselves, sums of fewer than 2^32 terms.
+_INFLATE = 1.0 + 2.0**-20
+
+
+def gamma(n: int, u: float) -> float:
+    """At least ``n u / (1 - n u)``; raises ``Refused`` where the formula says nothing."""
+    if n * u >= 2.0**-10:
+        raise Refused("network", f"sums of {n} terms are too long for an error account")
+    return n * u / (1.0 - n * u) * _INFLATE
+
+
+class Arithmetic(ABC):
+    """Arrays of numbers of one kind.
+
+    dtype: of the arrays. half: one half. tiny: more than all that can underflow in one step.
+    """
+
+    dtype: type
+    half: float | Fraction
+    tiny: float
+
+    @abstractmethod
+    def array(self, x: object) -> Array:
+        """The same numbers, which are floats or integers, exactly."""
+
+    @abstractmethod
+    def gamma(self, terms: int) -> float:
+        """How far a sum of so many products may be off, relative to the sum of their magnitudes."""
+
+    @abstractmethod
+    def down(self, x: Array) -> Array:
+        """At most what the last operation would have given exactly."""
+
+    @abstractmethod
+    def root(self, x: Array) -> Array:
+        """Square roots, within a unit of the last place."""
+
+    def up(self, x: Array) -> Array:
+        """At least what the last operation would have given exactly."""
+        return -self.down(-x)
+
+    def zeros(self, *shape: int) -> Array:
+        """Zeros."""
+        return np.zeros(shape, self.dtype)
+
+
+class Floats(Arithmetic):
+    """float64."""
+
+    dtype = np.float64
+    half = 0.5
+    tiny = 2.0**-1000
+
+    def array(self, x: object) -> Array:
+        return np.asarray(x, np.float64)
+
+    def gamma(self, terms: int) -> float:
+        return gamma(terms, 2.0**-53)
+
+    def down(self, x: Array) -> Array:
+        return np.nextafter(x, -np.inf)
+
+    def root(self, x: Array) -> Array:
+        return np.sqrt(x)
+
+
+class Exact(Arithmetic):
+    """Fractions; for small networks of affine steps and (leaky) ReLUs."""
+
+    dtype = object
+    half = Fraction(1, 2)
+    tiny = 0
+
+    def array(self, x: object) -> Array:
+        return np.asarray(np.frompyfunc(Fraction, 1, 1)(np.asarray(x)), object)
+
+    def gamma(self, terms: int) -> float:
+        return 0
+
+    def down(self, x: Array) -> Array:
+        return x
+
+    def root(self, x: Array) -> Array:
+        raise Refused("network", "it has square roots or other functions without exact values")
+
+
+def probe() -> None:
+    """Refuse a machine whose float64 matrix products are not ordinary dot products with gradual underflow.
+
+    Strassen-like products, reduced precision and flush-to-zero all show in rows and columns of very
+    different scales, whose products must be exact to within ``gamma`` of their own sums of magnitudes.
+    """
+    n = 64
+    grid = np.arange(n * n, dtype=np.float64).reshape(n, n)
+    scale = 2.0 ** (np.arange(n) - n / 2)
+    a, b = np.sin(grid + 1) * scale[:, None], np.cos(3 * grid + 2) * scale[::-1]
+    rows = [0, 1, n - 2, n - 1]
+    exact = np.array([[math.fsum(a[i] * column) for column in b.T] for i in rows])
+    allowed = 2 * gamma(n + 4, 2.0**-53) * (np.abs(a) @ np.abs(b))[rows]
+    tiny = np.array([2.0**-1070])
+    if bool((np.abs((a @ b)[rows] - exact) > allowed).any()) or not (tiny * 0.5)[0] > 0:
+        raise Refused("machine", "float64 products are not ordinary IEEE dot products; switch off fast modes")

@@ -1,0 +1,367 @@
+"""Bounds of a network on many pieces of a box at once: intervals forward, rows backward (CROWN).
+
+Rules of the error account, for every number whose magnitude on the piece is at most X:
+
+- An affine step with v = |W| X + |b|: a row lam sent backward is off by at most gamma(n + 12) |lam| . v, and
+  a float32 execution of the step by the radius gamma32(n) v + n 2^-149, of which a row feels |lam| . radius.
+- A function: lines with any slope s and the constant c <= f(z) - s z, found with care by the function; a row
+  through them is off by at most gamma(n + 8) |lam| . (|s| X + |c|).
+- A multiplier mu >= 0 of a split side (z - at) >= 0 adds -mu side to the row at z, and mu side at to its
+  constant.
+
+All this together is the cushion of a step: per element, what a coefficient of one may be off by.
+NaN and Inf on the way end in a bound that is not > 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from bounds.proof.arithmetic import Arithmetic, gamma
+from bounds.proof.format import Array
+from bounds.proof.functions import Function
+from bounds.proof.network import Network, Step
+from bounds.proof.refused import Refused
+from bounds.proof.steps import Affine
+
+_U32, _LEAST32 = 2.0**-24, 2.0**-149
+_MOST32 = 2.0**120  # from here on a float32 execution may overflow on its way
+_MEMORY = 2**27  # bytes of a batch of rows
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """``slope z + constant`` below or above a function; (pieces or rows, elements)."""
+
+    slope: Array
+    constant: Array
+
+
+@dataclass(eq=False)
+class Facts:
+    """What is known of each value on each piece; lists by value, of arrays (pieces or 1, elements).
+
+    low, high: of all values. cushion: of the step that makes a value. lines: below and above a function.
+    empty: (pieces,) where the splits leave nothing.
+    """
+
+    low: list[Array]
+    high: list[Array]
+    empty: Array
+    cushion: list[Array | None] = field(default_factory=lambda: [None])
+    lines: list[tuple[Line, Line] | None] = field(default_factory=lambda: [None])
+
+    @property
+    def lists(self) -> tuple[list[Any], ...]:
+        """All of them."""
+        return (self.low, self.high, self.cushion, self.lines)
+
+    def size(self, value: int) -> Array:
+        """At least the magnitude of a value's elements."""
+        return np.maximum(np.abs(self.low[value]), np.abs(self.high[value]))
+
+
+@dataclass(frozen=True, eq=False)
+class Cuts:
+    """Splits on the ways to some pieces: (steps,) arrays; value: the index of the value that is split."""
+
+    piece: Array
+    value: Array
+    element: Array
+    side: Array
+    at: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows over one value: (rows, elements), the piece of each, and the constant that is added, (rows,).
+
+    multipliers: (cut steps, rows per piece) of the cuts, None for none; rows of a piece follow each other.
+    codes: slope codes (rows, elements of all functions), None for none.
+    """
+
+    value: int
+    rows: Array
+    piece: Array
+    constant: Array
+    cuts: Cuts | None = None
+    multipliers: Array | None = None
+    codes: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """A network, the numbers to compute in, and the level to claim."""
+
+    network: Network
+    a: Arithmetic
+    deployed: bool
+
+    def forward(
+        self, low: Array, high: Array, cuts: Cuts | None, known: Facts | None, tighten: Array | None
+    ) -> Facts:
+        """Facts of pieces of a box, (pieces, inputs) each.
+
+        known: of the whole box that all pieces lie in, whose cushions hold here, too. tighten: None, or the
+        slope codes (values, elements of all functions) of rows for undecided elements of each value.
+        """
+        facts = Facts([low], [high], np.zeros(len(low), np.bool_))
+        if known is not None and (cuts is None or not bool((cuts.value == 0).any())):
+            facts.low, facts.high = [known.low[0]], [known.high[0]]
+        self._cut(facts, 0, cuts)
+        entering = {self.network.steps[k].inputs[0] for k in self.network.functions}
+        for k, step in enumerate(self.network.steps):
+            if known is not None and all(facts.low[i] is known.low[i] for i in step.inputs):
+                for mine, theirs in zip(facts.lists, known.lists, strict=True):
+                    mine.append(theirs[k + 1])
+            elif isinstance(step.does, Affine):
+                self._affine(facts, step, step.does, known)
+            else:
+                self._function(facts, step, step.does)
+            if known is not None and facts.low[-1] is not known.low[k + 1]:
+                facts.low[-1] = _most(facts.low[-1], known.low[k + 1])
+                facts.high[-1] = -_most(-facts.high[-1], -known.high[k + 1])
+            self._cut(facts, k + 1, cuts)
+            if tighten is not None and k + 1 in entering:
+                self._tighten(facts, k + 1, tighten[k + 1])
+        return facts
+
+    def _affine(self, facts: Facts, step: Step, does: Affine, known: Facts | None) -> None:
+        a = self.a
+        lows, highs = [facts.low[i] for i in step.inputs], [facts.high[i] for i in step.inputs]
+        middles = [(low + high) * a.half for low, high in zip(lows, highs, strict=True)]
+        spans = zip(lows, middles, highs, strict=True)
+        radii = [a.up(np.maximum(high - middle, middle - low)) for low, middle, high in spans]
+        if known is not None:
+            cushion = known.cushion[len(facts.low)]
+        else:
+            sizes = [np.abs(middle) + radius for middle, radius in zip(middles, radii, strict=True)]
+            size = does.magnitude(sizes)
+            cushion = a.gamma(max(does.terms, step.size) + 12) * size + a.tiny
+            if self.deployed:
+                cushion = cushion + _executed(does, size)
+        middle = does.value(middles)
+        radius = a.up(does.absolute.linear(radii) + cushion)
+        facts.low.append(a.down(middle - radius))
+        facts.high.append(a.up(middle + radius))
+        facts.cushion.append(cushion)
+        facts.lines.append(None)
+
+    def _function(self, facts: Facts, step: Step, does: Function) -> None:
+        value = step.inputs[0]
+        low, high = facts.low[value], facts.high[value]
+        lines, cushion, radius = self._around(does, low, high, None)
+        below, above = does.below(low, self.a), does.above(high, self.a)
+        facts.low.append(below if radius is None else self.a.down(below - radius))
+        facts.high.append(above if radius is None else self.a.up(above + radius))
+        facts.cushion.append(cushion)
+        facts.lines.append(lines)
+
+    def _around(
+        self, does: Function, low: Array, high: Array, codes: Array | None
+    ) -> tuple[tuple[Line, Line], Array, Array | None]:
+        """Lines around a function, their cushion, and how far an execution may be off (None: not at all)."""
+        a, slopes = self.a, does.slopes(low, high, self.a)
+        if codes is not None:
+            below, above = (
+                does.coded(slope, codes, low, high, a, sign)
+                for slope, sign in zip(slopes, (1, -1), strict=True)
+            )
+            slopes = below, above
+        lines = (
+            Line(slopes[0], does.least(low, high, slopes[0], a, 1)),
+            Line(slopes[1], -does.least(low, high, slopes[1], a, -1)),
+        )
+        steep = np.maximum(np.abs(lines[0].slope), np.abs(lines[1].slope))
+        far = np.maximum(np.abs(lines[0].constant), np.abs(lines[1].constant))
+        size = np.maximum(np.abs(low), np.abs(high))
+        cushion = a.gamma(low.shape[1] + 8) * (steep * size + far) + a.tiny
+        if not (self.deployed and any(does.deployed)):
+            return lines, cushion, None
+        most = np.maximum(np.abs(does.below(low, a)), np.abs(does.above(high, a)))
+        radius = does.deployed[0] * most + does.deployed[1]
+        return lines, cushion + radius, radius
+
+    def _cut(self, facts: Facts, value: int, cuts: Cuts | None) -> None:
+        """Meet a value's intervals with the cuts."""
+        if cuts is not None and bool((here := cuts.value == value).any()):
+            shape = (len(facts.empty), facts.low[value].shape[1])
+            for side, ends, meet in ((1, facts.low, np.maximum), (-1, facts.high, np.minimum)):
+                chosen = here & (cuts.side == side)
+                ends[value] = np.broadcast_to(ends[value], shape).copy()
+                meet.at(ends[value], (cuts.piece[chosen], cuts.element[chosen]), cuts.at[chosen])
+        facts.empty |= (facts.low[value] > facts.high[value]).any(1)
+
+    def _tighten(self, facts: Facts, value: int, codes: Array) -> None:
+        """Meet the intervals of undecided elements with bounds by rows of their own."""
+        low, high = facts.low[value].copy(), facts.high[value].copy()
+        users = [s.does for s in self.network.steps if value in s.inputs and isinstance(s.does, Function)]
+        decided = all(does.kinked for does in users)
+        wanted = (low < 0) & (high > 0) if decided else low < high
+        pieces, elements = np.nonzero(wanted & ~facts.empty[:, None])
+        for part in self._chunks(len(pieces), 2):
+            piece, element = pieces[part], elements[part]
+            unit = self.a.zeros(len(piece), low.shape[1])
+            unit[np.arange(len(piece)), element] = 1
+            both, zero = np.concatenate([unit, -unit]), self.a.zeros(2 * len(piece))
+            rows = Rows(value, both, np.tile(piece, 2), zero, codes=codes[None] if codes.any() else None)
+            least, most = np.split(self.lower(facts, rows), 2)
+            low[piece, element] = _most(low[piece, element], least)
+            high[piece, element] = -_most(-high[piece, element], most)
+        facts.low[value], facts.high[value] = low, high
+        facts.empty |= (low > high).any(1)
+
+    def _chunks(self, count: int, rows: int) -> Iterator[slice]:
+        """So many items, in parts that fit into memory, where each needs some rows."""
+        most = max(1, self.rows_at_once // rows)
+        for first in range(0, count, most):
+            yield slice(first, first + most)
+
+    @cached_property
+    def rows_at_once(self) -> int:
+        """How many rows fit into memory."""
+        steps = self.network.steps
+        affine = [(step.does, step.size) for step in steps if isinstance(step.does, Affine)]
+        width = max(
+            [4 * step.size for step in steps] + [does.width(size) for does, size in affine], default=1
+        )
+        return max(1, _MEMORY // (8 * width))
+
+    def lower(self, facts: Facts, asked: Rows) -> Array:
+        """Lower bounds of rows over a value, on their pieces: (rows,)."""
+        a, steps = self.a, self.network.steps
+        row: dict[int, Array] = {asked.value: asked.rows}
+        account = _Account(a, asked.piece, asked.constant)
+        for k in range(asked.value - 1, -1, -1):
+            self._multiply(facts, asked, k + 1, row, account)
+            lam = row.pop(k + 1, None)
+            if lam is None:
+                continue
+            does = steps[k].does
+            if isinstance(does, Affine):
+                account.less(lam, facts.cushion[k + 1])
+                if does.bias is not None:
+                    account.add(lam @ does.bias)
+                moved = does.adjoint(lam)
+            else:
+                moved = [self._through(facts, asked, k, does, lam, account)]
+            for value, part in zip(steps[k].inputs, moved, strict=True):
+                size = facts.size(value)
+                if value in row:
+                    row[value] = row[value] + part
+                    account.less(row[value], a.gamma(2) * size)
+                else:
+                    row[value] = part
+                account.less_plainly(a.tiny * (1 + size.max(1)))
+        if 0 in row:
+            lam, zero = row[0], a.zeros()
+            account.less(lam, a.gamma(lam.shape[1] + 4) * facts.size(0) + a.tiny)
+            low, high = np.maximum(lam, zero), np.minimum(lam, zero)
+            account.add(account.dot(low, facts.low[0]) + account.dot(high, facts.high[0]))
+        return account.lower()
+
+    def _through(
+        self, facts: Facts, asked: Rows, k: int, does: Function, lam: Array, account: _Account
+    ) -> Array:
+        """Rows at a function's output, through the lines that they see, to its input."""
+        up, around = lam > 0, facts.lines[k + 1]
+        codes = None if asked.codes is None else asked.codes[:, self.starts[k] :][:, : lam.shape[1]]
+        if codes is not None and bool(codes.any()):  # each row its own lines
+            value = self.network.steps[k].inputs[0]
+            low, high = account.of(facts.low[value]), account.of(facts.high[value])
+            (below, above), cushion, _ = self._around(does, low, high, codes)
+            account.less_rows((np.abs(lam) * cushion).sum(1))
+        elif around is not None:
+            account.less(lam, facts.cushion[k + 1])
+            below, above = (Line(account.of(line.slope), account.of(line.constant)) for line in around)
+        else:
+            raise Refused("network", "a function without lines")
+        account.add((lam * np.where(up, below.constant, above.constant)).sum(1))
+        return np.asarray(lam * np.where(up, below.slope, above.slope))
+
+    @cached_property
+    def starts(self) -> dict[int, int]:
+        """Where the slope codes of each function begin."""
+        sizes = [self.network.steps[k].size for k in self.network.functions]
+        return dict(zip(self.network.functions, np.cumsum([0, *sizes]).tolist(), strict=False))
+
+    def _multiply(
+        self, facts: Facts, asked: Rows, value: int, row: dict[int, Array], account: _Account
+    ) -> None:
+        """Add to rows over a value the multiples of its cuts."""
+        cuts = asked.cuts
+        if cuts is None or asked.multipliers is None or not bool((here := cuts.value == value).any()):
+            return
+        a, each = self.a, asked.multipliers.shape[1]
+        mu = asked.multipliers[here].reshape(-1)
+        steps = np.flatnonzero(here).repeat(each)
+        rows = cuts.piece[steps] * each + np.tile(np.arange(each), len(steps) // each)
+        element, side, at = cuts.element[steps], cuts.side[steps], cuts.at[steps]
+        lam = row[value].copy() if value in row else a.zeros(len(asked.rows), facts.low[value].shape[1])
+        size = np.broadcast_to(facts.size(value), (len(facts.empty), lam.shape[1]))
+        size = size[cuts.piece[steps], element]
+        worth, magnitude = a.zeros(len(lam)), a.zeros(len(lam))
+        np.add.at(magnitude, rows, np.abs(mu * at) + (np.abs(lam[rows, element]) + mu) * size)
+        np.subtract.at(lam, (rows, element), mu * side)
+        np.add.at(worth, rows, mu * side * at)
+        depth = int(np.bincount(rows).max())
+        account.add(worth)
+        account.less_rows(a.gamma(2 * depth + 8) * magnitude + a.tiny * (1 + depth))
+        row[value] = lam
+
+
+def _executed(does: Affine, size: Array) -> Array:
+    """How far a float32 execution of an affine step may be off."""
+    if does.executed == 0:
+        return np.zeros_like(size)
+    terms = does.executed + 2
+    return np.where(size < _MOST32, gamma(terms, _U32) * size + terms * _LEAST32, np.inf)
+
+
+def _most(x: Array, y: Array) -> Array:
+    """The larger number; x where y is none."""
+    return np.where(y > x, y, x)
+
+
+class _Account:
+    """What rows have come to so far: their constants, and how far these may be off."""
+
+    def __init__(self, a: Arithmetic, piece: Array, constant: Array) -> None:
+        self._a, self._piece, self._constant = a, piece, constant
+        self._off = a.zeros(len(constant))
+        self._same = bool((piece == np.arange(len(piece))).all())
+
+    def of(self, x: Array) -> Array:
+        """What belongs to the rows, of numbers (pieces or 1, elements)."""
+        return x if len(x) == 1 or (self._same and len(x) == len(self._piece)) else x[self._piece]
+
+    def dot(self, lam: Array, x: Array) -> Array:
+        """Of each row the sum of its products with numbers (pieces or 1, elements)."""
+        return np.asarray(lam @ x[0] if len(x) == 1 else (lam * self.of(x)).sum(1))
+
+    def add(self, x: Array) -> None:
+        """Add to the constants, which are rounded down."""
+        self._constant = self._a.down(self._constant + x)
+
+    def less(self, lam: Array, cushion: Array | None) -> None:
+        """Take off what rows feel of a cushion."""
+        if cushion is None:
+            raise Refused("network", "a step without a cushion")
+        self.less_rows(self.dot(np.abs(lam), cushion))
+
+    def less_plainly(self, x: Array) -> None:
+        """Take off numbers (pieces or 1,)."""
+        self.less_rows(self.of(x))
+
+    def less_rows(self, x: Array) -> None:
+        """Take off a number from each row."""
+        self._off = self._a.up(self._off + x)
+
+    def lower(self) -> Array:
+        """Lower bounds."""
+        return self._a.down(self._constant - self._off)

@@ -1,0 +1,192 @@
+"""The nonlinear steps: what values a function takes on an interval, and lines below and above it there.
+
+Slopes need no trust. Only how high a line with that slope may lie is computed with care: the least of
+``f(z) - slope z``, rounded down. An upper line of f is a lower line of -f.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from bounds.proof.arithmetic import Arithmetic
+from bounds.proof.format import Array
+
+_CODES = 254  # slope codes from 1 to 255; 0 asks for the checker's own
+_ERROR = 2.0**-44  # of exp and tanh in float64, relative: hundreds of units of the last place
+_ROUNDS = 30  # of bisection for a tangent
+
+
+class Function(ABC):
+    """A function that never falls, applied to every element.
+
+    deployed: how far a float32 execution of it may be off: (relative to its value, absolute).
+    """
+
+    deployed: tuple[float, float] = (0.0, 0.0)
+    # Whether it is linear on either side of zero.
+    kinked: bool = False
+
+    @abstractmethod
+    def below(self, z: Array, a: Arithmetic) -> Array:
+        """At most f(z)."""
+
+    @abstractmethod
+    def above(self, z: Array, a: Arithmetic) -> Array:
+        """At least f(z)."""
+
+    @abstractmethod
+    def slopes(self, low: Array, high: Array, a: Arithmetic) -> tuple[Array, Array]:
+        """Good slopes of a line below and of one above."""
+
+    @abstractmethod
+    def coded(self, slope: Array, codes: Array, low: Array, high: Array, a: Arithmetic, sign: int) -> Array:
+        """The slopes that codes ask for, of lines below (sign 1) or above (-1)."""
+
+    def least(self, low: Array, high: Array, slope: Array, a: Arithmetic, sign: int) -> Array:
+        """At most ``sign (f(z) - slope z)`` for all z from low to high."""
+        middle = np.minimum(np.maximum(low, a.zeros()), high)  # in the interval whatever that is
+        ends = [self._at(z, slope, a, sign) for z in (low, middle, high)]
+        return np.minimum(np.minimum(*ends[:2]), ends[2])
+
+    def _at(self, z: Array, slope: Array, a: Arithmetic, sign: int) -> Array:
+        product = slope * z
+        if sign > 0:
+            return a.down(self.below(z, a) - a.up(product))
+        return a.down(a.down(product) - self.above(z, a))
+
+
+@dataclass(frozen=True)
+class Relu(Function):
+    """``z`` above zero, ``leak z`` below, with leak from 0 to 1."""
+
+    leak: float = 0.0
+    kinked = True
+
+    @property
+    def deployed(self) -> tuple[float, float]:  # type: ignore[override]  # as a field it would be a setting
+        return (2.0**-23, 2.0**-149) if self.leak else (0.0, 0.0)
+
+    def below(self, z: Array, a: Arithmetic) -> Array:
+        return np.where(z <= 0, a.down(a.array(self.leak) * z) if self.leak else a.zeros(), z)
+
+    def above(self, z: Array, a: Arithmetic) -> Array:
+        return np.where(z <= 0, a.up(a.array(self.leak) * z) if self.leak else a.zeros(), z)
+
+    def slopes(self, low: Array, high: Array, a: Arithmetic) -> tuple[Array, Array]:
+        leak, one = a.array(self.leak), a.array(1.0)
+        split = (low < 0) & (high > 0)
+        width = np.where(split, high - low, one)
+        chord = np.where(split, (high - leak * low) / width, np.where(high > 0, one, leak))
+        return np.where(split, np.where(high > -low, one, leak), chord), chord
+
+    def coded(self, slope: Array, codes: Array, low: Array, high: Array, a: Arithmetic, sign: int) -> Array:
+        if sign < 0:
+            return slope
+        share = a.array(np.maximum(codes, 1) - 1.0) / _CODES
+        wanted = a.array(self.leak) + share * (1 - a.array(self.leak))
+        return np.where((codes > 0) & (low < 0) & (high > 0), wanted, slope)
+
+
+@dataclass(frozen=True)
+class Sigmoid(Function):
+    """Sigmoid: convex below zero and concave above."""
+
+    deployed = (0.0, 2.0**-20)
+
+    def below(self, z: Array, a: Arithmetic) -> Array:
+        return np.maximum(self.value(z, a) * (1 - _ERROR) - a.tiny, self.limits[0])
+
+    def above(self, z: Array, a: Arithmetic) -> Array:
+        return np.minimum(self.value(z, a) * (1 + _ERROR) + a.tiny, self.limits[1])
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The least and the largest value there is."""
+        return 0.0, 1.0
+
+    def value(self, z: Array, a: Arithmetic) -> Array:
+        """The function, nearly."""
+        a.root(z[..., :0])  # exact arithmetic refuses
+        return np.asarray(1 / (1 + np.exp(-z)))
+
+    def derivative(self, z: Array, a: Arithmetic) -> Array:
+        """Its derivative, nearly: within 2^-40 of it."""
+        y = self.value(z, a)
+        return np.asarray(y * (1 - y))
+
+    def point(self, slope: Array) -> Array:
+        """Where above zero the derivative is about so much."""
+        root = np.sqrt(1 - 4 * np.clip(slope, 1e-15, 0.25))
+        return np.asarray(np.log((1 + root) / (1 - root)))
+
+    def slopes(self, low: Array, high: Array, a: Arithmetic) -> tuple[Array, Array]:
+        return self._tangent(low, high, a, 1), self._tangent(low, high, a, -1)
+
+    def _tangent(self, low: Array, high: Array, a: Arithmetic, sign: int) -> Array:
+        """The slope below of the tangent through the far end; at the middle where f is convex all over.
+
+        The line above f is, by symmetry, that below with low and high exchanged and negated.
+        """
+        if sign < 0:
+            low, high = -high, -low
+        f = self.value
+        wide = high > low
+        chord = (f(high, a) - f(low, a)) / np.where(wide, high - low, 1.0)
+        chord = np.where(wide, chord, self.derivative(low, a))
+        left, right = low, np.minimum(np.maximum(low, 0.0), high)
+        for _ in range(_ROUNDS):
+            p = (left + right) / 2
+            short = f(p, a) + self.derivative(p, a) * (high - p) < f(high, a)
+            left, right = np.where(short, p, left), np.where(short, right, p)
+        steep = self.derivative(low, a) * (high - low) >= f(high, a) - f(low, a)
+        mixed = np.where(steep, chord, self.derivative(right, a))
+        convex = self.derivative((low + high) / 2, a)
+        return np.where(low >= 0, chord, np.where(high <= 0, convex, mixed))
+
+    def coded(self, slope: Array, codes: Array, low: Array, high: Array, a: Arithmetic, sign: int) -> Array:
+        most = self.derivative(np.minimum(np.maximum(low, 0.0), high), a)
+        return np.where(codes > 0, (np.maximum(codes, 1) - 1.0) / _CODES * most, slope)
+
+    def least(self, low: Array, high: Array, slope: Array, a: Arithmetic, sign: int) -> Array:
+        """Where the curve bends away from the line it is concave, and its ends decide; else, a tangent."""
+        middle = np.minimum(np.maximum(low, 0.0), high)
+        start, end = (low, middle) if sign > 0 else (middle, high)  # sign f is convex there
+        point = self.point(slope)
+        p = np.minimum(np.maximum(-point if sign > 0 else point, start), end)
+        # sign (f(z) - slope z) >= that at p + (sign (f'(p) - slope)) (z - p)
+        tilt, room = sign * (self.derivative(p, a) - slope), 2.0**-38 * (1 + np.abs(slope))
+        left = (tilt + room) * (start - p)
+        right = (tilt - room) * (end - p)
+        fall = a.down(np.minimum(np.minimum(left, right) * (1 + 2.0**-40), 0.0)) - a.tiny
+        tangent = a.down(self._at(p, slope, a, sign) + fall)
+        return np.minimum(tangent, super().least(low, high, slope, a, sign))
+
+
+@dataclass(frozen=True)
+class Tanh(Sigmoid):
+    """Hyperbolic tangent, which bends like the sigmoid."""
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        return -1.0, 1.0
+
+    def below(self, z: Array, a: Arithmetic) -> Array:
+        y = self.value(z, a)
+        return np.maximum(y - np.abs(y) * _ERROR - a.tiny, -1.0)
+
+    def above(self, z: Array, a: Arithmetic) -> Array:
+        y = self.value(z, a)
+        return np.minimum(y + np.abs(y) * _ERROR + a.tiny, 1.0)
+
+    def value(self, z: Array, a: Arithmetic) -> Array:
+        a.root(z[..., :0])
+        return np.asarray(np.tanh(z))
+
+    def derivative(self, z: Array, a: Arithmetic) -> Array:
+        return np.asarray(1 - self.value(z, a) ** 2)
+
+    def point(self, slope: Array) -> Array:
+        return np.asarray(np.arctanh(np.sqrt(1 - np.clip(slope, 1e-15, 1.0)) * (1 - 2.0**-53)))

@@ -1,0 +1,249 @@
+"""The few kinds of affine step that networks are made of, on flat values with samples on axis 0.
+
+A step is ``y = W x + b``. It gives ``linear`` (W x), its transpose ``adjoint``, and itself with absolute
+weights. The same code runs on floats and on fractions.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from bounds.proof.format import Array
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Affine(ABC):
+    """bias: (outputs,) or None. bias_size: at least the magnitude of all that was summed to b; None for |b|.
+
+    executed: how many terms one output of a float32 execution sums; 0 where it does no arithmetic.
+    """
+
+    bias: Array | None = None
+    bias_size: Array | None = None
+    executed: int = 0
+
+    @property
+    @abstractmethod
+    def terms(self) -> int:
+        """How many products at most meet in one number of ``linear`` or ``adjoint``; 0 for none at all."""
+
+    def width(self, outputs: int) -> int:
+        """How many numbers a sample with so many outputs needs on the way."""
+        return 0
+
+    @abstractmethod
+    def linear(self, xs: list[Array]) -> Array:
+        """W x of inputs (samples, inputs)."""
+
+    @abstractmethod
+    def adjoint(self, rows: Array) -> list[Array]:
+        """The rows (rows, outputs) times W, for each input."""
+
+    @cached_property
+    @abstractmethod
+    def absolute(self) -> Affine:
+        """The step with |W|."""
+
+    def value(self, xs: list[Array]) -> Array:
+        """W x + b."""
+        y = self.linear(xs)
+        return y if self.bias is None else y + self.bias
+
+    def magnitude(self, xs: list[Array]) -> Array:
+        """|W| x + |b| for x >= 0."""
+        y = self.absolute.linear(xs)
+        if self.bias is None:
+            return y
+        return y + (np.abs(self.bias) if self.bias_size is None else self.bias_size)
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(Affine):
+    """A matrix (outputs, inputs) applied to each of some equal groups of elements."""
+
+    weight: Array
+
+    @property
+    def terms(self) -> int:
+        return max(map(int, self.weight.shape))
+
+    def linear(self, xs: list[Array]) -> Array:
+        (x,) = xs
+        return (x.reshape(-1, self.weight.shape[1]) @ self.weight.T).reshape(len(x), -1)
+
+    def adjoint(self, rows: Array) -> list[Array]:
+        return [(rows.reshape(-1, self.weight.shape[0]) @ self.weight).reshape(len(rows), -1)]
+
+    @cached_property
+    def absolute(self) -> Affine:
+        return replace(self, weight=np.abs(self.weight))
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution(Affine):
+    """A convolution of any number of dimensions, on each of some equal groups of channels.
+
+    weight: (groups, out channels, in channels, *kernel), within each group. size: of the image. pads: before
+    and behind of each axis. A single group of weights serves all groups there are.
+    """
+
+    weight: Array
+    size: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads: tuple[tuple[int, int], ...]
+
+    @property
+    def terms(self) -> int:
+        return int(max(self.weight.shape[1:3]) * prod(self.weight.shape[3:]))
+
+    def width(self, outputs: int) -> int:
+        _, outs, ins, *kernel = self.weight.shape
+        return int(outputs // outs * ins * prod(kernel))
+
+    @cached_property
+    def padded(self) -> tuple[int, ...]:
+        """The size of the image with its borders."""
+        return tuple(n + a + b for n, (a, b) in zip(self.size, self.pads, strict=True))
+
+    @cached_property
+    def out_size(self) -> tuple[int, ...]:
+        """The size of the resulting image."""
+        axes = zip(self.padded, self.weight.shape[3:], self.strides, self.dilations, strict=True)
+        return tuple((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in axes)
+
+    def _windows(self) -> list[tuple[Any, ...]]:
+        """Where each element of the kernel meets the image."""
+        axes = [
+            [slice(d * i, d * i + s * (n - 1) + 1, s) for i in range(k)]
+            for k, s, d, n in zip(
+                self.weight.shape[3:], self.strides, self.dilations, self.out_size, strict=True
+            )
+        ]
+        return [(..., *window) for window in product(*axes)]
+
+    @property
+    def _inside(self) -> tuple[Any, ...]:
+        return (..., *(slice(a, a + n) for n, (a, _) in zip(self.size, self.pads, strict=True)))
+
+    @cached_property
+    def _matrix(self) -> Array:
+        """(groups, out channels, kernel elements * in channels)."""
+        groups, outs, ins = self.weight.shape[:3]
+        flat = self.weight.reshape(groups, outs, ins, -1)
+        matrix: Array = np.ascontiguousarray(flat.transpose(0, 1, 3, 2)).reshape(groups, outs, -1)
+        return matrix
+
+    def linear(self, xs: list[Array]) -> Array:
+        (x,) = xs
+        ins = self.weight.shape[2]
+        image = x.reshape(len(x), -1, ins, *self.size)
+        wide = np.zeros((*image.shape[:3], *self.padded), x.dtype)
+        wide[self._inside] = image
+        columns = np.stack([wide[window] for window in self._windows()], 2)
+        columns = columns.reshape(*image.shape[:2], -1, prod(self.out_size))
+        y: Array = self._matrix @ columns
+        return y.reshape(len(x), -1)
+
+    def adjoint(self, rows: Array) -> list[Array]:
+        outs, ins = self.weight.shape[1:3]
+        image = rows.reshape(len(rows), -1, outs, prod(self.out_size))
+        columns = self._matrix.transpose(0, 2, 1) @ image
+        windows = self._windows()
+        columns = columns.reshape(*image.shape[:2], len(windows), ins, *self.out_size)
+        wide = np.zeros((*image.shape[:2], ins, *self.padded), rows.dtype)
+        for number, window in enumerate(windows):
+            wide[window] += columns[:, :, number]
+        return [wide[self._inside].reshape(len(rows), -1)]
+
+    @cached_property
+    def absolute(self) -> Affine:
+        return replace(self, weight=np.abs(self.weight))
+
+
+@dataclass(frozen=True, eq=False)
+class Scale(Affine):
+    """Each element times a number of its own."""
+
+    weight: Array
+
+    @property
+    def terms(self) -> int:
+        return 1
+
+    def linear(self, xs: list[Array]) -> Array:
+        return xs[0] * self.weight
+
+    def adjoint(self, rows: Array) -> list[Array]:
+        return [rows * self.weight]
+
+    @cached_property
+    def absolute(self) -> Affine:
+        return replace(self, weight=np.abs(self.weight))
+
+
+@dataclass(frozen=True, eq=False)
+class Sum(Affine):
+    """The sum of values of one shape, each with a sign."""
+
+    signs: tuple[int, ...]
+
+    @property
+    def terms(self) -> int:
+        return len(self.signs)
+
+    def linear(self, xs: list[Array]) -> Array:
+        return sum(x if sign > 0 else -x for x, sign in zip(xs, self.signs, strict=True))  # type: ignore[return-value]
+
+    def adjoint(self, rows: Array) -> list[Array]:
+        return [rows if sign > 0 else -rows for sign in self.signs]
+
+    @cached_property
+    def absolute(self) -> Affine:
+        return replace(self, signs=(1,) * len(self.signs))
+
+
+@dataclass(frozen=True, eq=False)
+class Pick(Affine):
+    """Elements of the inputs, one behind the other, by index; zero where the index is -1."""
+
+    index: Array
+    sizes: tuple[int, ...]
+
+    @cached_property
+    def _sorted(self) -> tuple[Array, Array, Array]:
+        """The outputs in the order of their inputs, where each input's begin, and which inputs these are."""
+        order = np.argsort(self.index, kind="stable")
+        order = order[int((self.index < 0).sum()) :]
+        inputs, starts = np.unique(self.index[order], return_index=True)
+        return order, starts, inputs
+
+    @cached_property
+    def terms(self) -> int:
+        order, starts, _ = self._sorted
+        most = int(np.diff([*starts, len(order)]).max(initial=0))
+        return most if most > 1 else 0
+
+    def linear(self, xs: list[Array]) -> Array:
+        x = xs[0] if len(xs) == 1 else np.concatenate(xs, 1)
+        y = x[:, self.index]
+        return np.where(self.index < 0, np.zeros((), x.dtype), y) if bool((self.index < 0).any()) else y
+
+    def adjoint(self, rows: Array) -> list[Array]:
+        order, starts, inputs = self._sorted
+        wide = np.zeros((len(rows), sum(self.sizes)), rows.dtype)
+        if len(order):
+            moved = rows[:, order]
+            wide[:, inputs] = moved if self.terms == 0 else np.add.reduceat(moved, starts, 1)
+        return np.split(wide, np.cumsum(self.sizes)[:-1], 1)
+
+    @cached_property
+    def absolute(self) -> Affine:
+        return self

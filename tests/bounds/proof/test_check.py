@@ -1,0 +1,85 @@
+"""The checker on networks: values, tightness, the two nets that separate the levels."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import bounds
+from bounds.proof import Part, Proof, Refused, Witness, model_bytes
+from bounds.proof.check import Checker, check
+from tests.bounds.proof.nets import leaf, mlp, statement, two_shifts
+
+LOW, HIGH = np.array([0.3]), np.array([0.4])
+
+
+def accepted(data: bytes, row: float, offset: float, level: str, exact: bool = False) -> bool:
+    """Whether a single leaf proves ``row * y + offset > 0`` for x in [0.3, 0.4]."""
+    claim = statement(data, LOW, HIGH, np.array([[row]]), np.array([offset]), level)
+    try:
+        check(Proof(claim, (leaf(claim.parts[0], 2),)), data, exact)
+    except Refused:
+        return False
+    return True
+
+
+def test_true_in_exact_arithmetic_but_false_in_float32_execution() -> None:
+    data = two_shifts(2.0**25)
+    assert accepted(data, 1.0, -0.25, "real")
+    assert accepted(data, 1.0, -0.25, "real", exact=True)
+    assert not accepted(data, 1.0, -0.25, "deployed")
+
+
+def test_false_in_exact_arithmetic_though_float_executions_agree() -> None:
+    data = two_shifts(2.0**54)
+    assert not accepted(data, -1.0, 0.25, "real")
+    assert not accepted(data, -1.0, 0.25, "real", exact=True)
+    assert not accepted(data, -1.0, 0.25, "deployed")
+
+
+@pytest.mark.parametrize("level", ["real", "deployed"])
+@pytest.mark.parametrize("name", ["mnistfc_2", "mnistfc_6", "mnist_conv_small", "oval_base"])
+def test_about_as_tight_as_the_engine(name: str, level: str, data_dir: Path) -> None:
+    file = data_dir / "bounds" / f"{name}.onnx"
+    recorded, data = np.load(data_dir / "bounds" / f"{name}.npz"), model_bytes(file)
+    low, high = (recorded[key][0].astype(np.float64) for key in ("lo", "hi"))
+    spec = bounds.margins(torch.tensor([int(recorded["y"][0])]), 10)
+    box = bounds.Box(torch.tensor(low)[None], torch.tensor(high)[None])
+    graph = bounds.read_onnx(file)
+    engine = bounds.bound(graph, box, spec, "crown", torch.float64, level).lower[0].numpy()
+    claim = statement(data, low.ravel(), high.ravel(), spec.matrix[0].double().numpy(), None, level)
+    checker = Checker(data, level)
+    tree = leaf(claim.parts[0], len(checker.chain.network.functions))
+    found = checker.bounds(claim.parts[0], tree)[0]
+    scale = np.abs(engine).max()
+    assert (found <= engine + 1e-6 * scale).all()  # CROWN's lines are the same, or the engine's are better
+    assert (found >= engine - 0.1 * scale).all()
+    # A point of the box shows that they are no better than they may be.
+    with torch.no_grad():
+        values = spec.to(torch.float64).evaluate(graph(torch.tensor(low, dtype=torch.float32)[None]).double())[0].numpy()
+    assert (found <= values + 1e-4).all()
+
+
+def test_witnesses() -> None:
+    data = mlp([np.array([[1.0], [-1.0]]), np.array([[1.0, 1.0]])], [np.zeros(2), np.array([-0.35])])
+    claim = statement(data, LOW - 1, HIGH, np.array([[1.0]]))  # |x| - 0.35 > 0
+    assert check(Proof(claim, witness=Witness(0, np.array([0.1]))), data).least is None
+    for point in (np.array([0.36]), np.array([0.5])):  # not a counterexample, not in the box
+        with pytest.raises(Refused, match="witness"):
+            check(Proof(claim, witness=Witness(0, point)), data)
+
+
+def test_a_part_without_its_model() -> None:
+    data = two_shifts(1.0)
+    claim = statement(data, LOW, HIGH, np.array([[1.0]]))
+    proof = Proof(claim, (leaf(claim.parts[0], 2),))
+    assert check(proof, data).leaves == 1
+    with pytest.raises(Refused, match="another model"):
+        check(proof, two_shifts(2.0))
+    wide = statement(data, np.zeros(2), np.ones(2), np.array([[1.0]]))
+    with pytest.raises(Refused, match="numbers of inputs"):
+        check(Proof(wide, (leaf(wide.parts[0], 2),)), data)
+    with pytest.raises(Refused, match="level"):
+        Checker(data, "deployed").fits(claim)
+    assert isinstance(claim.parts[0], Part)
