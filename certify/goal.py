@@ -13,6 +13,8 @@ from certify.errors import UsageError
 from certify.model import Model, answers, holds
 from certify.run import Run
 
+_QUESTION = ("spec", "predictions", "p_values")  # what a plain model is asked, and how
+
 
 @dataclass(frozen=True, eq=False)
 class Avoiding(Model):
@@ -22,12 +24,19 @@ class Avoiding(Model):
     region gets it, a counterexample is one that does (a tie counts). Certifiers and attacks answer as ever.
     """
 
+    base: Model
+
     @classmethod
     def of(cls, model: Model) -> Avoiding:
-        """The same model with this goal; raises ``UsageError`` for one that answers by sampling."""
-        if type(model) is not Model:
-            raise UsageError(f"{model.name} has a question of its own; aim at classes of a plain model")
-        return cls(**{each.name: getattr(model, each.name) for each in fields(Model)})
+        """The same model with this goal; raises ``UsageError`` for one that samples its answer or abstains."""
+        if any(getattr(type(model), each) is not getattr(Model, each) for each in _QUESTION):
+            raise UsageError(
+                f"{model.name} has a question of its own; aim at classes of a model that answers"
+            )
+        return cls(**{each.name: getattr(model, each.name) for each in fields(Model)}, base=model)
+
+    def to(self, device: torch.device | str) -> Avoiding:
+        return Avoiding.of(self.base.to(device))
 
     def spec(self, y: Tensor) -> bounds.Spec:
         """Some other class is ahead of the one aimed at: one clause of alternatives."""

@@ -9,6 +9,7 @@ import torch
 
 from certify.attacks import APGD, FAB, AttackEnsemble, EoT, Square, ensemble
 from certify.decide import evaluate
+from certify.defences import RandomNoise
 from certify.errors import UsageError
 from certify.evidence import Claim, Decider, Evidence
 from certify.query import Query
@@ -16,7 +17,7 @@ from certify.run import Run
 from certify.threat import L0, L1, L2, Budgeted, Linf
 from certify.verdict import Verdict
 from tests.certify.attacks.conformance import AttackConformance
-from tests.certify.toys import mlp, right_answers, uniform
+from tests.certify.toys import mlp, model_of, right_answers, uniform
 
 SHORT = (APGD(8), APGD(8, loss="dlr", targets=9), FAB(steps=4, targets=9), Square(20))
 
@@ -118,3 +119,27 @@ def test_an_unknown_version_is_named() -> None:
 def test_empty_questions_are_answered() -> None:
     query = question()
     assert AttackEnsemble().decide(query[torch.zeros(20, dtype=torch.bool)], Run()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["standard", "plus"])
+def test_whole_versions_break_what_a_fine_grid_breaks(version: str) -> None:
+    query, t = question(), torch.linspace(0, 1, 401, dtype=torch.float64)
+    result = evaluate(query.model, query.x, query.y, query.threat, [AttackEnsemble(version)])
+    box = query.region.box()
+    for i, each in enumerate(result.samples):
+        grid = box.lower[i] + torch.cartesian_prod(t, t) * (box.upper[i] - box.lower[i])
+        lost = bool((query.model(grid).argmax(1) != query.y[i]).any())
+        assert (each.verdict is Verdict.FALSIFIED) == lost
+    assert 0 < result.robust_accuracy[1] < 1
+
+
+@pytest.mark.slow
+def test_the_version_for_random_models_breaks_one_where_noise_cannot_help() -> None:
+    """Noise moves the boundary at 0 nowhere: samples nearer than eps can be lost, the others cannot."""
+    model = RandomNoise(0.5).around(
+        model_of(lambda z: torch.stack([-z[:, 0], z[:, 0]], 1), (2,), 2), 100, 1000
+    )
+    x = torch.tensor([[0.6, 0.1], [-0.7, 0.2], [0.1, 0.0], [-0.1, 0.4]])
+    result = evaluate(model, x, (x[:, 0] > 0).long(), Linf(0.4), [AttackEnsemble("rand")])
+    assert [each.verdict is Verdict.FALSIFIED for each in result.samples] == [False, False, True, True]

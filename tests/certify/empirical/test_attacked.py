@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from certify.attacks import FGSM, PGD
+from certify.defences import BitDepth, LowConfidence, RandomNoise
 from certify.deterministic import CROWN
 from certify.empirical import Attacked, attack, nearest_image, robustbench, union
 from certify.errors import UsageError
@@ -107,6 +108,20 @@ def test_certifiers_answer_for_targets_too() -> None:
     broken = [each.witness is not None for each in PGD(40, loss="margin").decide(query, Run())]
     assert any(proved)
     assert not any(p and b for p, b in zip(proved, broken, strict=True))
+
+
+def test_targets_are_reached_behind_a_defence_and_not_where_the_question_is_another() -> None:
+    plain, x = mlp((2, 16, 16, 3), valid=(0.0, 1.0)), uniform(12, 2, seed=5)
+    model = BitDepth(6).around(plain)
+    y = model(x).argmax(1)
+    targets = (y + 1) % 3
+    result = attack(model, x, y, Linf(0.25), [PGD(40, restarts=3, loss="margin")], targets=targets)
+    found = result.trials.found[0]
+    assert found.any()
+    assert model(result.trials.points[0][found]).argmax(1).tolist() == targets[found].tolist()
+    for other in (LowConfidence(0.9).around(plain), RandomNoise(0.1).around(plain)):
+        with pytest.raises(UsageError, match="a question of its own"):
+            Avoiding.of(other)
 
 
 @pytest.mark.parametrize(
