@@ -28,7 +28,7 @@ class Avoiding(Model):
 
     @classmethod
     def of(cls, model: Model) -> Avoiding:
-        """The same model with this goal; raises ``UsageError`` for one that samples its answer or abstains."""
+        """The same model with this goal; raises ``UsageError`` for one that samples or abstains."""
         if any(getattr(type(model), each) is not getattr(Model, each) for each in _QUESTION):
             raise UsageError(
                 f"{model.name} has a question of its own; aim at classes of a model that answers"

@@ -57,7 +57,8 @@ def test_about_as_tight_as_the_engine(name: str, level: str, data_dir: Path) -> 
     assert (found >= engine - 0.1 * scale).all()
     # A point of the box shows that they are no better than they may be.
     with torch.no_grad():
-        values = spec.to(torch.float64).evaluate(graph(torch.tensor(low, dtype=torch.float32)[None]).double())[0].numpy()
+        outputs = graph(torch.tensor(low, dtype=torch.float32)[None]).double()
+        values = spec.to(torch.float64).evaluate(outputs)[0].numpy()
     assert (found <= values + 1e-4).all()
 
 
