@@ -153,6 +153,7 @@ def radius_rows(
                 "selected": int(result.selected[place]),
                 "hits": int(result.hits[place]),
                 "selection": result.selection[place].tolist(),
+                "votes": [list(answer) for answer in result.votes[place]],
                 "p_lower": float(result.p_lower[place]),
                 "p_other": float(result.p_other[place]),
                 "n": int(result.n[place]),

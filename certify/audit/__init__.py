@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from certify.audit import evidence, replay
+from certify.audit.derived import table_problems, text_problems
 from certify.audit.item import Item, Outcome, item, skipped
 from certify.audit.rates import rate_problems
 from certify.audit.replay import Scene
 from certify.audit.smoothed import radius_problems, recomputable, summary_problems
 from certify.errors import CertifyError, Exit, SignatureFailed
 from certify.reporting.schema import Report, rules_digest
+from certify.versions import Writer
 
 __all__ = ["Item", "Outcome", "Scene", "Signature", "audit", "exit_code", "replayed"]
 
@@ -45,6 +47,8 @@ def audit(data: bytes, signature: Signature | None = None) -> tuple[Report, list
             Exit.SOUNDNESS_VIOLATION,
         ),
         item("rates", "all counts, rates and intervals follow from the samples", rate_problems(report)),
+        item("tables", "all tables follow from the samples", table_problems(report)),
+        _texts(report),
         item("evidence", "every verdict has its finding", evidence.evidence_problems(report)),
         item("gallery", "the counterexamples shown are those found", evidence.gallery_problems(report)),
     ]
@@ -53,9 +57,11 @@ def audit(data: bytes, signature: Signature | None = None) -> tuple[Report, list
     for model in report.smoothing:
         what = f"radii (sigma {model.sigma:g})"
         if recomputable(model):
-            items.append(item(what, "follow from the votes that were counted", radius_problems(model)))
+            items.append(
+                item(what, "follow from the votes that were counted", radius_problems(report, model))
+            )
         else:
-            reason = f"votes by {model.mode} under {model.law} are not all recorded; replay certificates"
+            reason = f"{model.mode} under {model.law} is not known here; replay certificates"
             items.append(skipped(what, reason))
     return report, items
 
@@ -81,6 +87,7 @@ def replayed(scene: Scene, folder: Path | None, k: int, seed: int) -> list[Item]
     proofs, drawn = replay.certificates(report, k, seed), replay.radii(report, k, seed)
     items = [
         identity,
+        item("facts", "what is said of model, data and settings is so", replay.fact_problems(scene)),
         item("answers", "the model's answers are as recorded", replay.prediction_problems(scene)),
         item(
             "counterexamples",
@@ -127,6 +134,18 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise SignatureFailed(f"{path} cannot be read: {error.strerror}; the report is not signed") from error
+
+
+def _texts(report: Report) -> Item:
+    """Sentences are those of the version that wrote them; another version's may differ."""
+    problems = list(text_problems(report))
+    ours = Writer.here().versions["certify"]
+    others = {each.versions.get("certify", "unknown") for each in report.writers} - {ours}
+    if problems and others:
+        return skipped(
+            "texts", f"written by version {', '.join(sorted(others))}, this is {ours}: {problems[0]}"
+        )
+    return item("texts", "sentences, method cards and compliance maps are those of this version", problems)
 
 
 def _policy(report: Report) -> Item:

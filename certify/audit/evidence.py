@@ -24,11 +24,15 @@ def evidence_problems(report: Report) -> Iterator[str]:
     names = {method.name for method in report.methods}
     for row in report.samples:
         what = f"sample {row.sample} at eps {row.eps:g}"
+        if len({finding.method for finding in row.findings}) < len(row.findings):
+            yield f"{what} has several findings of one method"
         if row.by is not None and names and row.by not in names:
             yield f"{what} was settled by {row.by}, which is none of the methods"
         wrong = row.predicted is not None and row.label is not None and row.predicted != row.label
         if wrong and row.verdict is not Verdict.MISCLASSIFIED:
             yield f"{what} is predicted as {row.predicted}, its label is {row.label}, and it counts as right"
+        if row.by is None and row.alpha != 0:
+            yield f"{what} is settled by nobody, and wrong with chance {row.alpha:g}"
         source = row if row.from_eps is None else rows.get((row.from_eps, row.sample))
         if source is None:
             yield f"{what} takes its verdict from eps {row.from_eps}, where there is none"
@@ -54,7 +58,7 @@ def _falsified(what: str, row: SampleVerdict, source: SampleVerdict, norm: str) 
     distance = (row.distances or {}).get(norm, 0.0)
     if not distance <= math.nextafter(row.eps, math.inf):
         yield f"the counterexample of {what} is {distance} away"
-    if all(finding.method != row.by for finding in source.findings):
+    if all((finding.method, finding.alpha) != (row.by, row.alpha) for finding in source.findings):
         yield f"{what} is falsified, and there is no finding of {row.by}"
 
 
@@ -80,6 +84,8 @@ def contradictions(report: Report) -> Iterator[str]:
 def gallery_problems(report: Report) -> Iterator[str]:
     """Counterexamples that are shown: their bytes, distances and valid range, measured again."""
     rows: Mapping[Place, SampleVerdict] = {(row.eps, row.sample): row for row in report.samples}
+    if len({(each.eps, each.sample) for each in report.gallery}) < len(report.gallery):
+        yield "a counterexample is shown twice"
     for each in report.gallery:
         what = f"the counterexample shown of sample {each.sample}"
         row = rows.get((each.eps, each.sample))
@@ -97,8 +103,8 @@ def gallery_problems(report: Report) -> Iterator[str]:
             continue
         if hashlib.sha256(witness.tobytes()).hexdigest() != row.witness_sha256:
             yield f"{what} has other bytes than the one that was found"
-        measured = _distances(clean, witness)
-        if any(not _same(each.distances.get(name), value) for name, value in measured.items()):
+        measured = distances(clean, witness)
+        if any(not same(each.distances.get(name), value) for name, value in measured.items()):
             yield f"{what} is {measured} away, not {each.distances}"
         limits = report.threat.perturbation.input_range
         if limits is not None and not ((witness >= limits[0]) & (witness <= limits[1])).all():
@@ -114,7 +120,8 @@ def shown(example: Example) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return clean, witness
 
 
-def _distances(clean: NDArray[np.float32], witness: NDArray[np.float32]) -> dict[str, float]:
+def distances(clean: NDArray[np.float32], witness: NDArray[np.float32]) -> dict[str, float]:
+    """How far a counterexample is from its sample in each norm."""
     delta = np.abs(witness.astype(np.float64) - clean.astype(np.float64)).ravel()
     return {
         "linf": float(np.linalg.norm(delta, np.inf)),
@@ -124,5 +131,6 @@ def _distances(clean: NDArray[np.float32], witness: NDArray[np.float32]) -> dict
     }
 
 
-def _same(told: float | None, measured: float) -> bool:
+def same(told: float | None, measured: float) -> bool:
+    """Whether a number is the one that was measured, but for rounding."""
     return told is not None and math.isclose(told, measured, rel_tol=1e-9, abs_tol=1e-12)

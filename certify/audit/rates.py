@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from certify.diagnosis import UNRELIABLE, Outcome
 from certify.reporting.schema import Report, SampleVerdict, Share
+from certify.threat import THREATS
 from certify.verdict import Verdict
 
 _METHOD = "Clopper & Pearson (1934), two-sided"
@@ -67,6 +68,8 @@ def _rows(report: Report) -> Iterator[str]:
     sizes = sum(each.n for each in report.data.per_class)
     if report.data.sha256 != report.identity.data:
         yield "the data sheet is that of other data than the evidence"
+    if report.data.sha256 is not None and not report.data.per_class:
+        yield "the data sheet has no classes"
     if report.data.per_class and sizes != report.data.n:
         yield f"the classes of the data sheet have {sizes} samples, not {report.data.n}"
 
@@ -149,7 +152,17 @@ def _attacks(report: Report) -> Iterator[str]:
 
 
 def _health(report: Report) -> Iterator[str]:
+    attacks = {method.name for method in report.methods if method.attacks}
+    if len({health.eps for health in report.health}) < len(report.health):
+        yield "the health of the attacks stands there twice"
     for health in report.health:
+        if not (
+            len(health.attacks) > 0 and set(health.attacks) <= attacks and health.samples <= report.data.n
+        ):
+            yield f"health at eps {health.eps:g} is that of other attacks or samples"
+        threat = repr(THREATS[report.threat.perturbation.name](health.eps))
+        if health.eps not in report.threat.perturbation.eps or health.threat != threat:
+            yield f"health at eps {health.eps:g} was examined under {health.threat}"
         failed = [check.name for check in health.checks if check.outcome is Outcome.FAIL]
         if health.reliable != (not failed):
             yield f"health at eps {health.eps:g}: {failed or 'nothing'} failed, reliable is {health.reliable}"

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from bounds.rounding import Level
-from certify.audit.evidence import shown
+from certify.audit.derived import plain
+from certify.audit.evidence import distances, same, shown
 from certify.binomial import binomial_tail
 from certify.config import parse_config, read_table
 from certify.decide import judged, proves
@@ -39,15 +40,17 @@ _DRAWS = 10_000  # at most, for one radius
 # Radii were rounded down; a share so much smaller is looked at, so that this plays no part.
 _ROUNDED = 1e-9
 _LEVELS = list(Level)
+_MODEL_FACTS = ("weights_sha256", "graph_sha256", "input_shape", "num_classes", "parameters")
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A report with what it speaks of. config: the digest of the configuration as it is written."""
+    """A report with what it speaks of. config, device: digest and device of the configuration as written."""
 
     report: Report
     job: Job
     config: str
+    device: str
 
     @classmethod
     def of(cls, report: Report, path: Path, *, trust_code: bool = False) -> Scene:
@@ -60,7 +63,7 @@ class Scene:
         config = parse_config({**table, "run": {**section, "device": "cpu"}}, path.parent)
         device = section.get("device", "cpu") if isinstance(section, dict) else "cpu"
         written = config.model_copy(update={"run": config.run.model_copy(update={"device": device})})
-        return cls(report, prepare(config.trusting(trust_code)), written.digest())
+        return cls(report, prepare(config.trusting(trust_code)), written.digest(), device)
 
     @property
     def run(self) -> Run:
@@ -87,6 +90,35 @@ def identity_problems(scene: Scene) -> Iterator[str]:
     ids += [each.sample for model in scene.report.smoothing for each in model.samples]
     if max(ids, default=0) >= len(scene.job.data):
         yield f"the report speaks of sample {max(ids)}, the data has {len(scene.job.data)}"
+
+
+def fact_problems(scene: Scene) -> Iterator[str]:
+    """Facts about model, data and settings that are not so. What an author calls them is left aside."""
+    report, about = scene.report, scene.job.about()
+    claims = {m.name: (m.proves, m.attacks) for m in report.methods if m.kind != "smoothing"}
+    both = (about["certifiers"], about["attacks"])
+    told: list[tuple[str, Any, Any]] = [
+        *((name, getattr(report.model, name), about["model"][name]) for name in _MODEL_FACTS),
+        ("preprocessing", report.model.preprocessing, about["model"]["preprocessing"]),
+        ("samples", report.data.n, about["data"]["n"]),
+        ("samples per class", report.data.per_class, about["data"]["per_class"]),
+        ("threat", report.threat.perturbation.name, about["threat"]["norm"]),
+        ("eps", report.threat.perturbation.eps, about["threat"]["eps"]),
+        ("methods", claims, {name: tuple(name in some for some in both) for name in about["deciders"]}),
+        ("smoothing", _smoothings(report), about["smoothing"]["certifiers"]),
+        ("settings", report.settings, {**about["run"], "device": scene.device}),
+    ]
+    if report.complete:
+        asked = about["smoothing"]["samples"]
+        told.append(("health checks", bool(report.health), scene.job.config.health is not None))
+        told += [("smoothed samples", model.n, asked) for model in report.smoothing]
+    for name, ours, theirs in told:
+        if plain(ours) != plain(theirs):
+            yield f"{name.replace('_', ' ')}: the report has {plain(ours)}, it is {plain(theirs)}"
+
+
+def _smoothings(report: Report) -> list[str]:
+    return [method.name for method in report.methods if method.kind == "smoothing"]
 
 
 def prediction_problems(scene: Scene) -> Iterator[str]:
@@ -131,9 +163,12 @@ def counterexample_problems(scene: Scene, rows: Iterable[SampleVerdict], known: 
         details = [_detail(scene.report, row)]
         inside = bool(query.reaches(point, details))
         (p_value,) = query.model.p_values(point, query.y, query.samples, scene.run, "audit")
+        what = f"the counterexample of sample {row.sample} at eps {row.eps:g}"
         if not inside or p_value > row.alpha:
-            why = "is answered rightly" if inside else "lies outside of its region"
-            yield f"the counterexample of sample {row.sample} at eps {row.eps:g} {why}"
+            yield f"{what} {'is answered rightly' if inside else 'lies outside of its region'}"
+        measured = distances(query.x[0].numpy(), point[0].numpy())
+        if any(not same((row.distances or {}).get(name), value) for name, value in measured.items()):
+            yield f"{what} is {measured} away, not {row.distances}"
 
 
 def certificates(report: Report, k: int, seed: int) -> list[SampleVerdict]:
@@ -179,7 +214,8 @@ def radius_replay_problems(
     for model, each in drawn:
         certifier = scene.job.config.smoothings.get(model.sigma)
         what = f"the radius of sample {each.sample} (sigma {model.sigma:g})"
-        if certifier is None or repr(certifier.noise) != model.law:
+        known = None if certifier is None else (repr(certifier.noise), repr(certifier.estimation))
+        if certifier is None or known != (model.law, model.mode):
             yield f"{what} is of a smoothed classifier that the configuration does not name"
             continue
         truth = int(scene.job.data.y[each.sample])

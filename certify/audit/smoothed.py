@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from certify.binomial import tail_at_most
 from certify.errors import UsageError
 from certify.reporting.schema import Report, SampleRadius, SmoothedModel
 from certify.smoothing.laws import LAWS, NoiseLaw
+from certify.smoothing.modes import MODES, Estimate, Mode, retraced
 from certify.smoothing.modes.mixture import lower_sequence
 from certify.smoothing.statements import (
     Certificates,
@@ -32,66 +33,97 @@ from certify.smoothing.statements import (
 class _Counted(BaseModel):
     """What a certifier records of a sample, as far as it is looked at here."""
 
-    model_config = ConfigDict(strict=True, frozen=True)
+    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 
     hits: int
     n: int
     n0: int
     selected: int
     selection: Annotated[list[NonNegativeInt], Field(min_length=1)]
+    votes: list[Annotated[list[int], Field(min_length=2, max_length=2)]]
     p_lower: float
     p_other: float
 
 
-# Radii are compared up to this share: what other versions of a special function may differ by.
+# Bounds and radii agree up to this share: what other versions of a special function may differ by.
 _SAME = 1e-12
 
 
 def recomputable(model: SmoothedModel) -> bool:
-    """Whether the recorded counts alone give the bounds: modes of one look at one class's votes."""
-    return model.mode.partition("(")[0] in ("Fixed", "Anytime") and _law(model) is not None
+    """Whether the law and the mode are known here, so that radii follow from the recorded votes."""
+    return _mode(model) is not None and _law(model) is not None
 
 
-def radius_problems(model: SmoothedModel) -> Iterator[str]:
-    """Certificates whose bound or radius is more than their counts allow; needs ``recomputable``."""
-    law = _law(model)
-    if law is None:
+def radius_problems(report: Report, model: SmoothedModel) -> Iterator[str]:
+    """Certificates that do not follow from the votes that were counted; needs ``recomputable``."""
+    law, mode = _law(model), _mode(model)
+    if law is None or mode is None:
         return
+    yield from _card(report, model, law)
+    labels = {row.sample: row.label for row in report.samples}
+    run = report.settings
     for each in model.samples:
-        yield from _certificate(model, law, each)
+        yield from _certificate(model, law, mode, each, report.model.num_classes)
+        drawn = (each.detail.get("seed"), each.detail.get("device"))
+        if run is not None and drawn != (run.seed, run.device):
+            yield f"sample {each.sample} has noise of seed and device {drawn}, not those of the run"
+        if labels.get(each.sample) != each.truth:
+            yield f"sample {each.sample} has class {each.truth} here and {labels.get(each.sample)} elsewhere"
 
 
-def _certificate(model: SmoothedModel, law: NoiseLaw, each: SampleRadius) -> Iterator[str]:
+def _card(report: Report, model: SmoothedModel, law: NoiseLaw) -> Iterator[str]:
+    """What is said of the smoothed classifier as a whole."""
+    what = f"smoothed classifier (sigma {model.sigma:g})"
+    told = (model.norm, model.reference, model.domain)
+    found = (f"L{law.norm:g}", law.reference, law.domain)
+    if told != found:
+        yield f"{what}: {model.law} is about {found}, not {told}"
+    cards = [m.parameters for m in report.methods if m.kind == "smoothing"]
+    expected = (model.sigma, model.alpha, model.execution)
+    if all((c.get("sigma"), c.get("alpha"), c.get("execution")) != expected for c in cards):
+        yield f"{what}: no method has this sigma, alpha and execution"
+
+
+def _certificate(
+    model: SmoothedModel, law: NoiseLaw, mode: Mode, each: SampleRadius, classes: int | None
+) -> Iterator[str]:
     what = f"sample {each.sample} of the smoothed classifier (sigma {model.sigma:g})"
     try:
         found = _Counted.model_validate(each.detail)
+        follows = retraced(mode, law, each.alpha, tuple((hits, rival) for hits, rival in found.votes))
     except ValidationError:
         yield f"{what} lacks the counts that its radius rests on"
         return
-    hits, n, votes, selected = found.hits, found.n, found.selection, found.selected
-    p_lower, p_other = found.p_lower, found.p_other
+    except UsageError as error:
+        yield f"{what}: {error}"
+        return
+    votes, selected = found.selection, found.selected
+    if classes not in (None, len(votes)):
+        yield f"{what} has votes for {len(votes)} classes, not {classes}"
     if sum(votes) != found.n0 or votes.index(max(votes)) != selected:
         yield f"{what}: class {selected} is not the one that the selection's votes {votes} chose"
     if each.label != (selected if each.radius > 0 else -1):
         yield f"{what} has label {each.label}, but its selected class is {selected}, radius {each.radius:g}"
-    if each.alpha > model.alpha:
-        yield f"{what} may fail with chance {each.alpha:g}, more than {model.alpha:g}"
-    if not _is_bound(model, p_lower, hits, n, each.alpha):
-        yield f"{what}: {hits} of {n} votes do not give the lower bound {p_lower}"
-    rest = max(p_other, 1 - p_lower)
-    allowed = float(law.radius(np.array([p_lower]), np.array([rest]))[0])
-    if not each.radius <= allowed * (1 + _SAME):
-        yield f"{what}: the bound {p_lower} gives a radius of at most {allowed}, not {each.radius}"
+    if each.alpha != model.alpha:
+        yield f"{what} may fail with chance {each.alpha:g}, not {model.alpha:g}"
+    told = Estimate(each.radius, found.p_lower, found.p_other, found.hits, found.n)
+    for name, value in vars(follows).items():
+        if not math.isclose(value, getattr(told, name), rel_tol=_SAME):
+            yield f"{what}: the votes give {name} {value}, not {getattr(told, name)}"
+    if not _is_bound(model, found, each.alpha):
+        yield f"{what}: {found.hits} of {found.n} votes do not give the lower bound {found.p_lower}"
 
 
-def _is_bound(model: SmoothedModel, p_lower: float, hits: int, n: int, alpha: float) -> bool:
-    if not 0 <= hits <= n or not 0 <= p_lower < 1 or not 0 < alpha < 1:
+def _is_bound(model: SmoothedModel, found: _Counted, alpha: float) -> bool:
+    """The lower bound of modes of one look at one class's votes, by other means than the mode's own."""
+    hits, n, p_lower = found.hits, found.n, found.p_lower
+    if not 0 <= hits <= n or not 0 <= p_lower < 1:
         return False
-    if p_lower == 0:
+    if p_lower == 0 or not model.mode.startswith(("Fixed(", "Anytime(")):
         return True
     if model.mode.startswith("Anytime("):
         return p_lower <= lower_sequence(hits, n, alpha) * (1 + _SAME)
-    return model.mode == f"Fixed(n={n})" and hits > 0 and tail_at_most(hits, n, p_lower, alpha)
+    return hits > 0 and tail_at_most(hits, n, p_lower, alpha)
 
 
 def summary_problems(report: Report) -> Iterator[str]:
@@ -99,8 +131,8 @@ def summary_problems(report: Report) -> Iterator[str]:
     for model in report.smoothing:
         what = f"smoothed classifier (sigma {model.sigma:g})"
         ids = Counter(each.sample for each in model.samples)
-        if len(ids) != len(model.samples) or model.n != len(model.samples):
-            yield f"{what}: {len(ids)} samples are not {model.n}"
+        if len(model.samples) != model.n or ids.keys() != set(range(model.n)):
+            yield f"{what}: its {len(ids)} samples are not the first {model.n}"
             continue
         certificates = _certificates(model)
         abstained = sum(each.label < 0 for each in model.samples)
@@ -108,8 +140,8 @@ def summary_problems(report: Report) -> Iterator[str]:
         if (model.abstained, model.wrong) != (abstained, wrong):
             told = f"{model.abstained} and {model.wrong}"
             yield f"{what}: {abstained} abstain and {wrong} are wrong, not {told}"
-        if any(each.alpha > model.alpha for each in model.samples):
-            yield f"{what}: a certificate has a larger chance of failure than {model.alpha:g}"
+        if any(each.alpha != model.alpha for each in model.samples):
+            yield f"{what}: a certificate has another chance of failure than {model.alpha:g}"
         yield from _steps(what, report, model, certificates)
         yield from _guarantees(what, model, certificates)
 
@@ -164,13 +196,24 @@ def _certificates(model: SmoothedModel) -> Certificates:
 
 def _law(model: SmoothedModel) -> NoiseLaw | None:
     """The law that shows itself as in the report; None for one that is not known or has odd parameters."""
-    classes = {kind.__name__: kind for kind in LAWS.values() if isinstance(kind, type)}
+    law: NoiseLaw | None = _shown(model.law, LAWS.values())
+    return law
+
+
+def _mode(model: SmoothedModel) -> Mode | None:
+    mode: Mode | None = _shown(model.mode, MODES.values())
+    return mode
+
+
+def _shown(text: str, kinds: Iterable[object]) -> Any:
+    """The value of one of these kinds that shows itself as this text, or None."""
+    classes = {kind.__name__: kind for kind in kinds if isinstance(kind, type)}
     try:
-        call = ast.parse(model.law, mode="eval").body
+        call = ast.parse(text, mode="eval").body
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
             return None
         values = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
-        law: NoiseLaw = classes[call.func.id](**values)
-    except (SyntaxError, ValueError, KeyError, TypeError, UsageError):
+        value = classes[call.func.id](**values)
+    except (SyntaxError, ValueError, KeyError, TypeError, RecursionError, MemoryError, UsageError):
         return None
-    return law if repr(law) == model.law else None
+    return value if repr(value) == text else None

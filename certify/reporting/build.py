@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,38 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certify.contradiction import Reproducer
-from certify.diagnosis import UNRELIABLE, Health
-from certify.evidence import FAILED, NONFINITE
-from certify.reporting import rates, words
+from certify.reporting import derived, rates, words
 from certify.reporting.findings import Findings
 from certify.reporting.methods import Kind, card
 from certify.reporting.schema import (
-    AttackResult,
-    Bracket,
-    ClassPoint,
     Contradicted,
     DataSheet,
     Example,
     Finding,
-    HealthCheck,
-    HealthRecord,
     Identity,
     Method,
     ModelCard,
-    Perturbation,
     Policy,
     Report,
     SampleTime,
     SampleVerdict,
     Settings,
-    Settled,
-    ThreatModel,
     Volatile,
     Writer,
 )
 from certify.rows import VerdictRow
-from certify.threat import THREATS
-from certify.verdict import Verdict
 
 
 def build(findings: Findings, gallery: int) -> Report:
@@ -53,7 +40,8 @@ def build(findings: Findings, gallery: int) -> Report:
     samples = tuple(_sample(row) for row in findings.verdicts)
     methods = _methods(about, samples)
     levels, attacks = words.verified_levels(samples), [m.name for m in methods if m.attacks]
-    smoothing = rates.smoothed(_grouped(findings.radii, lambda row: row.sigma))
+    smoothing = rates.smoothed(derived.grouped(findings.radii, lambda row: row.sigma))
+    by_eps = derived.grouped(samples, lambda row: row.eps)
     reliable = all(health.reliable for health in findings.health.values())
     norm = str(about["threat"]["norm"])
     return Report(
@@ -62,20 +50,18 @@ def build(findings: Findings, gallery: int) -> Report:
         identity=Identity(**about["identity"]),
         model=ModelCard(sha256=about["identity"]["model"], **about["model"]),
         data=DataSheet(sha256=about["identity"].get("data"), **about["data"]),
-        threat=_threat(about, methods),
+        threat=derived.threat_model(norm, about["threat"]["eps"], _input_range(about), methods),
         methods=methods,
         interval=rates.INTERVAL,
-        curve=rates.points(
-            {eps: [r.verdict for r in rows] for eps, rows in _grouped(samples, lambda r: r.eps).items()}
-        ),
-        per_class=_per_class(samples),
-        gap=_gap(samples),
-        brackets=_brackets(norm, samples),
-        attacks=_attacks(attacks, samples),
-        attacked_accuracy_is="upper bound" if reliable else UNRELIABLE,
+        curve=rates.points({eps: [r.verdict for r in rows] for eps, rows in by_eps.items()}),
+        per_class=derived.per_class(samples),
+        gap=derived.gap(samples),
+        brackets=derived.brackets(norm, samples),
+        attacks=derived.attack_results(attacks, samples),
+        attacked_accuracy_is=derived.attacked_accuracy_is(reliable),
         samples=samples,
         smoothing=smoothing,
-        health=tuple(_health(eps, health) for eps, health in findings.health.items()),
+        health=tuple(derived.health_record(eps, health) for eps, health in findings.health.items()),
         contradictions=tuple(_contradicted(each) for each in findings.contradictions),
         settings=None if about["run"] is None else Settings(**about["run"]),
         writers=tuple(Writer(**vars(each)) for each in findings.writers),
@@ -85,13 +71,6 @@ def build(findings: Findings, gallery: int) -> Report:
         gallery=_gallery(findings.verdicts, gallery),
         volatile=_volatile(findings),
     )
-
-
-def _grouped(rows: Sequence[Any], key: Any) -> dict[float, list[Any]]:
-    groups: dict[float, list[Any]] = defaultdict(list)
-    for row in rows:
-        groups[key(row)].append(row)
-    return dict(groups)
 
 
 def _is_complete(findings: Findings) -> bool:
@@ -147,117 +126,9 @@ def _kind(about: Mapping[str, Any], name: str) -> Kind:
     return "certifier"
 
 
-def _threat(about: Mapping[str, Any], methods: Sequence[Method]) -> ThreatModel:
-    name = about["threat"]["norm"]
-    kind = THREATS[name]
+def _input_range(about: Mapping[str, Any]) -> tuple[float, float] | None:
     steps = about["model"].get("preprocessing")
-    bounds = None if steps is None or steps["input_range"] is None else tuple(steps["input_range"])
-    attacks = [m for m in methods if m.attacks]
-    inside = any(m.access == "glass box" for m in attacks)
-    return ThreatModel(
-        knowledge="white-box" if inside or not attacks else "black-box",
-        perturbation=Perturbation(
-            name=name,
-            norm=kind.norm,
-            unit=kind.unit,
-            eps=tuple(about["threat"]["eps"]),
-            input_range=bounds,
-            sentence=words.perturbation(name, kind.norm, kind.unit, bounds),
-        ),
-    )
-
-
-def _per_class(samples: Sequence[SampleVerdict]) -> tuple[ClassPoint, ...]:
-    groups: dict[tuple[float, int], list[Verdict]] = defaultdict(list)
-    for row in samples:
-        if row.label is not None:
-            groups[row.eps, row.label].append(row.verdict)
-    return tuple(
-        ClassPoint(eps=eps, label=label, counts=rates.counts(groups[eps, label]))
-        for eps, label in sorted(groups)
-    )
-
-
-def _gap(samples: Sequence[SampleVerdict]) -> tuple[Settled, ...]:
-    """Which method settled how many samples, in the order of the verdicts."""
-    order = {verdict: place for place, verdict in enumerate(Verdict)}
-    found = Counter((row.eps, order[row.verdict], row.by or "", _reason(row)) for row in samples)
-    verdicts = list(Verdict)
-    return tuple(
-        Settled(eps=eps, verdict=verdicts[place], method=by or None, reason=reason or None, count=count)
-        for (eps, place, by, reason), count in sorted(found.items())
-    )
-
-
-def _reason(row: SampleVerdict) -> str:
-    """Why nobody settled a sample, as far as its findings tell."""
-    if row.verdict not in (Verdict.UNKNOWN, Verdict.ERROR):
-        return ""
-    keys = {key for each in row.findings for key in each.detail}
-    if NONFINITE in keys:
-        return "NaN or Inf near the sample"
-    if FAILED in keys:
-        return "a method failed"
-    return "undecided" if row.verdict is Verdict.UNKNOWN else "contradiction"
-
-
-def _brackets(norm: str, samples: Sequence[SampleVerdict]) -> tuple[Bracket, ...]:
-    """Per sample the largest verified and the smallest attacked distance."""
-    return tuple(
-        Bracket(
-            sample=int(sample),
-            verified=max((r.eps for r in rows if r.verdict is Verdict.VERIFIED), default=None),
-            attacked=min((d for r in rows if (d := _distance(norm, r)) is not None), default=None),
-        )
-        for sample, rows in sorted(_grouped(samples, lambda row: row.sample).items())
-    )
-
-
-def _distance(norm: str, row: SampleVerdict) -> float | None:
-    """How near this row's failure is."""
-    if row.verdict is Verdict.MISCLASSIFIED:
-        return 0.0
-    if row.verdict is not Verdict.FALSIFIED:
-        return None
-    return (row.distances or {}).get(norm, row.eps)
-
-
-def _attacks(names: Sequence[str], samples: Sequence[SampleVerdict]) -> tuple[AttackResult, ...]:
-    found: dict[tuple[float, str], list[tuple[Finding, bool]]] = defaultdict(list)
-    for row in samples:
-        for each in row.findings:
-            if each.method in names:
-                won = row.verdict is Verdict.FALSIFIED and row.by == each.method
-                found[row.eps, each.method].append((each, won))
-    return tuple(
-        AttackResult(
-            eps=eps,
-            attack=name,
-            tried=len(found[eps, name]),
-            succeeded=sum(won for _, won in found[eps, name]),
-            forwards=_total([each.forwards for each, _ in found[eps, name]]),
-            backwards=_total([each.backwards for each, _ in found[eps, name]]),
-        )
-        for eps, name in sorted(found, key=lambda key: (key[0], names.index(key[1])))
-    )
-
-
-def _total(counts: Sequence[int | None]) -> int | None:
-    """The sum of what was counted for every sample."""
-    known = [count for count in counts if count is not None]
-    return sum(known) if len(known) == len(counts) else None
-
-
-def _health(eps: float, health: Health) -> HealthRecord:
-    return HealthRecord(
-        eps=eps,
-        threat=health.threat,
-        attacks=health.attacks,
-        samples=health.samples,
-        reliable=health.reliable,
-        summary=health.summary,
-        checks=tuple(HealthCheck(**vars(each)) for each in health.findings),
-    )
+    return None if steps is None or steps["input_range"] is None else tuple(steps["input_range"])
 
 
 def _contradicted(each: Reproducer) -> Contradicted:

@@ -11,6 +11,8 @@ from certify.verdict import Verdict
 
 Count = Annotated[int, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Budget = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Radius = Annotated[float, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Detail = dict[str, JsonValue]
 
@@ -73,7 +75,7 @@ class Counts(Part):
 class Point(Part):
     """The network under one threat: five counts that sum to n, and the accuracies that follow from them."""
 
-    eps: float
+    eps: Budget
     n: Annotated[int, Field(ge=1)]
     counts: Counts
     clean_accuracy: Share
@@ -95,7 +97,7 @@ class Point(Part):
 class ClassPoint(Part):
     """The counts of the samples of one class at one eps."""
 
-    eps: float
+    eps: Budget
     label: Count
     counts: Counts
 
@@ -103,7 +105,7 @@ class ClassPoint(Part):
 class Settled(Part):
     """A row of the gap table: how many samples a method settled, or why nobody did; sums to n at each eps."""
 
-    eps: float
+    eps: Budget
     verdict: Verdict
     method: str | None
     reason: str | None = None
@@ -131,7 +133,7 @@ class SampleVerdict(Part):
     findings are.
     """
 
-    eps: float
+    eps: Budget
     sample: Count
     label: int | None = None
     predicted: int | None = None
@@ -140,9 +142,9 @@ class SampleVerdict(Part):
     margin: float | None = None
     level: Level | None = None
     alpha: Probability = 0.0
-    distances: dict[str, float] | None = None
+    distances: dict[str, Budget] | None = None
     witness_sha256: Sha256 | None = None
-    from_eps: float | None = None
+    from_eps: Budget | None = None
     findings: tuple[Finding, ...] = ()
 
     @model_validator(mode="after")
@@ -162,14 +164,14 @@ class Bracket(Part):
     """
 
     sample: Count
-    verified: float | None = None
-    attacked: float | None = None
+    verified: Budget | None = None
+    attacked: Budget | None = None
 
 
 class AttackResult(Part):
     """One attack at one eps, over the samples that it was tried on."""
 
-    eps: float
+    eps: Budget
     attack: str
     tried: Count
     succeeded: Count
@@ -202,8 +204,8 @@ class ModelCard(Part):
     weights_sha256: Sha256 | None = None
     graph_sha256: Sha256 | None = None
     preprocessing: Preprocessing | None = None
-    input_shape: tuple[int, ...] | None = None
-    num_classes: int | None = None
+    input_shape: tuple[Count, ...] | None = None
+    num_classes: Count | None = None
     parameters: Count | None = None
 
 
@@ -233,7 +235,7 @@ class Perturbation(Part):
     name: str
     norm: float | None
     unit: str
-    eps: tuple[float, ...]
+    eps: tuple[Budget, ...]
     input_range: tuple[float, float] | None = None
     sentence: str
 
@@ -280,7 +282,7 @@ class Method(Part):
 class RadiusStep(Part):
     """Certified accuracy at a radius, of certificates one by one, and of all together."""
 
-    radius: float
+    radius: Radius
     certified_accuracy: Share
     jointly: Probability
 
@@ -289,7 +291,7 @@ class Guarantee(Part):
     """A statement about all samples or their population; see ``certify.smoothing.statements``."""
 
     method: str
-    radius: float
+    radius: Radius
     certified: Count
     samples: Count
     accuracy: Probability
@@ -305,7 +307,7 @@ class SampleRadius(Part):
     sample: Count
     truth: int
     label: int
-    radius: float
+    radius: Radius
     alpha: Probability
     detail: Detail = {}
 
@@ -317,7 +319,7 @@ class SmoothedModel(Part):
     a joint statement is wrong.
     """
 
-    sigma: float
+    sigma: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     law: str
     norm: str
     reference: str

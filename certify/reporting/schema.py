@@ -20,6 +20,7 @@ from certify.reporting.canonical import canonical, parsed
 from certify.reporting.parts import (
     AttackResult,
     Bracket,
+    Budget,
     ClassPoint,
     ClassSize,
     Count,
@@ -45,6 +46,7 @@ from certify.reporting.parts import (
     SmoothedModel,
     ThreatModel,
 )
+from certify.threat import THREATS
 from certify.verdict import Verdict
 
 __all__ = [
@@ -111,7 +113,7 @@ class HealthCheck(Part):
 class HealthRecord(Part):
     """How far the attacks are to be believed, examined at one eps."""
 
-    eps: float
+    eps: Budget
     threat: str
     attacks: tuple[str, ...]
     samples: Count
@@ -171,14 +173,14 @@ class Policy(Part):
 class Example(Part):
     """A counterexample beside its sample: base64 of little-endian float32, in the model's input shape."""
 
-    eps: float
+    eps: Budget
     sample: Count
     label: int
     by: str
-    shape: tuple[int, ...]
+    shape: tuple[Count, ...]
     clean: str
     witness: str
-    distances: dict[str, float]
+    distances: dict[str, Budget]
 
 
 class Clause(Part):
@@ -206,9 +208,9 @@ class ComplianceMap(Part):
 class SampleTime(Part):
     """Seconds that the methods spent on a sample, in the order of its findings."""
 
-    eps: float
+    eps: Budget
     sample: Count
-    seconds: tuple[float, ...]
+    seconds: tuple[Budget, ...]
 
 
 class Volatile(Part):
@@ -263,6 +265,8 @@ class Report(Part):
             raise ValueError("a report is INVALID where there are contradictions, and nowhere else")
         if self.identity.model != self.model.sha256:
             raise ValueError("the model card is that of another model than the evidence")
+        if self.threat.perturbation.name not in THREATS:
+            raise ValueError(f"the threat {self.threat.perturbation.name!r} is none of {', '.join(THREATS)}")
         for p in self.curve:
             rows = [row.verdict for row in self.samples if row.eps == p.eps]
             if any(rows.count(verdict) != p.counts[verdict] for verdict in Verdict):

@@ -21,7 +21,7 @@ from certify.smoothing.execution import Execution
 from certify.smoothing.inputs import check_inputs
 from certify.smoothing.intervals import IntArray
 from certify.smoothing.laws import SCALED, NoiseLaw, covering
-from certify.smoothing.modes import Ask, Estimate, Fixed, Mode
+from certify.smoothing.modes import Ask, Estimate, Fixed, Mode, Trace, traced
 from certify.smoothing.modes.base import SELECTION
 from certify.smoothing.modes.fixed import check_draws
 from certify.smoothing.result import ABSTAIN, SmoothingResult
@@ -30,6 +30,7 @@ from certify.smoothing.votes import InMemory, Votes
 
 _DEFAULT_RUN = Run()
 _PLAIN = Execution()
+_Found = tuple[IntArray, Estimate, Trace]
 
 
 @dataclass(frozen=True)
@@ -131,11 +132,12 @@ class Smoothing:
         parts += [torch.device(run.device).type, str(x.dtype), repr(self.execution)]
         return ", ".join([*parts, model.digest] if isinstance(model, Model) else parts)
 
-    def _procedure(self) -> Procedure[tuple[IntArray, Estimate]]:
+    def _procedure(self) -> Procedure[_Found]:
         """One sample: votes that select a class, and the estimate for it by other draws."""
         selection = yield Ask(SELECTION, self.n0)
-        estimate = yield from self.estimation.estimate(self.noise, self.alpha, int(selection.argmax()))
-        return selection, estimate
+        selected = int(selection.argmax())
+        estimation = self.estimation.estimate(self.noise, self.alpha, selected)
+        return (selection, *(yield from traced(estimation, selected)))
 
     def _base(self, model: Model | Classifier) -> Classifier:
         """The classifier that gets the noise."""
@@ -145,9 +147,9 @@ class Smoothing:
             raise UsageError(_other_law(model, self.noise))
         return model.base
 
-    def _concluded(self, found: list[tuple[IntArray, Estimate]], run: Run) -> SmoothingResult:
-        estimates = [estimate for _, estimate in found]
-        selection = torch.tensor(np.stack([votes for votes, _ in found]))
+    def _concluded(self, found: list[_Found], run: Run) -> SmoothingResult:
+        estimates = [estimate for _, estimate, _ in found]
+        selection = torch.tensor(np.stack([votes for votes, _, _ in found]))
         radius = torch.tensor([e.radius for e in estimates], dtype=torch.float64)
         selected = selection.argmax(1)
         return SmoothingResult(
@@ -159,6 +161,7 @@ class Smoothing:
             hits=torch.tensor([e.hits for e in estimates]),
             n=torch.tensor([e.n for e in estimates]),
             selection=selection,
+            votes=tuple(trace for _, _, trace in found),
             n0=self.n0,
             alpha=self.alpha,
             mode=repr(self.estimation),

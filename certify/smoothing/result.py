@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from certify.errors import UsageError
+from certify.smoothing.modes.base import Trace
 
 ABSTAIN = -1
 
@@ -21,8 +22,9 @@ class SmoothingResult:
     where it abstains; the label holds at every distance strictly below it. selected: (batch,) the class
     picked by the selection stage. p_lower: (batch,) float64, the lower bound of its probability; p_other:
     the upper bound of every other class's. n: (batch,) int64 draws that these rest on, hits: those that
-    voted for the selected class. selection: (batch, num_classes) votes of the ``n0`` selection draws. Each
-    sample's statement fails with probability at most ``alpha``, separately. mode: how n came about; law,
+    voted for the selected class. selection: (batch, num_classes) votes of the ``n0`` selection draws; votes:
+    of the draws that the estimate asked for, from which it follows again. Each sample's statement fails with
+    probability at most ``alpha``, separately. mode: how n came about; law,
     seed and device reproduce the noise, execution says which function of it was sampled.
     """
 
@@ -34,6 +36,7 @@ class SmoothingResult:
     hits: Tensor
     n: Tensor
     selection: Tensor
+    votes: tuple[Trace, ...]
     n0: int
     alpha: float
     mode: str

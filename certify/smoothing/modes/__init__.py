@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from certify.smoothing.modes.anytime import Anytime
-from certify.smoothing.modes.base import Ask, Estimate, Estimation, Mode
+from certify.smoothing.modes.base import Ask, Estimate, Estimation, Mode, Trace, retraced, traced
 from certify.smoothing.modes.decide import Decide
 from certify.smoothing.modes.fixed import Fixed
 from certify.smoothing.modes.grid import Grid
@@ -26,5 +26,8 @@ __all__ = [
     "Grid",
     "Mode",
     "Planned",
+    "Trace",
     "TwoSided",
+    "retraced",
+    "traced",
 ]

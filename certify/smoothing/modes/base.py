@@ -6,6 +6,9 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
+from certify.errors import UsageError
 from certify.smoothing.intervals import IntArray
 from certify.smoothing.laws.base import NoiseLaw
 
@@ -39,6 +42,22 @@ class Estimate:
 
 # Asks, gets the votes per class of just these draws (classes,), and in the end concludes.
 Estimation = Generator[Ask, IntArray, Estimate]
+# Per ask, in order, the votes for the class and those of the most voted other one: all that an estimate
+# follows from, given mode, law and alpha.
+Trace = tuple[tuple[int, int], ...]
+
+
+def traced(estimation: Estimation, selected: int) -> Generator[Ask, IntArray, tuple[Estimate, Trace]]:
+    """The same estimation, which keeps what it was answered."""
+    answers: list[tuple[int, int]] = []
+    ask = next(estimation)
+    while True:
+        votes = yield ask
+        answers.append((int(votes[selected]), int(np.delete(votes, selected).max(initial=0))))
+        try:
+            ask = estimation.send(votes)
+        except StopIteration as end:
+            return end.value, tuple(answers)
 
 
 class Mode(Protocol):
@@ -53,4 +72,24 @@ class Mode(Protocol):
         """Whether more draws may be added once its estimate has been seen."""
 
     def estimate(self, law: NoiseLaw, alpha: float, selected: int) -> Estimation:
-        """The estimation of one sample, for the class ``selected``, which was chosen by other draws."""
+        """The estimation of one sample, for the class ``selected``, which was chosen by other draws.
+
+        Looks at the votes of this class and at the most that another one has, and at nothing else.
+        """
+
+
+def retraced(mode: Mode, law: NoiseLaw, alpha: float, trace: Trace) -> Estimate:
+    """What a mode concludes from recorded votes; raises ``UsageError`` for votes that it did not ask for."""
+    estimation = mode.estimate(law, alpha, 0)
+    ask = next(estimation)
+    for place, (hits, rival) in enumerate(trace):
+        if not (hits >= 0 and rival >= 0 and hits + rival <= ask.count):
+            raise UsageError(f"{hits} and {rival} are no votes of {ask.count} draws")
+        try:
+            ask = estimation.send(np.array([hits, rival]))
+        except StopIteration as end:
+            if place < len(trace) - 1:
+                break
+            estimate: Estimate = end.value
+            return estimate
+    raise UsageError(f"{mode!r} asks for other draws than the {len(trace)} that are recorded")

@@ -6,54 +6,13 @@ import shutil
 
 import pytest
 
-import certify.reporting
 from certify.audit import Outcome, Scene, Signature, audit, exit_code, replayed
 from certify.audit.rates import interval
-from certify.cli import main
 from certify.errors import ArtefactRejected, Exit
-from certify.reporting.canonical import canonical, parsed
+from certify.reporting.canonical import canonical
 from certify.reporting.rates import share
+from tests.certify.audit.tampering import changed, leaves, outcome, put
 from tests.certify.cli import project
-
-RULES = """
-name = "toy"
-[[rules]]
-id = "proof"
-kind = "verified-accuracy"
-norm = "linf"
-eps = 0.02
-at_least = 0.3
-"""
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A run that was judged and signed."""
-    folder = tmp_path_factory.mktemp("audit")
-    config = project.make(folder)
-    (folder / "policy.toml").write_text(RULES)
-    assert main(["keygen", str(folder / "key")]) == 0
-    arguments = ["--out", str(folder / "run"), "--policy", str(folder / "policy.toml")]
-    with pytest.MonkeyPatch.context() as patched:  # pictures are slow to draw
-        patched.setattr(certify.reporting, "render", lambda report, folder: None)
-        assert main(["gate", str(config), *arguments, "--sign", str(folder / "key")]) == 0
-    return folder
-
-
-@pytest.fixture
-def tree(folder):
-    """The report as JSON values."""
-    return parsed((folder / "run" / "report.json").read_bytes())
-
-
-def outcome(tree):
-    """The exit code of an audit without a signature, and what failed."""
-    try:
-        _, items = audit(canonical(tree))
-    except ArtefactRejected as error:
-        return Exit.ARTEFACT_REJECTED, str(error)
-    failed = {each.what: each.sentence for each in items if each.outcome is Outcome.FAILED}
-    return exit_code(items), " / ".join(f"{what}: {sentence}" for what, sentence in failed.items())
 
 
 def row(tree, verdict, carried=False):
@@ -265,33 +224,13 @@ def test_verdicts_that_contradict_across_eps_are_a_soundness_violation(tree):
     assert f"soundness: sample {sample['sample']} is verified" in told
 
 
-def leaves(value, path=()):
-    if isinstance(value, dict):
-        for key, each in value.items():
-            yield from leaves(each, (*path, key))
-    elif isinstance(value, list):
-        for place, each in enumerate(value):
-            yield from leaves(each, (*path, place))
-    else:
-        yield path, value
-
-
-def changed(value):
-    if isinstance(value, bool) or value is None:
-        return not value
-    return f"{value}x" if isinstance(value, str) else value + 1
-
-
 def test_no_leaf_of_a_signed_report_can_be_changed(folder, tree):
     signature = Signature(folder / "run" / "attestation.dsse.json", folder / "key.pub")
     _, items = audit(canonical(tree), signature)
     assert exit_code(items) is Exit.PASS
     for path, value in random.Random(0).sample(list(leaves(tree)), 60):
         other = json.loads(json.dumps(tree))
-        part = other
-        for key in path[:-1]:
-            part = part[key]
-        part[path[-1]] = changed(value)
+        put(other, path, changed(value))
         try:
             _, items = audit(canonical(other), signature)
         except ArtefactRejected:
@@ -304,10 +243,7 @@ def test_values_of_other_types_never_break_the_audit(tree):
     places = list(leaves(tree))
     for path, _ in draw.sample(places, 60):
         other = json.loads(json.dumps(tree))
-        part = other
-        for key in path[:-1]:
-            part = part[key]
-        part[path[-1]] = draw.choice([None, "x", -1, 1e300, "NaN", [], [1, "a"], {}, 10**30])
+        put(other, path, draw.choice([None, "x", -1, 1e300, "NaN", [], [1, "a"], {}, 10**30]))
         code, _ = outcome(other)
         assert code in Exit
 
