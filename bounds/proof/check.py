@@ -87,7 +87,7 @@ class Checker:
 
     def _batches(self, tree: Tree) -> Iterator[slice]:
         """Leaves in parts that fit into memory."""
-        size = sum(step.size for step in self.chain.network.steps)
+        size = 1 + sum(step.size for step in self.chain.network.steps)
         most = min(_MEMORY // (100 * size), self.chain.rows_at_once // tree.clauses.size)
         for first in range(0, tree.num_leaves, max(1, most)):
             yield slice(first, min(first + max(1, most), tree.num_leaves))

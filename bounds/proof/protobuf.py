@@ -16,6 +16,7 @@ from bounds.proof.refused import Refused
 _FLOAT, _INT32, _INT64, _DOUBLE, _BOOL = 1, 6, 7, 11, 9
 _DTYPES = {_FLOAT: "<f4", _INT32: "<i4", _INT64: "<i8", _DOUBLE: "<f8", _BOOL: "?"}
 _TYPED = {_FLOAT: 4, _INT32: 5, _INT64: 7, _DOUBLE: 10, _BOOL: 5}  # the field of data of each type
+_NOTHING = memoryview(b"")
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -46,7 +47,7 @@ def model(data: bytes) -> Model:
     """The model in a file's bytes; raises ``Refused``."""
     try:
         return _model(_Message(memoryview(data), "model"))
-    except (IndexError, struct.error, UnicodeDecodeError, ValueError) as error:
+    except (IndexError, struct.error, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise Refused("model", "it is no ONNX file, or it is truncated") from error
 
 
@@ -68,7 +69,7 @@ class _Message:
 
     def text(self, number: int) -> str:
         """A text, empty where there is none."""
-        return bytes(self.one(number, b"")).decode()
+        return bytes(_bytes(self.one(number, _NOTHING))).decode()
 
     def messages(self, number: int, place: str) -> list[_Message]:
         """Repeated messages."""
@@ -144,8 +145,11 @@ def _bytes(value: int | memoryview) -> memoryview:
 def _model(message: _Message) -> Model:
     if message.fields.get(25):
         raise Refused("model", "it has local functions; write them out")
-    opsets = {m.text(1): m.one(2, 0) for m in message.messages(8, "opset")}
-    graph = _Message(_bytes(message.one(7, memoryview(b""))), "graph")
+    sets = [(m.text(1), m.one(2, 0)) for m in message.messages(8, "opset")]
+    opsets = [number for domain, number in sets if domain in ("", "ai.onnx")]
+    if len(opsets) != 1:
+        raise Refused("model", f"it names {len(opsets)} opsets of ONNX, not one")
+    graph = _Message(_bytes(message.one(7, _NOTHING)), "graph")
     if graph.fields.get(15):
         raise Refused("graph", "it has sparse constants; store them dense")
     constants: dict[str, Array] = {}
@@ -159,16 +163,16 @@ def _model(message: _Message) -> Model:
         raise Refused("graph", f"it has {len(inputs)} inputs and {len(outputs)} outputs, not one of each")
     nodes = tuple(_node(m) for m in graph.messages(1, "node"))
     name, shape = inputs[0].text(1), _shape(inputs[0])
-    return Model(opsets.get("", opsets.get("ai.onnx", 0)), nodes, constants, name, shape, outputs[0].text(1))
+    return Model(opsets[0], nodes, constants, name, shape, outputs[0].text(1))
 
 
 def _shape(value: _Message) -> tuple[int, ...]:
     place = f"input {value.text(1)!r}"
-    kind = _Message(_bytes(value.one(2, memoryview(b""))), place)
-    tensor = _Message(_bytes(kind.one(1, memoryview(b""))), place)
+    kind = _Message(_bytes(value.one(2, _NOTHING)), place)
+    tensor = _Message(_bytes(kind.one(1, _NOTHING)), place)
     if tensor.one(1) not in (_FLOAT, _DOUBLE) or tensor.one(2) is None:
         raise Refused(place, "it is no float tensor of known shape")
-    sizes = [_signed(d.one(1, 0)) for d in _Message(tensor.one(2), place).messages(1, place)]
+    sizes = [_signed(d.one(1, 0)) for d in _Message(_bytes(tensor.one(2)), place).messages(1, place)]
     return tuple(max(size, 0) for size in sizes)
 
 
@@ -193,7 +197,7 @@ def _attribute(message: _Message) -> Any:
     if kind == 2:
         return _signed(message.one(3, 0))
     if kind == 3:
-        return bytes(message.one(4, b""))
+        return bytes(_bytes(message.one(4, _NOTHING)))
     if kind == 4:
         return _tensor(_Message(_bytes(message.one(5)), message.place))
     if kind == 6:

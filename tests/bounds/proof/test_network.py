@@ -1,0 +1,361 @@
+"""The checker's own reading of ONNX, operator by operator, against onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from bounds.proof import Clause, Part, Refused, model_bytes
+from bounds.proof.arithmetic import Exact, Floats
+from bounds.proof.check import Checker
+from bounds.proof.format import Array
+from bounds.proof.functions import Function
+from bounds.proof.network import Network
+from bounds.proof.onnx import read_network
+from bounds.proof.steps import Affine
+from tests.bounds.proof.nets import leaf, onnx_bytes
+
+RNG = np.random.default_rng(0)
+Nodes = Sequence[tuple[str, list[str], dict[str, object]]]
+
+
+def f(*shape: int) -> Array:
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def i(*values: int) -> Array:
+    return np.array(values, np.int64)
+
+
+# name: nodes in a chain (each makes "y", "y1", ..., the next one's "@"), constants, shape, opset
+CASES: dict[str, tuple[Nodes, dict[str, Array], list[int | str], int]] = {
+    "gemm": ([("Gemm", ["@", "w", "b"], {})], {"w": f(3, 2), "b": f(2)}, ["n", 3], 17),
+    "gemm transposed": ([("Gemm", ["@", "w"], {"transB": 1})], {"w": f(2, 3)}, [1, 3], 17),
+    "matmul": (
+        [("MatMul", ["@", "w"], {}), ("Add", ["@", "b"], {})],
+        {"w": f(3, 2), "b": f(2)},
+        [1, 4, 3],
+        17,
+    ),
+    "matmul left": ([("MatMul", ["w", "@"], {})], {"w": f(2, 4)}, [4, 3], 17),
+    "matmul vector": ([("MatMul", ["w", "@"], {})], {"w": f(2, 4)}, [4], 17),
+    "normalise": (
+        [("Sub", ["@", "m"], {}), ("Div", ["@", "s"], {})],
+        {"m": f(3, 1, 1), "s": f(3, 1, 1)},
+        [1, 3, 2, 2],
+        17,
+    ),
+    "constant first": (
+        [("Sub", ["c", "@"], {}), ("Mul", ["c", "@"], {}), ("Neg", ["@"], {})],
+        {"c": f(4)},
+        [1, 4],
+        17,
+    ),
+    "broadcast": ([("Mul", ["@", "c"], {})], {"c": f(3, 1)}, [1, 4], 17),
+    "conv": (
+        [("Conv", ["@", "w", "b"], {"pads": [1, 0, 2, 1], "strides": [2, 1], "dilations": [1, 2]})],
+        {"w": f(4, 2, 3, 2), "b": f(4)},
+        [1, 2, 6, 5],
+        17,
+    ),
+    "grouped conv": (
+        [("Conv", ["@", "w"], {"group": 2, "kernel_shape": [2, 2]})],
+        {"w": f(4, 1, 2, 2)},
+        [1, 2, 4, 4],
+        17,
+    ),
+    "conv 1d": ([("Conv", ["@", "w"], {"pads": [1, 1]})], {"w": f(2, 3, 3)}, [1, 3, 5], 17),
+    "conv 3d": ([("Conv", ["@", "w"], {})], {"w": f(2, 1, 2, 2, 2)}, [1, 1, 3, 3, 3], 17),
+    "average": ([("AveragePool", ["@"], {"kernel_shape": [2, 2], "strides": [1, 2]})], {}, [1, 2, 4, 4], 17),
+    "average with border": (
+        [("AveragePool", ["@"], {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1})],
+        {},
+        [1, 2, 4, 4],
+        17,
+    ),
+    "global average": ([("GlobalAveragePool", ["@"], {})], {}, [1, 2, 3, 4], 17),
+    "max pool": (
+        [("MaxPool", ["@"], {"kernel_shape": [3, 2], "pads": [1, 0, 1, 1], "strides": [2, 2]})],
+        {},
+        [1, 2, 5, 4],
+        17,
+    ),
+    "batch norm": (
+        [("BatchNormalization", ["@", "s", "b", "m", "v"], {"epsilon": 1e-3})],
+        {"s": f(3), "b": f(3), "m": f(3), "v": np.abs(f(3))},
+        [1, 3, 2],
+        17,
+    ),
+    "flatten": ([("Flatten", ["@"], {}), ("Gemm", ["@", "w"], {})], {"w": f(12, 2)}, ["n", 3, 2, 2], 17),
+    "reshape": (
+        [("Reshape", ["@", "s"], {}), ("Transpose", ["@"], {"perm": [0, 2, 1]})],
+        {"s": i(0, 3, -1)},
+        [1, 2, 6],
+        17,
+    ),
+    "squeeze": (
+        [("Squeeze", ["@", "a"], {}), ("Unsqueeze", ["@", "b"], {})],
+        {"a": i(0), "b": i(0, 2)},
+        [1, 3, 2],
+        17,
+    ),
+    "squeeze 11": (
+        [("Squeeze", ["@"], {"axes": [0]}), ("Unsqueeze", ["@"], {"axes": [1]})],
+        {},
+        [1, 3, 2],
+        11,
+    ),
+    "slice": (
+        [("Slice", ["@", "s", "e", "a", "t"], {})],
+        {"s": i(-3, 1), "e": i(2**62, -1), "a": i(2, 1), "t": i(2, 1)},
+        [1, 4, 5],
+        17,
+    ),
+    "slice 9": ([("Slice", ["@"], {"starts": [1], "ends": [3], "axes": [1]})], {}, [1, 4], 9),
+    "gather": (
+        [("Gather", ["@", "g"], {"axis": 1})],
+        {"g": np.array([[2, 0], [-1, 2]], np.int64)},
+        [1, 3, 2],
+        17,
+    ),
+    "pad": ([("Pad", ["@", "p"], {"mode": "constant"})], {"p": i(0, 1, 0, 0, 0, 2)}, [1, 2, 3], 17),
+    "pad 10": ([("Pad", ["@"], {"pads": [0, 0, 1, 1]})], {}, [1, 2], 10),
+    "expand": ([("Expand", ["@", "s"], {})], {"s": i(3, 2, 4)}, [2, 1], 17),
+    "leaky": ([("LeakyRelu", ["@"], {"alpha": 0.25})], {}, [1, 4], 17),
+    "clip": ([("Clip", ["@", "l", "h"], {})], {"l": np.float32(-0.25), "h": np.float32(0.5)}, [1, 4], 17),
+    "clip 10": ([("Clip", ["@"], {"min": -0.25, "max": 0.5})], {}, [1, 4], 10),
+    "max": ([("Max", ["@", "c"], {})], {"c": f(4)}, [1, 4], 17),
+    "sigmoid": ([("Sigmoid", ["@"], {}), ("Gemm", ["@", "w"], {})], {"w": f(4, 3)}, [1, 4], 17),
+    "tanh": ([("Tanh", ["@"], {}), ("Gemm", ["@", "w"], {})], {"w": f(4, 3)}, [1, 4], 17),
+    "residual": (
+        [
+            ("Relu", ["@"], {}),
+            ("Gemm", ["@", "w"], {}),
+            ("Sub", ["@", "y0"], {}),
+            ("Add", ["@", "@"], {}),
+            ("Max", ["@", "x"], {}),
+        ],
+        {"w": f(4, 4)},
+        [1, 4],
+        17,
+    ),
+    "concat": (
+        [("Relu", ["@"], {}), ("Concat", ["@", "x", "@"], {"axis": 1}), ("Gemm", ["@", "w"], {})],
+        {"w": f(12, 3)},
+        [1, 4],
+        17,
+    ),
+    "shapes": (
+        [
+            ("Relu", ["@"], {}),
+            ("Shape", ["x"], {}),
+            ("Gather", ["@", "zero"], {}),
+            ("Unsqueeze", ["@", "zero1"], {}),
+            ("Concat", ["@", "minus"], {"axis": 0}),
+            ("Reshape", ["y0", "@"], {}),
+        ],
+        {"zero": np.array(0, np.int64), "zero1": i(0), "minus": i(-1)},
+        ["n", 2, 2],
+        17,
+    ),
+    "dropout": ([("Dropout", ["@"], {}), ("Identity", ["@"], {})], {}, [1, 4], 17),
+}
+
+
+def model_of(name: str) -> bytes:
+    chain, constants, shape, opset = CASES[name]
+    nodes, last = [], "x"
+    for k, (op, inputs, attributes) in enumerate(chain):
+        made = "y" if k == len(chain) - 1 else f"y{k}"
+        nodes.append(helper.make_node(op, [last if n == "@" else n for n in inputs], [made], **attributes))
+        last = made
+    return onnx_bytes(nodes, constants, shape, opset=opset)
+
+
+def computed(net: Network, x: Array, a: Floats | Exact) -> Array:
+    """The network's output in some arithmetic, (samples, outputs)."""
+    values = [a.array(x)]
+    for step in net.steps:
+        ins = [values[k] for k in step.inputs]
+        values.append(step.does.value(ins) if isinstance(step.does, Affine) else step.does.below(ins[0], a))
+    return values[net.output]
+
+
+def by_onnxruntime(data: bytes, x: Array) -> Array:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    entry = session.get_inputs()[0]
+    shape = [d if isinstance(d, int) else 1 for d in entry.shape]
+    rows = [session.run(None, {entry.name: row.reshape(shape).astype(np.float32)})[0].ravel() for row in x]
+    return np.stack(rows)
+
+
+def exactly_readable(net: Network) -> bool:
+    return all(not isinstance(s.does, Function) or s.does.kinked for s in net.steps)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_values_are_those_of_onnxruntime(name: str) -> None:
+    data = model_of(name)
+    net = read_network(data, Floats())
+    x = np.random.default_rng(1).normal(size=(4, net.inputs)).astype(np.float32)
+    found, expected = computed(net, x.astype(np.float64), Floats()), by_onnxruntime(data, x)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    if exactly_readable(net) and name != "batch norm":
+        exact = computed(read_network(data, Exact()), x.astype(np.float64), Exact())
+        np.testing.assert_allclose(exact.astype(np.float64), found, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_steps_and_their_adjoints_agree_exactly(name: str) -> None:
+    """<lam, W x> = <lam W, x> in whole numbers, and |W| |x| is no less than |W x|."""
+    rng = np.random.default_rng(2)
+    net = read_network(model_of(name), Floats())
+    for step in net.steps:
+        if not isinstance(step.does, Affine):
+            continue
+        xs = [rng.integers(-8, 9, (3, net.size(k))).astype(np.float64) for k in step.inputs]
+        lam = rng.integers(-8, 9, (3, step.size)).astype(np.float64)
+        moved = step.does.adjoint(lam)
+        left = (lam * step.does.linear(xs)).sum(1)
+        right = sum((m * x).sum(1) for m, x in zip(moved, xs, strict=True))
+        np.testing.assert_allclose(left, right, rtol=1e-12, atol=1e-9)
+        size = step.does.magnitude([np.abs(x) for x in xs])
+        assert (size * (1 + 1e-12) + 1e-12 >= np.abs(step.does.value(xs))).all()
+        assert step.does.terms > 0 or isinstance(step.does, Affine)
+
+
+@pytest.mark.parametrize("level", ["real", "deployed"])
+@pytest.mark.parametrize("name", CASES)
+def test_bounds_hold_at_points(name: str, level: str) -> None:
+    data = model_of(name)
+    if (name, level) == ("batch norm", "deployed"):
+        with pytest.raises(Refused, match="fold"):
+            Checker(data, level)
+        return
+    rng = np.random.default_rng(3)
+    checker = Checker(data, level)
+    net = checker.chain.network
+    middle = rng.normal(size=net.inputs).astype(np.float32).astype(np.float64)
+    low, high = middle - 0.25, middle + 0.25
+    rows = rng.normal(size=(3, net.size(net.output)))
+    part = Part(low, high, tuple(Clause(row[None], np.zeros(1)) for row in rows))
+    x = np.concatenate(
+        [rng.uniform(low, high, (40, net.inputs)), np.where(rng.random((40, net.inputs)) < 0.5, low, high)]
+    )
+    x = np.clip(x.astype(np.float32), low, high).astype(np.float64)
+    values = computed(net, x, Floats()) if level == "real" else by_onnxruntime(data, x).astype(np.float64)
+    least = (values @ rows.T).min(0)
+    for hidden in ("root", "leaf"):
+        found = checker.bounds(part, leaf(part, len(net.functions), hidden))[0]
+        assert (found <= least + 1e-9).all()
+        assert (found >= least - 10 * (1 + np.abs(rows).sum())).all()
+    if level == "real" and exactly_readable(net) and name != "batch norm":
+        exact = Checker(data, "real", exact=True).bounds(part, leaf(part, len(net.functions)))[0]
+        assert all(isinstance(v, Fraction | int) for v in exact)
+        np.testing.assert_allclose(exact.astype(np.float64), found, rtol=1e-9, atol=1e-9)
+
+
+def changed(change: Callable[[onnx.ModelProto], None], name: str = "gemm") -> bytes:
+    model = onnx.load_model_from_string(model_of(name))
+    change(model)
+    return model.SerializeToString()
+
+
+def _external(model: onnx.ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.data_location = TensorProto.EXTERNAL
+
+
+def _twice(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(model.graph.initializer[0])
+
+
+def _weight(value: Array) -> Callable[[onnx.ModelProto], None]:
+    return lambda m: m.graph.initializer[0].CopyFrom(numpy_helper.from_array(value, "w"))
+
+
+HOSTILE = {
+    "unknown operator": lambda m: setattr(m.graph.node[0], "op_type", "Softmax"),
+    "unknown domain": lambda m: setattr(m.graph.node[0], "domain", "com.microsoft"),
+    "unknown attribute": lambda m: m.graph.node[0].attribute.append(helper.make_attribute("extra", 1)),
+    "alpha": lambda m: m.graph.node[0].attribute.append(helper.make_attribute("alpha", 2.0)),
+    "old opset": lambda m: setattr(m.opset_import[0], "version", 6),
+    "new opset": lambda m: setattr(m.opset_import[0], "version", 99),
+    "external data": _external,
+    "constant twice": _twice,
+    "nan": _weight(np.full((3, 2), np.nan, np.float32)),
+    "other sizes": _weight(f(4, 2)),
+    "dims do not fit": lambda m: m.graph.initializer[0].dims.__setitem__(0, 4),
+    "half precision": _weight(f(3, 2).astype(np.float16)),
+    "missing input": lambda m: m.graph.node[0].input.__setitem__(0, "nothing"),
+    "no output": lambda m: setattr(m.graph.output[0], "name", "w"),
+    "two inputs": lambda m: m.graph.input.append(helper.make_tensor_value_info("z", 1, [1])),
+    "integer input": lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", 7),
+    "open size": lambda m: m.graph.input[0].type.tensor_type.shape.dim[1].Clear(),
+    "name of another": lambda m: m.graph.node[0].output.__setitem__(0, "w"),
+    "functions": lambda m: m.functions.add(),
+    "sparse": lambda m: m.graph.sparse_initializer.add(),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_networks(name: str) -> None:
+    with pytest.raises(Refused):
+        read_network(changed(HOSTILE[name]), Floats())
+
+
+def test_truncated_and_damaged_networks() -> None:
+    data = model_of("residual")
+    rng = np.random.default_rng(4)
+    for length in range(0, len(data) - 1):
+        with pytest.raises(Refused):
+            read_network(data[:length], Floats())
+    for _ in range(2000):
+        damaged = bytearray(data)
+        damaged[rng.integers(len(data))] = rng.integers(256)
+        try:
+            read_network(bytes(damaged), Floats())
+        except Refused:
+            continue
+
+
+def test_two_graphs_in_a_file_are_refused() -> None:
+    """Some readers take the last, some merge them."""
+    with pytest.raises(Refused, match="more than once"):
+        read_network(model_of("gemm") + model_of("gemm"), Floats())
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "acasxu/onnx/ACASXU_run2a_1_1_batch_2000.onnx.gz",
+        "collins_rul_cnn/onnx/NN_rul_small_window_20.onnx.gz",
+        "test/onnx/test_tiny.onnx.gz",
+        "tllverifybench/onnx/tllBench_n=2_N=M=8_m=1_instance_0_0.onnx.gz",
+        "rl_benchmarks/onnx/lunarlander.onnx.gz",
+        "reach_prob_density/onnx/vdp.onnx.gz",
+        "safenlp/onnx/medical_perturbations_0.onnx.gz",
+        "verivital/onnx/Convnet_maxpool.onnx.gz",
+        "linearizenn/onnx/AllInOne_10_10.onnx.gz",
+        "dist_shift/onnx/mnist_concat.onnx.gz",
+    ],
+)
+def test_networks_of_the_field(file: str, data_dir: Path) -> None:
+    data = model_bytes(data_dir / "vnncomp" / file)
+    net = read_network(data, Floats())
+    x = np.random.default_rng(5).random((3, net.inputs)).astype(np.float32)
+    expected = by_onnxruntime(data, x)
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(
+        computed(net, x.astype(np.float64), Floats()), expected, rtol=1e-4, atol=1e-4 * scale
+    )
