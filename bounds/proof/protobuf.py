@@ -146,9 +146,9 @@ def _model(message: _Message) -> Model:
     if message.fields.get(25):
         raise Refused("model", "it has local functions; write them out")
     sets = [(m.text(1), m.one(2, 0)) for m in message.messages(8, "opset")]
-    opsets = [number for domain, number in sets if domain in ("", "ai.onnx")]
+    opsets = {number for domain, number in sets if domain in ("", "ai.onnx")}
     if len(opsets) != 1:
-        raise Refused("model", f"it names {len(opsets)} opsets of ONNX, not one")
+        raise Refused("model", f"it names {len(opsets)} versions of ONNX, not one")
     graph = _Message(_bytes(message.one(7, _NOTHING)), "graph")
     if graph.fields.get(15):
         raise Refused("graph", "it has sparse constants; store them dense")
@@ -163,7 +163,7 @@ def _model(message: _Message) -> Model:
         raise Refused("graph", f"it has {len(inputs)} inputs and {len(outputs)} outputs, not one of each")
     nodes = tuple(_node(m) for m in graph.messages(1, "node"))
     name, shape = inputs[0].text(1), _shape(inputs[0])
-    return Model(opsets[0], nodes, constants, name, shape, outputs[0].text(1))
+    return Model(opsets.pop(), nodes, constants, name, shape, outputs[0].text(1))
 
 
 def _shape(value: _Message) -> tuple[int, ...]:
