@@ -62,6 +62,12 @@ class SignatureFailed(CertifyError):
     exit_code = Exit.HASH_MISMATCH
 
 
+class Unsound(CertifyError):
+    """A report with verdicts that contradict each other."""
+
+    exit_code = Exit.SOUNDNESS_VIOLATION
+
+
 class Contradiction(CertifyError):
     """One sample was proved robust and attacked: the certifier, the attack or the set-up is wrong.
 

@@ -12,11 +12,11 @@ from certify.audit.item import Item, Outcome, item, skipped
 from certify.audit.rates import rate_problems
 from certify.audit.replay import Scene
 from certify.audit.smoothed import radius_problems, recomputable, summary_problems
-from certify.errors import CertifyError, Exit, SignatureFailed
+from certify.errors import ArtefactRejected, CertifyError, Exit, SignatureFailed, Unsound
 from certify.reporting.schema import Report, rules_digest
 from certify.versions import Writer
 
-__all__ = ["Item", "Outcome", "Scene", "Signature", "audit", "exit_code", "replayed"]
+__all__ = ["Item", "Outcome", "Scene", "Signature", "audit", "exit_code", "replayed", "require"]
 
 # What weighs most, first.
 _WEIGHT = (Exit.SOUNDNESS_VIOLATION, Exit.HASH_MISMATCH, Exit.ARTEFACT_REJECTED, Exit.FAILED)
@@ -106,6 +106,20 @@ def replayed(scene: Scene, folder: Path | None, k: int, seed: int) -> list[Item]
         problems = replay.radius_replay_problems(scene, drawn, seed)
         items.append(item("radii", f"{len(drawn)} drawn at random agree with votes drawn anew", problems))
     return items
+
+
+def require(report: Report, title: str) -> None:
+    """Refuse a report whose parts do not agree: nothing may be concluded from its numbers.
+
+    Raises ``Unsound`` for verdicts that contradict each other where the report calls itself valid,
+    ``SignatureFailed`` for hashes and ``ArtefactRejected`` for numbers that are not those of the evidence.
+    """
+    _, items = audit(report.to_bytes())
+    kinds = {Exit.SOUNDNESS_VIOLATION: Unsound, Exit.HASH_MISMATCH: SignatureFailed}
+    for each in items:
+        told = each.code is Exit.SOUNDNESS_VIOLATION and report.status == "INVALID"
+        if each.outcome is Outcome.FAILED and not told:
+            raise kinds.get(each.code, ArtefactRejected)(f"{title}: {each.what}: {each.sentence}")
 
 
 def exit_code(items: Sequence[Item]) -> Exit:

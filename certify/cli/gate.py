@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from certify.cli.run import TRUST_CODE
-from certify.errors import CertifyError, Contradiction, UsageError
+from certify.errors import ArtefactRejected, CertifyError, Contradiction, RunMismatch, UsageError
 
 if TYPE_CHECKING:
     from certify.config import Config
@@ -22,11 +23,15 @@ ATTESTATION = "attestation.dsse.json"
 
 
 class _Case(NamedTuple):
-    """A report, the folder that answers go into, and the files of its model where they are at hand."""
+    """What is judged. folder: that answers go into. files: digests of the model's, where they were loaded.
+
+    alone: whether the report came as a file, whose evidence is elsewhere.
+    """
 
     report: Report
     folder: Path
-    files: Mapping[str, bytes]
+    files: Mapping[str, str]
+    alone: bool = False
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
+    from certify.audit import require
     from certify.cli.sources import report_at
     from certify.gate import Profile, judge, read_policy
     from certify.signing import read_private
@@ -59,7 +65,10 @@ def execute(arguments: argparse.Namespace) -> int:
     profile = policy.profile if arguments.profile is None else Profile(arguments.profile)
     key = None if arguments.sign is None else read_private(arguments.sign)
     case = _case(arguments, policy, profile)
+    require(case.report, str(arguments.target))
     baseline = None if arguments.baseline is None else report_at(arguments.baseline)
+    if baseline is not None:
+        require(baseline, str(arguments.baseline))
     today = datetime.datetime.now(datetime.UTC).date()
     judged = judge(case.report, policy, today, baseline, profile)
     _write(judged, case)
@@ -68,7 +77,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
         attested = sign(statement(judged, case.report.to_bytes(), case.files), key)
         _save(case.folder / ATTESTATION, attested)
-    _tell(judged, case.folder)
+    _tell(judged, case)
     return judged.exit
 
 
@@ -85,7 +94,9 @@ def _case(arguments: argparse.Namespace, policy: Policy, profile: Profile) -> _C
     if out is not None:
         raise UsageError("--out is the run folder of a configuration; leave it out")
     if not target.is_dir():
-        return _Case(Report.read(target), target.parent, {})
+        if arguments.sign is not None:
+            raise UsageError(f"{target} is a file, whose evidence is elsewhere; sign where its run folder is")
+        return _Case(Report.read(target), target.parent, {}, alone=True)
     with Ledger.read(target) as ledger:
         ledger.record_policy(policy.record())
     return _Case(_current(target), target, {})
@@ -110,14 +121,26 @@ def _run(config: Config, folder: Path, policy: Policy, profile: Profile) -> _Cas
     if profile is Profile.QUICK:
         few = min(config.data.limit or QUICK_SAMPLES, QUICK_SAMPLES)
         config = config.model_copy(update={"data": config.data.model_copy(update={"limit": few})})
+    path = config.model.path
+    before = _digest(path)
     job = prepare(config)
     try:
         with progress() as listener:
             fill(job, folder, listener, policy.record())
     except Contradiction:
         pass  # the report tells of it, and the judgement follows the report
-    path = config.model.path
-    return _Case(write_all(folder), folder, {path.name: path.read_bytes()})
+    if _digest(path) != before:
+        raise RunMismatch(f"{path} was changed while it was evaluated; keep it as it is and run again")
+    return _Case(write_all(folder), folder, {path.name: before})
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file, in hex; raises ``ArtefactRejected`` for one that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtefactRejected(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _write(judged: Judgement, case: _Case) -> None:
@@ -138,10 +161,14 @@ def _save(path: Path, data: bytes) -> None:
         ) from error
 
 
-def _tell(judged: Judgement, folder: Path) -> None:
+def _tell(judged: Judgement, case: _Case) -> None:
     for each in judged.rulings:
         print(f"{each.outcome.value:12} {each.rule}: {each.sentence}")
     for contradiction in judged.report.contradictions:
         print(contradiction.sentence)
+    if case.alone:
+        print("judged by the report's own word: its evidence is not at hand; see `certify check`")
     answer = judged.exit.name.lower().replace("_", " ")
-    print(f"{answer} ({judged.profile.value} profile, attested as {judged.result}): {folder / 'gate.json'}")
+    print(
+        f"{answer} ({judged.profile.value} profile, attested as {judged.result}): {case.folder / 'gate.json'}"
+    )

@@ -16,10 +16,11 @@ REPORT = "report.json"
 _MODEL_DIGEST = "certifyModelSha256"
 
 
-def statement(judgement: Judgement, report: bytes, files: Mapping[str, bytes]) -> dict[str, Any]:
+def statement(judgement: Judgement, report: bytes, files: Mapping[str, str]) -> dict[str, Any]:
     """What is attested of a judgement.
 
-    report: the bytes of ``report.json``. files: of the model, under their names, where they are at hand.
+    report: the bytes of ``report.json``. files: of the model, by their names the SHA-256 of those that were
+    loaded, where they are at hand.
     """
     model = judgement.report.model
     names = {outcome: [r.rule for r in judgement.rulings if r.outcome is outcome] for outcome in Outcome}
@@ -28,7 +29,7 @@ def statement(judgement: Judgement, report: bytes, files: Mapping[str, bytes]) -
         "subject": [
             {"name": REPORT, "digest": {"sha256": _sha256(report)}},
             {"name": model.name, "digest": {_MODEL_DIGEST: model.sha256}},
-            *({"name": name, "digest": {"sha256": _sha256(data)}} for name, data in files.items()),
+            *({"name": name, "digest": {"sha256": digest}} for name, digest in files.items()),
         ],
         "predicateType": PREDICATE,
         "predicate": {
