@@ -128,6 +128,7 @@ def evaluate_batch(
         asked = [case for case, keep in zip(cases, is_open, strict=True) if keep]
         for case, evidence in zip(asked, judged(decider, part, run), strict=True):
             case.add(evidence, Claim.ROBUST in decider.claims)
+    _classify(query, cases, run)
     return [case.result(query, place, run) for place, case in enumerate(cases)]
 
 
@@ -193,6 +194,18 @@ def _clean_cases(query: Query, run: Run) -> list[_Case]:
     return [_Case(*each) for each in facts]
 
 
+def _classify(query: Query, cases: Sequence[_Case], run: Run) -> None:
+    """The model's class at every counterexample."""
+    keep = torch.tensor([case.witness is not None for case in cases], device=query.x.device)
+    if keep.any():
+        part = query[keep]
+        points = torch.stack([case.witness.to(part.x) for case in cases if case.witness is not None])
+        found, _ = query.model.predictions(points, part.y, part.samples, run)
+        classes = iter(found.tolist())
+        for case in cases:
+            case.adversarial = None if case.witness is None else next(classes)
+
+
 @dataclass(eq=False)
 class _Case:
     """What is known of one sample while deciders are asked."""
@@ -206,6 +219,7 @@ class _Case:
     proof: Evidence | None = None
     attack: Evidence | None = None
     witness: Tensor | None = None
+    adversarial: int | None = None
 
     def open_to(self, decider: Decider, cross_check: bool) -> bool:
         if not self.right or self.attack is not None:
@@ -236,6 +250,7 @@ class _Case:
             alpha=0.0 if settled is None else settled.alpha,
             witness=None if contradicted else self.witness,
             x=None if contradicted or self.witness is None else self.x.detach().cpu(),
+            adversarial=None if contradicted else self.adversarial,
             evidence=tuple(self.evidence),
             contradiction=contradicted,
         )

@@ -26,7 +26,8 @@ class SampleResult:
     predicted: the model's class at the clean input. by: ``repr`` of the decider that settled it, or None.
     margin: the best lower bound of the smallest margin, holding at ``level``; of a verified sample the one
     that proves it. alpha: failure probability of what settled it. witness: the replayed counterexample, of
-    the model's input shape, on the CPU, and ``x`` the sample that it was made of. evidence: all of it, in the
+    the model's input shape, on the CPU, ``x`` the sample that it was made of, and ``adversarial`` the model's
+    class there. evidence: all of it, in the
     order of the deciders. contradiction: of a sample that was both proved and attacked, whose verdict is
     ``ERROR``.
     """
@@ -41,6 +42,7 @@ class SampleResult:
     alpha: float = 0.0
     witness: Tensor | None = None
     x: Tensor | None = None
+    adversarial: int | None = None
     evidence: tuple[Evidence, ...] = ()
     contradiction: Reproducer | None = None
 

@@ -88,6 +88,7 @@ def verdict_row(eps: float, result: SampleResult) -> VerdictRow:
         {
             "label": result.label,
             "predicted": result.predicted,
+            "adversarial": result.adversarial,
             "distances": _distances(x, witness),
             "evidence": [_evidence(each) for each in result.evidence],
         },

@@ -58,6 +58,8 @@ def _falsified(what: str, row: SampleVerdict, source: SampleVerdict, norm: str) 
     distance = (row.distances or {}).get(norm, 0.0)
     if not distance <= math.nextafter(row.eps, math.inf):
         yield f"the counterexample of {what} is {distance} away"
+    if row.adversarial is None:
+        yield f"the class of the counterexample of {what} is missing"
     if all((finding.method, finding.alpha) != (row.by, row.alpha) for finding in source.findings):
         yield f"{what} is falsified, and there is no finding of {row.by}"
 
@@ -92,7 +94,7 @@ def gallery_problems(report: Report) -> Iterator[str]:
         if (
             row is None
             or row.verdict is not Verdict.FALSIFIED
-            or (row.by, row.label) != (each.by, each.label)
+            or (row.by, row.label, row.adversarial) != (each.by, each.label, each.adversarial)
         ):
             yield f"{what} belongs to no falsified sample at eps {each.eps:g}"
             continue

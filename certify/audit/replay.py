@@ -166,6 +166,9 @@ def counterexample_problems(scene: Scene, rows: Iterable[SampleVerdict], known: 
         what = f"the counterexample of sample {row.sample} at eps {row.eps:g}"
         if not inside or p_value > row.alpha:
             yield f"{what} {'is answered rightly' if inside else 'lies outside of its region'}"
+        (predicted,), _ = query.model.predictions(point, query.y, query.samples, scene.run)
+        if row.adversarial != int(predicted):
+            yield f"{what} is of class {int(predicted)}, not {row.adversarial}"
         measured = distances(query.x[0].numpy(), point[0].numpy())
         if any(not same((row.distances or {}).get(name), value) for name, value in measured.items()):
             yield f"{what} is {measured} away, not {row.distances}"

@@ -15,6 +15,7 @@ from certify.reporting.compliance import EVIDENCE
 from certify.reporting.digits import rounded_down
 from certify.reporting.guarantees import meaning, rests_on, shown, unsaid
 from certify.reporting.pictures import Picture, pictures
+from certify.reporting.pictures.gallery import becomes
 from certify.reporting.schema import HealthCheck, Point, Report, Share, SmoothedModel
 from certify.verdict import Verdict, statistical_sentence
 
@@ -53,6 +54,7 @@ def environment() -> jinja2.Environment:
         measured=measured,
         threshold=_threshold,
         at_least=_at_least,
+        becomes=becomes,
         at_most=_at_most,
         nearest=_nearest,
         lower=_lower,

@@ -127,16 +127,17 @@ class Finding(Part):
 class SampleVerdict(Part):
     """One sample at one eps.
 
-    by: the method that settled it. margin: a lower bound of the smallest margin that holds at ``level``.
-    distances: of the counterexample from the sample, per norm, measured again. witness_sha256: of the
-    counterexample's little-endian bytes. from_eps: the eps that the verdict was carried over from, where its
-    findings are.
+    adversarial: the model's class at the counterexample. by: the method that settled it. margin: a lower
+    bound of the smallest margin that holds at ``level``. distances: of the counterexample from the sample,
+    per norm, measured again. witness_sha256: of the counterexample's little-endian bytes. from_eps: the eps
+    that the verdict was carried over from, where its findings are.
     """
 
     eps: Budget
     sample: Count
     label: int | None = None
     predicted: int | None = None
+    adversarial: int | None = None
     verdict: Verdict
     by: str | None = None
     margin: float | None = None

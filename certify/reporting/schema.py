@@ -176,6 +176,7 @@ class Example(Part):
     eps: Budget
     sample: Count
     label: int
+    adversarial: int | None = None
     by: str
     shape: tuple[Count, ...]
     clean: str

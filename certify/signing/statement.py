@@ -55,9 +55,9 @@ def check_subject(found: Mapping[str, Any], report: bytes) -> str:
     """
     try:
         kind, predicate = (found["_type"], found["predicateType"]), found["predicate"]
-        subjects = {each["name"]: each["digest"] for each in found["subject"]}
-        digest, result = subjects[REPORT]["sha256"], str(predicate["result"])
-    except (KeyError, TypeError) as error:
+        (subject, *_) = (each for each in found["subject"] if each["name"] == REPORT)  # ours is the first
+        digest, result = subject["digest"]["sha256"], str(predicate["result"])
+    except (KeyError, TypeError, ValueError) as error:
         raise ArtefactRejected("the attestation is no test result of a report") from error
     if kind != (STATEMENT, PREDICATE):
         raise ArtefactRejected(f"the attestation is of another kind: {kind}")

@@ -20,14 +20,17 @@ _NORMS = ("linf", "l2", "l1", "l0")
 
 def gallery(report: Report) -> Picture:
     """Samples, their counterexamples and the difference, with norms that were measured again."""
-    rows = [(e.eps, e.sample, e.label, e.by, *(e.distances.get(n) for n in _NORMS)) for e in report.gallery]
+    rows = [
+        (e.eps, e.sample, e.label, e.adversarial, e.by, *(e.distances.get(n) for n in _NORMS))
+        for e in report.gallery
+    ]
     return Picture(
         "gallery",
         "Counterexamples",
         "Samples, counterexamples and their difference; the norms of the differences are in the table below.",
         "Left the sample, in the middle the counterexample that changes its label, right the difference, "
         "scaled so that the largest change has full contrast (grey: no change).",
-        table(("eps", "sample", "label", "method", *_NORMS), rows),
+        table(("eps", "sample", "label", "adversarial", "method", *_NORMS), rows),
         lambda: _gallery(report),
     )
 
@@ -49,7 +52,8 @@ def _gallery(report: Report) -> Figure:
     parts = drawn.subfigures(len(examples), 1, squeeze=False)[:, 0]
     for number, (part, example, is_image) in enumerate(zip(parts, examples, pictures, strict=True)):
         part.suptitle(
-            f"sample {example.sample}, class {example.label}, eps = {example.eps:g}, {short(example.by)}: "
+            f"sample {example.sample}, class {example.label} becomes {becomes(example)}, "
+            f"eps = {example.eps:g}, {short(example.by)}: "
             f"L2 {example.distances['l2']:.4g}, Linf {example.distances['linf']:.4g}",
             fontsize=8.5,
             x=0.01,
@@ -64,6 +68,12 @@ def _gallery(report: Report) -> Figure:
         else:
             _lines(part.subplots(), example)
     return drawn
+
+
+def becomes(example: Example) -> str:
+    """The model's class at the counterexample; a tie with the sample's own class is one, too."""
+    tied = example.adversarial == example.label
+    return "tie" if tied else "" if example.adversarial is None else str(example.adversarial)
 
 
 def _image(values: NDArray[np.float32]) -> NDArray[np.float32] | None:

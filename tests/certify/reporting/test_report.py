@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 import markupsafe
 import numpy as np
 import pytest
+import torch
 from scipy.stats import beta, binom
 
 import certify
@@ -28,6 +29,7 @@ from certify.reporting.findings import Findings
 from certify.reporting.html import page
 from certify.reporting.markdown import eval_results, model_card
 from certify.reporting.pictures import pictures
+from certify.reporting.pictures.gallery import becomes
 from certify.reporting.schema import Share
 from certify.rows import RadiusRow, VerdictRow
 from certify.verdict import SENTENCES, Verdict
@@ -70,6 +72,7 @@ def row(eps, sample, verdict, level):
         "evidence": {M: [], F: [attack]}.get(verdict, [attack, proof]),
     }
     if verdict is F:
+        detail["adversarial"] = 1 + sample % 3
         detail["distances"] = {"linf": gap, "l2": gap, "l1": gap, "l0": 1.0}
         return VerdictRow(eps, sample, F, PGD, detail=detail, witness=witness, x=x, seconds=(0.25,))
     if verdict is V:
@@ -421,13 +424,15 @@ def test_a_run_without_smoothing_has_no_radii():
     assert "moothed classifier" not in page(build(Findings(about, [], rows(0.1, 1, 1, 1, 1, 1)), 0), [])
 
 
+MODEL = mlp((4, 8, 3), valid=(0.0, 1.0))
+
+
 @pytest.fixture(scope="module")
 def result():
     """An evaluation in memory, with certificates and counterexamples."""
-    model = mlp((4, 8, 3), valid=(0.0, 1.0))
     x = uniform(12, 4, seed=3)
     deciders = [certify.PGD(steps=5), certify.CROWN()]
-    return certify.evaluate(model, x, right_answers(model, x), certify.Linf(0.2), deciders)
+    return certify.evaluate(MODEL, x, right_answers(MODEL, x), certify.Linf(0.2), deciders)
 
 
 def test_a_result_in_memory_is_a_page_of_its_own(result, tmp_path):
@@ -456,6 +461,18 @@ def test_distances_are_measured_again(result):
             assert each.distances["l1"] == pytest.approx(float(delta.sum()), rel=1e-12)
             assert each.distances["l0"] == int((delta > 0).sum())
             assert source.predicted == each.predicted == each.label
+
+
+def test_the_gallery_names_the_class_that_each_counterexample_has(result):
+    """As the model itself answers; where it ties with the sample's own class, the page says so."""
+    shown = build(Findings.of_result(result), 3).gallery
+    assert shown
+    for each in shown:
+        point = np.frombuffer(base64.b64decode(each.witness), dtype="<f4").reshape(1, *each.shape)
+        answer = int(MODEL.forward(torch.from_numpy(point.copy())).argmax())
+        assert each.adversarial == answer != each.label
+        assert becomes(each) == str(answer)
+    assert becomes(shown[0].model_copy(update={"adversarial": shown[0].label})) == "tie"
 
 
 def test_a_report_that_cannot_be_written(result, tmp_path):
