@@ -19,6 +19,10 @@ class InvalidFile(BoundsError):
     """A file cannot be read as what it claims to be."""
 
 
+class EmptyProperty(InvalidFile):
+    """A property whose constraints no input satisfies, so that it holds of every network."""
+
+
 class Unsupported(BoundsError):
     """An operator or one of its attributes is outside what the engine can bound.
 

@@ -209,11 +209,15 @@ def _taken_apart(graph: Graph) -> Graph:
 
 
 def _infer(op: Operator, ins: Sequence[Shape], params: Tensors, name: str) -> Shape:
-    """The output shape of one sample, found on the meta device with a batch of two to see the batch axis."""
-    meta = torch.device("meta")
-    xs = tuple(torch.empty(2, *shape, device=meta) for shape in ins)
+    """The output shape of one sample, by running it on a batch of two zeros to see the batch axis.
+
+    Not on the meta device: its first use takes seconds, for torch then loads its compiler.
+    """
+    device = params[0].device if params else torch.device("cpu")
+    xs = tuple(torch.zeros(2, *shape, device=device) for shape in ins)
     try:
-        y = op.value(xs, tuple(torch.empty_like(p, dtype=torch.float32, device=meta) for p in params))
+        with torch.no_grad():
+            y = op.value(xs, tuple(p.detach().to(torch.float32) for p in params))
     except BoundsError:
         raise
     except (RuntimeError, ValueError, IndexError, TypeError) as error:

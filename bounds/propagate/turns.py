@@ -151,8 +151,7 @@ def elements(graph: Graph, node: Node) -> int:
     if not isinstance(node.op, Bilinear):
         return prod(node.shape)
     ins = [graph.nodes[i].shape for i in node.inputs]
-    empty = [torch.empty(1, *shape, device="meta") for shape in ins]
-    return node.op.apart(ins).product(*empty).numel()
+    return node.op.apart(ins).product(*(torch.zeros(1, *shape) for shape in ins)).numel()
 
 
 def _slopes(index: int, op: Pointwise, x: Interval, here: Facts, layout: Layout) -> Sequence[Turn]:

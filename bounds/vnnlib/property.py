@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bounds.errors import BoundsError, InvalidFile, Unsupported
+from bounds.errors import BoundsError, EmptyProperty, InvalidFile, Unsupported
 from bounds.sets import Box
 from bounds.spec import Spec
 from bounds.vnnlib.linear import Atom, Limit, Row, compare
@@ -59,9 +59,9 @@ def read_vnnlib(path: str | os.PathLike[str]) -> tuple[Box, Spec]:
     <= 0 is a counterexample. Boxes and offsets are rounded from the decimals of the file so that the
     property only gets harder, by at most one float64 ulp; strict comparisons are read as their closure.
 
-    Raises ``InvalidFile`` for what is no such file, misses a bound of an input, or admits no input at all
-    (its property would hold of every network); ``Unsupported`` for constraints that mix inputs, terms that
-    are not linear, and formulas whose normal form is too large.
+    Raises ``InvalidFile`` for what is no such file or misses a bound of an input; ``EmptyProperty`` for
+    constraints that no input satisfies, so that the property holds of every network; ``Unsupported`` for
+    constraints that mix inputs, terms that are not linear, and formulas whose normal form is too large.
     """
     path = Path(path)
     text = read_text(path)
@@ -98,6 +98,10 @@ class _Reader:
                 self._declare(name)
             case ("assert", body):
                 self.asserted.append(self._formula(body))
+            case ("vnnlib-version" | "declare-network", *_):
+                raise Unsupported(
+                    f"{show(expr)} is VNN-LIB 2.0, which is not read; give the property as VNN-LIB 1.0"
+                )
             case _:
                 raise Unsupported(
                     f"{show(expr)} is not known; VNN-LIB 1.0 has (declare-const X_0 Real) and (assert ...)"
@@ -200,8 +204,8 @@ def _assemble(formula: Formula, inputs: int, outputs: int) -> tuple[Box, Spec]:
             _, clauses = samples.setdefault(piece.limits.tobytes(), (piece.limits, []))
             clauses.append(piece.rows or (_ALWAYS,))
     if not samples:
-        raise InvalidFile(
-            "no input satisfies the constraints, so the property would hold of every network; "
+        raise EmptyProperty(
+            "no input satisfies the constraints, so the property holds of every network; "
             "check the bounds of the inputs"
         )
     lower, upper = torch.from_numpy(np.stack([limits for limits, _ in samples.values()], axis=1))

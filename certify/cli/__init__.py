@@ -9,18 +9,33 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from certify.cli import check, curve, demo, diff, export, gate, keygen, replay, report, run, scatter, verify
+from certify.cli import (
+    check,
+    curve,
+    demo,
+    diff,
+    export,
+    gate,
+    keygen,
+    replay,
+    report,
+    run,
+    scatter,
+    verify,
+    verify_all,
+)
 from certify.errors import CertifyError, Exit
 
 _EPILOG = """exit codes:
-  0  done; verify: unsat, the property holds; gate: passed; check: nothing failed
+  0  done (verify-all: all have a result); verify: unsat, the property holds; gate: passed; check: nothing
+     failed
   1  verify: sat, the property is violated; gate: failed; check: a number or a proof failed
   2  bad input or usage
   3  internal error
   4  verify: unknown or timeout; gate: inconclusive
   5  nothing was evaluated
   6  contradiction: one sample was both proved robust and attacked (see `certify replay`)
-  7  a model, data, property, report or key file was refused
+  7  a model, data, property, report or key file was refused; verify-all: some were
   8  a signature or hash failed, or the run folder belongs to another model, data or configuration
   130  interrupted; finished samples are kept
 """
@@ -36,6 +51,7 @@ _COMMANDS = {
     "demo": _Command(demo.HELP, demo.configure, demo.execute),
     "run": _Command(run.HELP, run.configure, run.execute),
     "verify": _Command(verify.HELP, verify.configure, verify.execute),
+    "verify-all": _Command(verify_all.HELP, verify_all.configure, verify_all.execute),
     "curve": _Command(curve.HELP, curve.configure, curve.execute),
     "replay": _Command(replay.HELP, replay.configure, replay.execute),
     "report": _Command(report.HELP, report.configure, report.execute),

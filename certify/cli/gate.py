@@ -113,7 +113,7 @@ def _current(folder: Path) -> Report:
 
 def _run(config: Config, folder: Path, policy: Policy, profile: Profile) -> _Case:
     """Fill the run folder, after the policy's rules are recorded there."""
-    from certify.cli.console import progress
+    from certify.cli.progress import progress
     from certify.gate.profile import QUICK_SAMPLES, Profile
     from certify.job import fill, prepare
     from certify.reporting import write_all

@@ -29,7 +29,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def evaluate(config: Path, folder: Path, policy: Path | None = None, *, trust_code: bool = False) -> int:
     """Fill the run folder, write its outputs, and show what they tell."""
-    from certify.cli.console import progress, show
+    from certify.cli.console import show
+    from certify.cli.progress import progress
     from certify.config import read_config
     from certify.gate import read_policy
     from certify.job import fill, prepare

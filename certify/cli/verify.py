@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import argparse
 import math
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
+from certify.cli.limits import TimeUp, deadline, memory_cap
 from certify.errors import Exit, UsageError
 
 if TYPE_CHECKING:
     from certify.property import Status
 
 HELP = "decide a VNN-LIB property of an ONNX network: unsat, sat (with a counterexample), unknown or timeout"
-
-
-class _TimeUp(BaseException):
-    """The time that was given is over; no ``Exception``, so that nothing on the way handles it."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,8 +27,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "property", type=Path, metavar="PROP.vnnlib", help="a VNN-LIB 1.0 property; may be gzipped"
     )
     parser.add_argument(
-        "--timeout", type=_seconds, default=60.0, metavar="SECONDS", help="time limit (default: %(default)g)"
+        "--timeout", type=positive, default=60.0, metavar="SECONDS", help="time limit (default: %(default)g)"
     )
+    parser.add_argument("--memory", type=positive, metavar="GB", help="memory cap (default: none)")
     parser.add_argument("--out", type=Path, metavar="RESULT", help="write what is printed to a file, too")
 
 
@@ -44,17 +38,25 @@ def execute(arguments: argparse.Namespace) -> int:
     from certify.property import LEVEL, Status
     from certify.verdict import SENTENCES
 
+    def tell(status: Status, text: str = "") -> None:
+        result = f"{status.value}\n{text}"
+        sys.stdout.write(result)
+        if arguments.out is not None:
+            _write(arguments.out, result)
+
     try:
-        with _deadline(arguments.timeout):
+        with deadline(arguments.timeout, lambda: tell(Status.TIMEOUT)), memory_cap(arguments.memory):
             status, text = _answer(arguments.network, arguments.property, arguments.timeout)
-    except _TimeUp:
+    except TimeUp:
         status, text = Status.TIMEOUT, ""
-    result = f"{status.value}\n{text}"
-    sys.stdout.write(result)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        print("warning: the memory did not suffice", file=sys.stderr)
+        status, text = Status.UNKNOWN, ""
+    tell(status, text)
     if status is Status.UNSAT:
         print(f"level {LEVEL.value}: {SENTENCES[LEVEL]}", file=sys.stderr)
-    if arguments.out is not None:
-        _write(arguments.out, result)
     codes = {Status.UNSAT: Exit.PASS, Status.SAT: Exit.FAILED}
     return codes.get(status, Exit.INCONCLUSIVE)
 
@@ -63,13 +65,18 @@ def _answer(network: Path, prop: Path, timeout: float) -> tuple[Status, str]:
     """The status and, for sat, the counterexample as text."""
     began = time.monotonic()
     from bounds import read_onnx
+    from bounds.errors import EmptyProperty
     from bounds.vnnlib import format_counterexample, read_vnnlib
-    from certify.cli.console import progress
-    from certify.property import answer
+    from certify.cli.progress import progress
+    from certify.property import Status, answer
     from certify.run import Run
 
     graph = read_onnx(network)
-    region, spec = read_vnnlib(prop)
+    try:
+        region, spec = read_vnnlib(prop)
+    except EmptyProperty as error:
+        print(f"warning: {error}", file=sys.stderr)
+        return Status.UNSAT, ""
     with progress() as listener:
         left = max(0.0, timeout - (time.monotonic() - began))
         found = answer(graph, region, spec, Run(progress=listener), left)
@@ -78,30 +85,18 @@ def _answer(network: Path, prop: Path, timeout: float) -> tuple[Status, str]:
     return found.status, format_counterexample(found.x, found.y) + "\n"
 
 
-@contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
-    """Raise ``_TimeUp`` in the body after some seconds, where the system has alarm signals."""
-    if sys.platform == "win32":
-        yield
-        return
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise _TimeUp
-
-    before = signal.signal(signal.SIGALRM, end)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # again each second, should one get lost in a callback
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def _seconds(text: str) -> float:
+def positive(text: str) -> float:
+    """A number > 0, for the parser of a command line."""
     value = float(text)
     if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"{text} is no time limit; give seconds > 0")
+        raise argparse.ArgumentTypeError(f"{text} is no limit; give a number > 0")
     return value
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    from bounds.bound import is_out_of_memory
+
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and is_out_of_memory(error))
 
 
 def _write(path: Path, text: str) -> None:

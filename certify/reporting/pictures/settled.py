@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from certify.reporting.pictures.style import (
@@ -66,16 +67,24 @@ def classes(report: Report) -> Picture:
 
 def cactus(report: Report) -> Picture:
     """How many samples each method settled within what time per sample."""
-    times = _times(report)
+    return cactus_of(
+        _times(report),
+        "sample",
+        "Each line ascends through the samples (at all eps) that a method settled; a time is that from the "
+        "start of the sample's batch until the method was done with it. Times differ from run to run.",
+    )
+
+
+def cactus_of(times: Mapping[str, Sequence[float]], what: str, caption: str = "") -> Picture:
+    """A line per method (or verdict) through what it settled. times: ascending seconds of each."""
     rows = [(name, k + 1, seconds) for name, values in times.items() for k, seconds in enumerate(values)]
     return Picture(
         "cactus",
-        "Time to settle a sample",
-        "For each method, the samples that it settled by ascending time.",
-        "Each line ascends through the samples (at all eps) that a method settled; a time is that from the "
-        "start of the sample's batch until the method was done with it. Times differ from run to run.",
-        table(("method", "samples", "seconds"), rows),
-        lambda: _cactus(times),
+        f"Time to settle a{'n' if what[0] in 'aeiou' else ''} {what}",
+        f"For each method, the {what}s that it settled by ascending time.",
+        caption,
+        table(("method", f"{what}s", "seconds"), rows),
+        lambda: _cactus(times, f"{what}s settled"),
     )
 
 
@@ -165,10 +174,10 @@ def _times(report: Report) -> dict[str, list[float]]:
     return {name: sorted(found[name]) for name in sorted(found)}
 
 
-def _cactus(times: dict[str, list[float]]) -> Figure:
+def _cactus(times: Mapping[str, Sequence[float]], what: str) -> Figure:
     drawn = figure(height=4.2)
     axes = drawn.add_subplot()
-    plain(axes, "samples settled", "seconds")
+    plain(axes, what, "seconds")
     for number, (name, seconds) in enumerate(times.items()):
         color, dash, marker = LINES[number % len(LINES)]
         axes.plot(

@@ -21,10 +21,10 @@ RAMP = ([[1.0, 1.0]], [0.0, -1.0], [[1.0], [-1.0]], [0.0])
 ZERO = ([[1.0, 1.0]], [0.0, 0.0], [[1.0], [-1.0]], [0.0])
 
 
-def network(path, parameters):
+def network(path, parameters, operator="Relu"):
     nodes = [
         helper.make_node("Gemm", ["x", "w1", "b1"], ["h"]),
-        helper.make_node("Relu", ["h"], ["a"]),
+        helper.make_node(operator, ["h"], ["a"]),
         helper.make_node("Gemm", ["a", "w2", "b2"], ["y"]),
     ]
     tensors = [
