@@ -27,7 +27,7 @@ from bounds.proof.format import Array
 from bounds.proof.functions import Function
 from bounds.proof.network import Network, Step
 from bounds.proof.refused import Refused
-from bounds.proof.steps import Affine
+from bounds.proof.steps import Affine, Pick, Scale
 
 _U32, _LEAST32 = 2.0**-24, 2.0**-149
 _MOST32 = 2.0**120  # from here on a float32 execution may overflow on its way
@@ -114,7 +114,6 @@ class Chain:
         if known is not None and (cuts is None or not bool((cuts.value == 0).any())):
             facts.low, facts.high = [known.low[0]], [known.high[0]]
         self._cut(facts, 0, cuts)
-        entering = {self.network.steps[k].inputs[0] for k in self.network.functions}
         for k, step in enumerate(self.network.steps):
             if known is not None and all(facts.low[i] is known.low[i] for i in step.inputs):
                 for mine, theirs in zip(facts.lists, known.lists, strict=True):
@@ -127,9 +126,20 @@ class Chain:
                 facts.low[-1] = _most(facts.low[-1], known.low[k + 1])
                 facts.high[-1] = -_most(-facts.high[-1], -known.high[k + 1])
             self._cut(facts, k + 1, cuts)
-            if tighten is not None and k + 1 in entering:
+            if tighten is not None and k + 1 in self._loose:
                 self._tighten(facts, k + 1, tighten[k + 1])
         return facts
+
+    @cached_property
+    def _loose(self) -> set[int]:
+        """The values that enter functions, but those whose intervals are exact: affine in a box."""
+        boxes, exact = {0}, {0}
+        for k, step in enumerate(self.network.steps):
+            if isinstance(step.does, Affine) and len(step.inputs) == 1 and step.inputs[0] in boxes:
+                exact.add(k + 1)
+                if isinstance(step.does, Scale) or (isinstance(step.does, Pick) and step.does.terms == 0):
+                    boxes.add(k + 1)
+        return {self.network.steps[k].inputs[0] for k in self.network.functions} - exact
 
     def _affine(self, facts: Facts, step: Step, does: Affine, known: Facts | None) -> None:
         a = self.a
@@ -237,6 +247,7 @@ class Chain:
         a, steps = self.a, self.network.steps
         row: dict[int, Array] = {asked.value: asked.rows}
         account = _Account(a, asked.piece, asked.constant)
+        early: Array | None = None
         for k in range(asked.value - 1, -1, -1):
             self._multiply(facts, asked, k + 1, row, account)
             lam = row.pop(k + 1, None)
@@ -249,6 +260,10 @@ class Chain:
                     account.add(lam @ does.bias)
                 moved = does.adjoint(lam)
             else:
+                if early is None and not row:  # the last function: what its own intervals give, may be more
+                    now = account.copy()
+                    self._settle(facts, k + 1, lam, now)
+                    early = now.lower()
                 moved = [self._through(facts, asked, k, does, lam, account)]
             for value, part in zip(steps[k].inputs, moved, strict=True):
                 size = facts.size(value)
@@ -259,11 +274,16 @@ class Chain:
                     row[value] = part
                 account.less_plainly(a.tiny * (1 + size.max(1)))
         if 0 in row:
-            lam, zero = row[0], a.zeros()
-            account.less(lam, a.gamma(lam.shape[1] + 4) * facts.size(0) + a.tiny)
-            low, high = np.maximum(lam, zero), np.minimum(lam, zero)
-            account.add(account.dot(low, facts.low[0]) + account.dot(high, facts.high[0]))
-        return account.lower()
+            self._settle(facts, 0, row[0], account)
+        lower = account.lower()
+        return lower if early is None else _most(lower, early)
+
+    def _settle(self, facts: Facts, value: int, lam: Array, account: _Account) -> None:
+        """Replace rows over a value by the least that its intervals allow."""
+        a, zero = self.a, self.a.zeros()
+        account.less(lam, a.gamma(lam.shape[1] + 4) * facts.size(value) + a.tiny)
+        low, high = np.maximum(lam, zero), np.minimum(lam, zero)
+        account.add(account.dot(low, facts.low[value]) + account.dot(high, facts.high[value]))
 
     def _through(
         self, facts: Facts, asked: Rows, k: int, does: Function, lam: Array, account: _Account
@@ -335,6 +355,12 @@ class _Account:
         self._a, self._piece, self._constant = a, piece, constant
         self._off = a.zeros(len(constant))
         self._same = bool((piece == np.arange(len(piece))).all())
+
+    def copy(self) -> _Account:
+        """Another one, that goes on from here."""
+        other = _Account(self._a, self._piece, self._constant)
+        other._off = self._off
+        return other
 
     def of(self, x: Array) -> Array:
         """What belongs to the rows, of numbers (pieces or 1, elements)."""

@@ -39,7 +39,7 @@ class Checker:
         self.digest = digest(data)
         self.level = level
         with np.errstate(all="ignore"):
-            network = read_network(data, Exact() if exact else Floats())
+            network = read_network(data, Exact() if exact else Floats(), level == "deployed")
         self.chain = Chain(network, Exact() if exact else Floats(), level == "deployed")
         if level == "deployed":
             for step in network.steps:

@@ -31,7 +31,7 @@ def _same(r: Reader, t: Attributes, xs: list[Argument]) -> Value | Array:
 def _constant(r: Reader, t: Attributes, xs: list[Argument]) -> Array:
     for name in ("value", "value_float", "value_int", "value_ints", "value_floats"):
         if (found := t.take(name)) is not None:
-            kind = np.int64 if name.startswith("value_int") else np.float64
+            kind = np.int64 if name.startswith("value_int") else np.float32
             return found if name == "value" else np.asarray(found, kind)
     raise r.refuse("its kind of constant is not supported")
 

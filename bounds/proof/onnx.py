@@ -15,9 +15,14 @@ from bounds.proof.refused import Refused
 _OPSETS = range(7, 24)  # before them, broadcasting was an attribute
 
 
-def read_network(data: bytes, a: Arithmetic) -> Network:
-    """The network in an ONNX file's bytes; raises ``Refused`` for anything outside of what is known here."""
+def read_network(data: bytes, a: Arithmetic, deployed: bool = False) -> Network:
+    """The network in an ONNX file's bytes; raises ``Refused`` for anything outside of what is known here.
+
+    deployed: whether it must be one that executes in float32.
+    """
     model = protobuf.model(data)
+    if deployed and model.wide:
+        raise Refused("model", "it has float64 values; level 'deployed' speaks of float32 executions")
     if model.opset not in _OPSETS:
         raise Refused("model", f"opset {model.opset} is not from {_OPSETS[0]} to {_OPSETS[-1]}")
     shape = (model.shape[0] or 1, *model.shape[1:]) if model.shape else ()

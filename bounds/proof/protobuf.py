@@ -33,7 +33,10 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A graph with one input of some shape (0 for an open size) and one output, and its constants."""
+    """A graph with one input of some shape (0 for an open size) and one output, and its constants.
+
+    wide: whether there is anything in float64, so that no execution is in float32 alone.
+    """
 
     opset: int
     nodes: tuple[Node, ...]
@@ -41,6 +44,7 @@ class Model:
     input: str
     shape: tuple[int, ...]
     output: str
+    wide: bool
 
 
 def model(data: bytes) -> Model:
@@ -162,18 +166,24 @@ def _model(message: _Message) -> Model:
     if len(inputs) != 1 or len(outputs) != 1:
         raise Refused("graph", f"it has {len(inputs)} inputs and {len(outputs)} outputs, not one of each")
     nodes = tuple(_node(m) for m in graph.messages(1, "node"))
-    name, shape = inputs[0].text(1), _shape(inputs[0])
-    return Model(opsets.pop(), nodes, constants, name, shape, outputs[0].text(1))
+    arrays = [
+        *constants.values(),
+        *(v for n in nodes for v in n.attributes.values() if isinstance(v, np.ndarray)),
+    ]
+    name, (shape, wide) = inputs[0].text(1), _shape(inputs[0])
+    wide = wide or any(array.dtype == np.float64 for array in arrays)
+    return Model(opsets.pop(), nodes, constants, name, shape, outputs[0].text(1), wide)
 
 
-def _shape(value: _Message) -> tuple[int, ...]:
+def _shape(value: _Message) -> tuple[tuple[int, ...], bool]:
+    """The shape of an input, and whether it is in float64."""
     place = f"input {value.text(1)!r}"
     kind = _Message(_bytes(value.one(2, _NOTHING)), place)
     tensor = _Message(_bytes(kind.one(1, _NOTHING)), place)
     if tensor.one(1) not in (_FLOAT, _DOUBLE) or tensor.one(2) is None:
         raise Refused(place, "it is no float tensor of known shape")
     sizes = [_signed(d.one(1, 0)) for d in _Message(_bytes(tensor.one(2)), place).messages(1, place)]
-    return tuple(max(size, 0) for size in sizes)
+    return tuple(max(size, 0) for size in sizes), tensor.one(1) == _DOUBLE
 
 
 def _node(message: _Message) -> Node:
@@ -208,7 +218,7 @@ def _attribute(message: _Message) -> Any:
 
 
 def _tensor(message: _Message) -> Array:
-    """float32 and float64 as float64, integers as int64."""
+    """float32 and float64 as they are, integers as int64."""
     place = f"constant {message.text(8)!r}"
     kind, dims = message.one(2, 0), message.integers(1)
     if kind not in _DTYPES or min(dims, default=0) < 0:
@@ -226,4 +236,4 @@ def _tensor(message: _Message) -> Array:
         raise Refused(place, f"it has {values.size} values, not {prod(dims)}")
     if kind in (_FLOAT, _DOUBLE) and not bool(np.isfinite(values).all()):
         raise Refused(place, "it has NaN or Inf")
-    return values.astype(np.float64 if kind in (_FLOAT, _DOUBLE) else np.int64).reshape(dims)
+    return values.astype(dtype[1:] if kind in (_FLOAT, _DOUBLE) else np.int64).reshape(dims)

@@ -314,6 +314,13 @@ def test_hostile_networks(name: str) -> None:
         read_network(changed(HOSTILE[name]), Floats())
 
 
+def test_float64_networks_have_no_float32_execution() -> None:
+    data = changed(_weight(f(3, 2).astype(np.float64)))
+    Checker(data, "real")
+    with pytest.raises(Refused, match="float64"):
+        Checker(data, "deployed")
+
+
 def test_truncated_and_damaged_networks() -> None:
     data = model_of("residual")
     rng = np.random.default_rng(4)
