@@ -1,0 +1,110 @@
+"""Leaves of random trees over networks of every operator: bounds hold at the points that lie in the leaf."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bounds.proof import Clause, Part, Tree
+from bounds.proof.arithmetic import Floats
+from bounds.proof.check import Checker
+from bounds.proof.format import Array
+from bounds.proof.network import Network
+from bounds.proof.steps import Affine
+from tests.bounds.proof.strategies import path_steps, random_shape
+from tests.bounds.proof.test_network import CASES, model_of
+
+A = Floats()
+LEVELS = ("real", "deployed")
+
+
+def all_values(net: Network, x: Array) -> list[Array]:
+    values = [x]
+    for step in net.steps:
+        ins = [values[k] for k in step.inputs]
+        values.append(step.does.value(ins) if isinstance(step.does, Affine) else step.does.below(ins[0], A))
+    return values
+
+
+def tree_over(rng: np.random.Generator, net: Network, values: list[Array], part: Part) -> Tree:
+    """Splits where values are, with any slopes, multipliers and weights."""
+    splits, layers = int(rng.integers(1, 8)), [0, *(net.steps[k].inputs[0] for k in net.functions)]
+    shape, clauses = random_shape(rng, splits), len(part.clauses)
+    layer = rng.integers(len(layers), size=splits).astype(np.int32)
+    element = np.array([rng.integers(net.size(layers[k])) for k in layer], np.int32)
+    samples = rng.integers(len(values[0]), size=splits)
+    at = [values[layers[k]][n, e] for k, e, n in zip(layer, element, samples, strict=True)]
+    alternatives, sets = sum(len(c.rows) for c in part.clauses), int(rng.integers(3))
+    elements, paths = sum(net.size(v) for v in layers[1:]), (path_steps(shape), clauses)
+    return Tree(
+        0,
+        np.arange(clauses, dtype=np.int32),
+        ["root", "leaf"][int(rng.integers(2))],
+        shape,
+        layer,
+        element,
+        np.where(rng.random(splits) < 0.5, at, 0.0),
+        rng.random((splits + 1, alternatives)).astype(np.float32),
+        (rng.random(paths) * (rng.random(paths) < 0.5)).astype(np.float32),
+        rng.integers(256, size=(sets, elements)).astype(np.uint8),
+        rng.integers(sets + 1, size=len(layers) - 1).astype(np.int32),
+        rng.integers(sets + 1, size=(splits + 1, clauses)).astype(np.int32),
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_leaves_bound_what_lies_in_them(name: str) -> None:
+    data, rng = model_of(name), np.random.default_rng(0)
+    for round_ in range(6):
+        level = "real" if name == "batch norm" else LEVELS[round_ % 2]
+        checker = Checker(data, level)
+        net = checker.chain.network
+        middle = rng.normal(size=net.inputs)
+        part = Part(middle - 0.5, middle + 0.5, tuple(random_clause(rng, net) for _ in range(2)))
+        values = all_values(net, rng.uniform(part.lower, part.upper, (300, net.inputs)))
+        tree = tree_over(rng, net, values, part)
+        found = checker.bounds(part, tree)
+        layers = [0, *(net.steps[k].inputs[0] for k in net.functions)]
+        mixed = mixtures(part, tree, values[net.output])
+        for leaf in range(tree.num_leaves):
+            inside = np.ones(300, np.bool_)
+            for step in np.flatnonzero(tree.path_leaf == leaf):
+                split = tree.path_split[step]
+                z = values[layers[tree.layer[split]]][:, tree.element[split]]
+                inside &= tree.path_side[step] * (z - tree.at[split]) > 1e-9
+            least = mixed[leaf][inside].min(0, initial=np.inf)
+            assert (found[leaf] <= least + 1e-9 * (1 + np.abs(least))).all()
+
+
+def random_clause(rng: np.random.Generator, net: Network) -> Clause:
+    count = int(rng.integers(1, 4))
+    return Clause(rng.normal(size=(count, net.size(net.output))), rng.normal(size=count))
+
+
+def mixtures(part: Part, tree: Tree, outputs: Array) -> Array:
+    """What each leaf bounds at each point: (leaves, points, clauses)."""
+    ends = np.cumsum([0, *(len(c.rows) for c in part.clauses)])
+    each = [
+        (outputs @ clause.rows.T + clause.offset) @ tree.weights[:, first:last].T.astype(np.float64)
+        for clause, first, last in zip(part.clauses, ends[:-1], ends[1:], strict=True)
+    ]
+    return np.stack(each, 2).transpose(1, 0, 2)
+
+
+def test_a_leaf_that_is_empty_is_proved_so() -> None:
+    """Without weights a bound > 0 says that the splits of the path contradict each other."""
+    from tests.bounds.proof.test_tampered import DATA, proof
+
+    whole = proof()
+    tree, part = whole.trees[0], whole.statement.parts[0]
+    # z0 = x >= 0.5 and z1 = -x >= 0.5: only both multipliers together show that there is no such x
+    at = np.full(3, 0.25)
+    nothing = np.zeros((4, 1), np.float32)
+    multipliers = np.array([[1], [1], [0], [0], [0], [0], [0], [0]], np.float32)
+    values = {k: getattr(tree, k) for k in ("part", "clauses", "hidden", "splits", "layer", "element")}
+    more = {k: getattr(tree, k) for k in ("slopes", "hidden_set", "chosen")}
+    found = Checker(DATA, "real").bounds(
+        part, Tree(**values, at=at, weights=nothing, multipliers=multipliers, **more)
+    )
+    assert found[0, 0] > 0.49
+    assert not (found[1:] > 0).any()
