@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from certify.attacks import ATTACKS
+from certify.budgets import Budget, Resolved, Scale, Spaced
 from certify.deterministic import CROWN, IBP, BranchAndBound
 from certify.errors import UsageError
 from certify.evidence import Claim, Decider
@@ -40,9 +41,6 @@ DECIDERS: Mapping[str, type[Any]] = {
     "branch-and-bound": BranchAndBound,
     "portfolio": Portfolio,
 }
-
-Budget = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 _DRAWS = 10_000  # of a run, where the configuration does not say
@@ -85,25 +83,15 @@ class DataSection(_Section):
     selection: str | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Spaced:
-    """``eps = {first, last, points}``: evenly spaced budgets, both ends included."""
-
-    first: Budget
-    last: Budget
-    points: Annotated[int, Field(ge=2, le=10_000)]
-
-    def listed(self) -> list[float]:
-        """The budgets; rounded to twelve digits, so that 0.1 is 0.1."""
-        step = (self.last - self.first) / (self.points - 1)
-        return [float(f"{self.first + step * k:.12g}") for k in range(self.points)]
-
-
 class ThreatSection(_Section):
-    """``[threat]``: a norm or another kind of change, and one budget or several, in its unit."""
+    """``[threat]``: a norm or another kind of change, and one budget or several, in its unit.
+
+    resolution: of budgets given by one; a sample that stays open at two of them then counts as open between.
+    """
 
     norm: Literal["linf", "l2", "l1", "l0", "pixels", "patch", "brightness", "contrast"]
     eps: tuple[Budget, ...] = Field(min_length=1)
+    resolution: Scale | None = None
 
 
 class SmoothingSection(_Section):
@@ -216,6 +204,7 @@ class Config(_Section):
         """All that decides the results besides model and data, as JSON values."""
         return {
             "threats": [repr(self.threat_at(eps)) for eps in self.budgets],
+            **({} if self.threat.resolution is None else {"resolution": self.threat.resolution}),
             "deciders": [repr(d) for d in self.deciders],
             "smoothing": [repr(s) for s in self.smoothings.values()],
             "health_samples": None if self.health is None else self.health.samples,
@@ -276,10 +265,18 @@ def _listed(section: Any) -> Any:
     if not isinstance(section, dict):
         return section
     if isinstance(section.get("eps"), dict):
-        spaced: Spaced = _made(Spaced, section["eps"], "threat.eps")
-        return {**section, "eps": spaced.listed()}
+        return {**section, **_budgets(section["eps"])}
     lists = {key: [section[key]] for key in ("eps", "sigma") if isinstance(section.get(key), int | float)}
     return {**section, **lists}
+
+
+def _budgets(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The budgets that a table of eps means."""
+    if "resolution" in table:
+        resolved: Resolved = _made(Resolved, table, "threat.eps")
+        return {"eps": resolved.listed(), "resolution": resolved.resolution}
+    spaced: Spaced = _made(Spaced, table, "threat.eps")
+    return {"eps": spaced.listed()}
 
 
 def _deciders(table: Any) -> tuple[Decider, ...]:

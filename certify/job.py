@@ -24,7 +24,7 @@ from certify.decide import check_deciders, evaluate_batch
 from certify.evidence import Claim
 from certify.ledger import Identity, Json, Ledger
 from certify.model import Model, load
-from certify.monotone import bisection, check, implied
+from certify.monotone import bisection, check, implied, is_asked
 from certify.query import Query, check_samples
 from certify.rows import RadiusRow, VerdictRow, radius_rows, verdict_row
 from certify.run import Progress, Run
@@ -127,11 +127,13 @@ def _decide(job: Job, ledger: Ledger, run: Run) -> None:
     batches = _batches(len(job.data), run.batch_size)
     total = len(batches) * len(budgets)
     for number, samples in enumerate(batches):
+        known = [row for row in ledger.verdicts(samples) if is_asked(row)]
         for place, eps in enumerate(budgets):
             run.progress("attack and certify", number * len(budgets) + place, total)
             if number not in finished[eps]:
                 start = time.perf_counter()
-                rows, alarms = _verdicts(job, eps, samples, ledger.verdicts(samples), run)
+                rows, alarms = _verdicts(job, eps, samples, known, run)
+                known += [row for row in rows if is_asked(row)]
                 seconds = time.perf_counter() - start
                 marked = [(eps, each) for each in alarms]
                 ledger.record(_stage("eps", eps), number, seconds, rows, contradictions=marked)
@@ -154,20 +156,20 @@ def _examine(job: Job, ledger: Ledger, run: Run) -> None:
 def _verdicts(
     job: Job, eps: float, samples: range, known: Sequence[VerdictRow], run: Run
 ) -> tuple[list[VerdictRow], list[Reproducer]]:
-    """One row per sample: what follows from the known rows, and the deciders' answers for the rest.
+    """One row per sample: what follows from the known answers, and the deciders' own for the rest.
 
-    And the contradictions: within the answers, and between them and the known rows.
+    And the contradictions: within the answers, and between them and the known ones.
     """
     query = _query(job, eps, samples)
-    rows = implied(query, eps, known)
+    rows = implied(query, eps, known, between=job.config.threat.resolution is not None)
     asked = query[torch.tensor([sample not in rows for sample in samples], device=run.device)]
     alarms: list[Reproducer] = []
     if asked.samples:
         for result in evaluate_batch(asked, job.config.deciders, run):
             rows[result.sample] = verdict_row(eps, result)
             alarms += [] if result.contradiction is None else [result.contradiction]
-    ordered = [rows[sample] for sample in samples]
-    return ordered, alarms + check(query, [*known, *ordered], run)
+        alarms += check(query, [*known, *(row for row in rows.values() if is_asked(row))], run)
+    return [rows[sample] for sample in samples], alarms
 
 
 def _query(job: Job, eps: float, samples: range) -> Query:

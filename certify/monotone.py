@@ -23,12 +23,21 @@ def bisection(budgets: Sequence[float]) -> list[float]:
     return [budgets[middle], *bisection(budgets[:middle]), *bisection(budgets[middle + 1 :])]
 
 
-def implied(query: Query, eps: float, rows: Sequence[VerdictRow]) -> dict[int, VerdictRow]:
+def is_asked(row: VerdictRow) -> bool:
+    """Whether a row is what the deciders answered, rather than what follows from another one."""
+    return "from_eps" not in (row.detail or {})
+
+
+def implied(
+    query: Query, eps: float, rows: Sequence[VerdictRow], *, between: bool = False
+) -> dict[int, VerdictRow]:
     """Verdicts for the query, whose threat has budget ``eps``, that follow from rows at other budgets.
 
     rows: of the same model, data and norm. A misclassified sample stays one. Verified for a larger eps is
     verified for this one, with the same margin. A counterexample is one here, too, if it lies in this
-    region, which is checked anew, without tolerance.
+    region, which is checked anew, without tolerance. between: a sample that is open at a smaller and at a
+    larger eps counts as open here; nothing is claimed of it, so it is enough to look for the two ends of what
+    is open.
     """
     places = {sample: place for place, sample in enumerate(query.samples)}
     found: dict[int, VerdictRow] = {}
@@ -36,7 +45,22 @@ def implied(query: Query, eps: float, rows: Sequence[VerdictRow]) -> dict[int, V
         place = places.get(row.sample)
         if place is not None and row.sample not in found and _holds(query, eps, row, place):
             found[row.sample] = _carried(row, eps)
-    return found
+    if between:
+        found |= {
+            row.sample: _carried(row, eps) for row in _open_around(eps, rows) if row.sample not in found
+        }
+    return {sample: row for sample, row in found.items() if sample in places}
+
+
+def _open_around(eps: float, rows: Sequence[VerdictRow]) -> list[VerdictRow]:
+    """Of samples that are unknown at a smaller and at a larger eps the row at the nearest larger one.
+
+    Whose margin is a lower bound here, too.
+    """
+    unknown = [row for row in rows if row.verdict is Verdict.UNKNOWN]
+    below = {row.sample for row in unknown if row.eps <= eps}
+    above = sorted((row for row in unknown if row.eps >= eps), key=lambda row: -row.eps)
+    return [row for row in {row.sample: row for row in above}.values() if row.sample in below]
 
 
 def check(query: Query, rows: Sequence[VerdictRow], run: Run) -> list[Reproducer]:

@@ -22,6 +22,11 @@ def evidence_problems(report: Report) -> Iterator[str]:
     """Verdicts that their own findings do not carry, in sentences."""
     rows = {(row.eps, row.sample): row for row in report.samples}
     names = {method.name for method in report.methods}
+    open_from = {
+        row.sample: row.eps
+        for row in sorted(report.samples, key=lambda row: -row.eps)
+        if row.verdict is Verdict.UNKNOWN and row.from_eps is None
+    }
     for row in report.samples:
         what = f"sample {row.sample} at eps {row.eps:g}"
         if len({finding.method for finding in row.findings}) < len(row.findings):
@@ -34,15 +39,15 @@ def evidence_problems(report: Report) -> Iterator[str]:
         if row.by is None and row.alpha != 0:
             yield f"{what} is settled by nobody, and wrong with chance {row.alpha:g}"
         source = row if row.from_eps is None else rows.get((row.from_eps, row.sample))
-        if source is None:
+        if source is None or (source is not row and source.from_eps is not None):
             yield f"{what} takes its verdict from eps {row.from_eps}, where there is none"
-        elif row.verdict is Verdict.VERIFIED:
-            yield from _verified(what, row, source)
-        elif row.verdict is Verdict.FALSIFIED:
-            yield from _falsified(what, row, source, report.threat.perturbation.name)
+        elif row.verdict in _CARRIED:
+            yield from _CARRIED[row.verdict](what, row, source, report)
+        elif source is not row:
+            yield from _open(what, row, source, open_from.get(row.sample, row.eps))
 
 
-def _verified(what: str, row: SampleVerdict, source: SampleVerdict) -> Iterator[str]:
+def _verified(what: str, row: SampleVerdict, source: SampleVerdict, report: Report) -> Iterator[str]:
     if source.verdict is not Verdict.VERIFIED or source.eps < row.eps or source.margin != row.margin:
         yield f"{what} takes a proof from eps {source.eps:g}, which is not there"
     found = {(f.method, f.margin, f.level, f.alpha) for f in source.findings}
@@ -52,7 +57,16 @@ def _verified(what: str, row: SampleVerdict, source: SampleVerdict) -> Iterator[
         yield f"{what} is verified with neither a level nor a chance of failure"
 
 
-def _falsified(what: str, row: SampleVerdict, source: SampleVerdict, norm: str) -> Iterator[str]:
+def _open(what: str, row: SampleVerdict, source: SampleVerdict, first: float) -> Iterator[str]:
+    """A verdict that proves nothing: wrong everywhere, or open between two budgets at which it was asked."""
+    if source.verdict is not row.verdict or row.margin != source.margin:
+        yield f"{what} takes its verdict from eps {source.eps:g}, where it is another"
+    if row.verdict is Verdict.UNKNOWN and not first < row.eps < source.eps:
+        yield f"{what} counts as open, and it was not asked at a smaller and at a larger eps"
+
+
+def _falsified(what: str, row: SampleVerdict, source: SampleVerdict, report: Report) -> Iterator[str]:
+    norm = report.threat.perturbation.name
     if source.verdict is not Verdict.FALSIFIED or source.witness_sha256 != row.witness_sha256:
         yield f"{what} takes a counterexample from eps {source.eps:g}, which is not there"
     distance = (row.distances or {}).get(norm, 0.0)
@@ -62,6 +76,9 @@ def _falsified(what: str, row: SampleVerdict, source: SampleVerdict, norm: str) 
         yield f"the class of the counterexample of {what} is missing"
     if all((finding.method, finding.alpha) != (row.by, row.alpha) for finding in source.findings):
         yield f"{what} is falsified, and there is no finding of {row.by}"
+
+
+_CARRIED = {Verdict.VERIFIED: _verified, Verdict.FALSIFIED: _falsified}
 
 
 def contradictions(report: Report) -> Iterator[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from certify.reporting.digits import rounded_down
+from certify.reporting.digits import rounded_down, thinned
 from certify.reporting.schema import Report
 from certify.verdict import Verdict
 
@@ -35,7 +35,7 @@ def _table(report: Report) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("eps", *(v.value for v in Verdict), "robust", "clean"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for p in report.curve:
+    for p in thinned(report.curve):
         counts = [str(p.counts[v]) for v in Verdict]
         robust = f"{p.verified_accuracy.at_least:.1f}-{p.attacked_accuracy.at_most:.1f}%"
         table.add_row(f"{p.eps:.6g}", *counts, robust, f"{100 * p.clean_accuracy.value:.1f}%")

@@ -12,12 +12,14 @@ import jinja2
 
 from certify.diagnosis import shown as measured
 from certify.reporting.compliance import EVIDENCE
-from certify.reporting.digits import rounded_down
+from certify.reporting.digits import rounded_down, thinned
 from certify.reporting.guarantees import meaning, rests_on, shown, unsaid
 from certify.reporting.pictures import Picture, pictures
 from certify.reporting.pictures.gallery import becomes
-from certify.reporting.schema import HealthCheck, Point, Report, Share, SmoothedModel
+from certify.reporting.schema import HealthCheck, Point, Report, SampleVerdict, Share, SmoothedModel
 from certify.verdict import Verdict, statistical_sentence
+
+_ROWS = 5000  # of verdicts on a page
 
 
 def page(report: Report, drawn: Sequence[tuple[Picture, str]] | None = None) -> str:
@@ -33,8 +35,11 @@ def page(report: Report, drawn: Sequence[tuple[Picture, str]] | None = None) -> 
         accounts=[(model, _accounts(model)) for model in report.smoothing],
         smoothing_sentences=sorted({_smoothing_sentence(model) for model in report.smoothing}),
         facts=facts(report),
+        points=thinned(report.curve),
+        listed=len(report.samples) > _ROWS,
+        opened=sum(r.from_eps is not None and r.verdict is Verdict.UNKNOWN for r in report.samples),
         asked=sum(row.from_eps is None for row in report.samples),
-        budgets=[(eps, list(rows)) for eps, rows in groupby(report.samples, lambda row: row.eps)],
+        budgets=[(eps, list(rows)) for eps, rows in groupby(_listed_rows(report), lambda row: row.eps)],
         evidence=EVIDENCE,
         verdicts=list(Verdict),
     )
@@ -154,6 +159,12 @@ def _headline(point: Point) -> str:
         f"{point.verified_accuracy.at_least:.1f}% (verified) and {point.attacked_accuracy.at_most:.1f}% "
         f"(no attack succeeded); {point.undecided.count} undecided."
     )
+
+
+def _listed_rows(report: Report) -> list[SampleVerdict]:
+    """All verdicts, or where these are too many for a page, those that did not follow from another one."""
+    few = len(report.samples) <= _ROWS
+    return [row for row in report.samples if few or row.from_eps is None]
 
 
 def _smoothing_sentence(model: SmoothedModel) -> str:

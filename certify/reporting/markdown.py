@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from certify.reporting.digits import thinned
 from certify.reporting.html import environment, facts, headlines
 from certify.reporting.schema import Report
 
@@ -11,7 +12,9 @@ from certify.reporting.schema import Report
 def model_card(report: Report) -> str:
     """A section for the model's README: numbers, what they mean, and what they do not."""
     template = environment().get_template("report.md")
-    return template.render(report=report, headlines=headlines(report), facts=facts(report))
+    return template.render(
+        report=report, points=thinned(report.curve), headlines=headlines(report), facts=facts(report)
+    )
 
 
 def eval_results(report: Report) -> str | None:

@@ -110,3 +110,21 @@ def test_bisection_visits_every_budget_once_the_middle_first(count):
     order = bisection(budgets)
     assert sorted(order) == budgets
     assert order[:1] == budgets[count // 2 : count // 2 + 1]
+
+
+def unknown(eps, sample=10):
+    return VerdictRow(eps, sample, Verdict.UNKNOWN, margin=-eps)
+
+
+def test_what_is_open_at_both_sides_counts_as_open_between_where_that_is_asked_for():
+    rows = [unknown(0.1), unknown(0.3), unknown(0.4), unknown(0.1, 11), verified(0.05, 12), unknown(0.3, 12)]
+    found = implied(query(Linf(0.2)), 0.2, rows, between=True)
+    assert found.keys() == {10}
+    assert (found[10].verdict, found[10].margin, found[10].detail) == (
+        Verdict.UNKNOWN,
+        -0.3,
+        {"from_eps": 0.3},
+    )
+    assert implied(query(Linf(0.2)), 0.2, rows) == {}
+    assert implied(query(Linf(0.02)), 0.02, rows, between=True).keys() == {12}
+    assert implied(query(Linf(0.5)), 0.5, rows, between=True) == {}

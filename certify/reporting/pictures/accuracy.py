@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _CLEAN = Line(GREY, ":", "^")
 _ATTACKED = Line(VERMILLION, "--", "s")
 _VERIFIED = Line(BLUE, "-", "o")
-_JOINT_DASH, _MARKED = (0, (1, 2)), 12
+_JOINT_DASH, _MARKED, _CROWDED = (0, (1, 2)), 12, 30
 
 
 def sandwich(report: Report) -> Picture:
@@ -177,7 +177,8 @@ def _radius(report: Report) -> Figure:
 
 
 def _line(axes: Axes, x: Sequence[float], shares: Sequence[Share], style: Line, label: str) -> None:
-    """A line with intervals at its points."""
+    """A line with intervals at its points, or at some of them where there are many."""
+    every = max(len(x) // _MARKED, 1) if len(x) > _CROWDED else 1
     axes.errorbar(
         x,
         [s.value for s in shares],
@@ -186,6 +187,8 @@ def _line(axes: Axes, x: Sequence[float], shares: Sequence[Share], style: Line, 
         linestyle=style.dash,
         marker=style.marker,
         markersize=5,
+        markevery=every,
+        errorevery=every,
         linewidth=1.2,
         elinewidth=0.8,
         capsize=2,

@@ -24,7 +24,7 @@ from certify.ledger import Identity, Ledger
 from certify.reporting import Contents, Report, render, report_of, write_all
 from certify.reporting.build import build
 from certify.reporting.compliance import EVIDENCE, with_maps
-from certify.reporting.digits import rounded_down
+from certify.reporting.digits import rounded_down, thinned
 from certify.reporting.findings import Findings
 from certify.reporting.html import page
 from certify.reporting.markdown import eval_results, model_card
@@ -478,6 +478,20 @@ def test_the_gallery_names_the_class_that_each_counterexample_has(result):
 def test_a_report_that_cannot_be_written(result, tmp_path):
     with pytest.raises(CertifyError, match="nowhere"):
         certify.report(result, tmp_path / "nowhere" / "report.html")
+
+
+def test_long_curves_are_shown_in_part_and_say_so():
+    budgets = [k / 1000 for k in range(120)]
+    about = {**ABOUT, "threat": {"norm": "linf", "eps": budgets}}
+    some = [r for eps in budgets for r in rows(eps, 1, 1, 1, 1, 1)]
+    report = with_maps(build(Findings(about, [WRITER], some), 0))
+    text = page(report, [])
+    assert "25 of 120 eps are shown" in text.replace("\n", " ")
+    shown = [row[0] for row in Page(text).rows if len(row) == 7 and row[-1] == "5"]
+    assert (len(shown), shown[0], shown[-1]) == (25, "0", "0.119")
+    assert thinned(range(120))[-1] == 119
+    assert thinned([1]) == [1]
+    assert thinned([]) == []
 
 
 @pytest.mark.parametrize("digits", [1, 4, 6])
