@@ -26,7 +26,7 @@ from certify.verdict import Verdict
 SHOWN = ("net", "threat", "certified", "attacks", "attempts", "forwards", "contradictions")
 NOTES = (
     "All samples of the recorded files that CROWN certifies at level real, each attacked inside its "
-    "certified region by every attack that answers the threat, with its own settings, and each find replayed. "
+    "certified region by every attack that answers the threat, with its own settings; finds are replayed. "
     "`attempts`: samples times attacks. A contradiction ends the run with an error.",
     "Budgets: the recorded one, for 2 and 1 that of a ball as long as its diagonal, halved until any "
     "sample is certified.",
