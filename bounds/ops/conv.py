@@ -172,8 +172,23 @@ def _transposed(x: Tensor, weight: Tensor, stride: int, cut: tuple[int, int] = (
     whole = F.pad(weight, (0, rest[0], 0, rest[1])) if any(rest) else weight
     phases = whole.reshape(out, inner, taps, stride, across, stride).flip(2, 4).permute(1, 3, 5, 0, 2, 4)
     kernel = phases.reshape(inner * stride**2, out, taps, across)
-    y = F.pixel_shuffle(F.conv2d(x, kernel, padding=(taps - 1, across - 1)), stride)
-    return y[:, :, : (x.shape[2] - 1) * stride + height, : (x.shape[3] - 1) * stride + width]
+    y = F.conv2d(x, kernel, padding=(taps - 1, across - 1))
+    size = tuple((n - 1) * stride + k for n, k in zip(x.shape[2:], (height, width), strict=True))
+    return _interleaved(y.view(len(y), inner, stride, stride, *y.shape[2:]), size)
+
+
+def _interleaved(phases: Tensor, size: Shape) -> Tensor:
+    """Images whose rows and columns take turns: (rows, channels, stride, stride, h, w) to the given size.
+
+    As ``pixel_shuffle``, but faster: it copies a phase at a time.
+    """
+    stride = phases.shape[2]
+    image = phases.new_empty(*phases.shape[:2], *size)
+    for i in range(stride):
+        for j in range(stride):
+            place = image[:, :, i::stride, j::stride]
+            place.copy_(phases[:, :, i, j, : place.shape[2], : place.shape[3]])
+    return image
 
 
 @from_torch("aten::conv1d", "aten::conv2d", "aten::conv3d")

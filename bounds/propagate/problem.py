@@ -17,6 +17,8 @@ from bounds.rounding import Level
 from bounds.sets import InputSet
 from bounds.spec import Spec
 
+_CACHED = 2**26
+
 
 class OutOfTime(Exception):
     """The time that a problem was given is over."""
@@ -71,4 +73,9 @@ class Problem:
     def rows_at_once(self, start: int) -> int:
         """How many rows from ``start`` fit into the memory budget; a step holds about six copies."""
         width = dense_width(self.graph, start) * self.region.box().lower.element_size()
-        return max(1, self.memory // (6 * width))
+        return max(1, self.chunk // (6 * width))
+
+    @property
+    def chunk(self) -> int:
+        """Bytes that one chunk of rows is to take: more is slower on a processor, out of its caches."""
+        return min(self.memory, _CACHED) if self.region.box().lower.device.type == "cpu" else self.memory
