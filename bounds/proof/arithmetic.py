@@ -75,7 +75,8 @@ class Floats(Arithmetic):
         return gamma(terms, 2.0**-53)
 
     def down(self, x: Array) -> Array:
-        return np.nextafter(x, -np.inf)
+        # At least one number further down. Infinity, which may be a sum that was finite, becomes NaN.
+        return x - (np.abs(x) * 2.0**-52 + 2.0**-1074)
 
     def root(self, x: Array) -> Array:
         return np.sqrt(x)

@@ -152,7 +152,8 @@ class Chain:
         else:
             sizes = [np.abs(middle) + radius for middle, radius in zip(middles, radii, strict=True)]
             size = does.magnitude(sizes)
-            cushion = a.gamma(max(does.terms, step.size) + 12) * size + a.tiny
+            terms = does.terms if does.bias is None else max(does.terms, step.size)
+            cushion = a.gamma(terms + 12) * size + a.tiny
             if self.deployed:
                 cushion = cushion + _executed(does, size)
         middle = does.value(middles)

@@ -20,11 +20,12 @@ def onnx_bytes(
     shape: Sequence[int | str],
     output: str = "y",
     opset: int = OPSET,
+    out_shape: Sequence[int | str] | None = None,
 ) -> bytes:
     """A model with the input "x" and one output, both float32."""
     ends = [
         helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape),
-        helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None),
+        helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, out_shape),
     ]
     tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     graph = helper.make_graph(list(nodes), "net", ends[:1], ends[1:], tensors)
@@ -42,7 +43,9 @@ def mlp(weights: Sequence[Array], biases: Sequence[Array], function: str = "Relu
         if not last:
             nodes.append(helper.make_node(function, [f"z{k}"], [f"a{k}"]))
         name = f"a{k}"
-    return onnx_bytes(nodes, constants, ["batch", weights[0].shape[1]])
+    return onnx_bytes(
+        nodes, constants, ["batch", weights[0].shape[1]], out_shape=["batch", weights[-1].shape[0]]
+    )
 
 
 def two_shifts(m: float) -> bytes:

@@ -8,11 +8,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from bounds.proof import Clause, Part, Statement, Tree, digest
+from bounds.proof.arithmetic import Floats
 from bounds.proof.check import Checker
 from bounds.proof.format import Array
-from tests.bounds.proof.nets import leaf, mlp
+from tests.bounds.proof.nets import leaf, mlp, onnx_bytes
 from tests.bounds.proof.strategies import path_steps, random_shape
 
 Random = np.random.Generator
@@ -251,3 +253,50 @@ def executed(rng: Random, net: Net, x: np.float32) -> float:
         if k < len(net.weights) - 1:
             z = np.maximum(z, np.float32(0))
     return float(z[0])
+
+
+def steep_sum(terms: Array) -> bytes:
+    """The sum of constants times (3e38)^7, so that it is the rows on their way back that overflow."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "none", "terms"], ["h"], transB=1),
+        helper.make_node("Gemm", ["h", "ones"], ["m0"], transB=1),
+        *(helper.make_node("Gemm", [f"m{k}", "big"], ["y" if k == 6 else f"m{k + 1}"]) for k in range(7)),
+    ]
+    n = len(terms)
+    constants = {
+        "none": np.zeros((n, 1)),
+        "terms": terms,
+        "ones": np.ones((1, n)),
+        "big": np.full((1, 1), 3e38),
+    }
+    return onnx_bytes(nodes, {k: v.astype(np.float32) for k, v in constants.items()}, [1, 1])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_overflow_on_the_way_is_no_proof(seed: int) -> None:
+    """Partial sums may exceed all float64 numbers where the sum, which is negative, does not."""
+    rng = np.random.default_rng(seed)
+    terms = rng.normal(size=60) * 3e37
+    terms = np.sort(terms - (terms.sum() + 1e36) / 60)[::-1].astype(np.float32)
+    assert sum(map(Fraction, terms.tolist())) < 0
+    part = Part(np.array([-1.0]), np.array([1.0]), (Clause(np.ones((1, 1)), np.zeros(1)),))
+    for data in (steep_sum(terms), steep_sum(terms[::-1])):
+        for hidden in ("root", "leaf"):
+            assert not Checker(data, "real").bounds(part, leaf(part, 0, hidden))[0, 0] > 0
+
+
+def test_infinity_is_no_bound() -> None:
+    with np.errstate(invalid="ignore"):
+        assert not Floats().down(np.array([np.inf])) > 0
+        assert not Floats().up(np.array([-np.inf])) < 0
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_directed_rounding(sign: int) -> None:
+    rng = np.random.default_rng(0)
+    x = sign * np.concatenate(
+        [rng.random(1000) * 2.0 ** rng.integers(-1074, 1023, 1000), [0.0, 5e-324, 2.0**-1022, 1.0, 1.7e308]]
+    )
+    assert (Floats().down(x) <= np.nextafter(x, -np.inf)).all()
+    assert (Floats().up(x) >= np.nextafter(x, np.inf)).all()
+    assert (np.abs(Floats().down(x) - x) <= np.abs(x) * 2.0**-50 + 1e-322).all()
