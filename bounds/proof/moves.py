@@ -80,8 +80,7 @@ def _squeeze(r: Reader, t: Attributes, xs: list[Argument]) -> Value | Array:
 @MOVES.reads("Expand")
 def _expand(r: Reader, t: Attributes, xs: list[Argument]) -> Value | Array:
     shape = np.broadcast_shapes(_shape_of(r, xs[0]), tuple(r.integers(xs[1])))
-    if prod(shape) > MOST:
-        raise r.refuse("its result is too large")
+    r.room(shape)
     return r.moved(xs[0], lambda i: np.broadcast_to(i, shape))  # type: ignore[arg-type]
 
 
@@ -89,6 +88,7 @@ def _expand(r: Reader, t: Attributes, xs: list[Argument]) -> Value | Array:
 def _gather(r: Reader, t: Attributes, xs: list[Argument]) -> Value | Array:
     axis, index = t.take("axis", 0), r.constant(xs[1])
     r.integers(xs[1])
+    r.room((index.size, *_shape_of(r, xs[0])))
     return r.moved(xs[0], lambda i: np.take(i, index, axis))  # type: ignore[arg-type]
 
 
@@ -137,8 +137,7 @@ def _pad(r: Reader, t: Attributes, xs: list[Argument]) -> Value | Array:
         raise r.refuse("it is supported with zeros around all axes only")
     widths = list(zip(pads[: len(shape)], pads[len(shape) :], strict=True))
     x = r.value(xs[0])
-    if prod(n + a + b for n, (a, b) in zip(shape, widths, strict=True)) > MOST:
-        raise r.refuse("its result is too large")
+    r.room([n + a + b for n, (a, b) in zip(shape, widths, strict=True)])
     return r.moved(x, lambda i: np.pad(i, widths, constant_values=-1))
 
 

@@ -5,7 +5,7 @@ Batches have one sample; values are flat. What is not known is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -134,11 +134,15 @@ class Reader:
         """Refusal of the operator at hand."""
         return Refused(self.place, reason)
 
+    def room(self, shape: Sequence[int]) -> int:
+        """How many elements a shape has; refuse more than anything real."""
+        if prod(shape) > MOST:
+            raise self.refuse(f"its value has more than {MOST} elements")
+        return prod(shape)
+
     def add(self, does: Affine | Function, xs: list[Value], shape: tuple[int, ...]) -> Value:
         """One more step."""
-        size = prod(shape)
-        if size > MOST:
-            raise self.refuse(f"its value has more than {MOST} elements")
+        size = self.room(shape)
         self.steps.append(Step(does, tuple(x.index for x in xs), size, self.place))
         return Value(len(self.steps), shape)
 
@@ -148,6 +152,7 @@ class Reader:
             return move(x)
         size = prod(x.shape)
         places = np.asarray(move(np.arange(size).reshape(x.shape)))
+        self.room(places.shape)
         flat = places.reshape(-1)
         if np.array_equal(flat, np.arange(size)):
             return Value(x.index, places.shape)

@@ -13,6 +13,7 @@ from bounds.proof.network import MOST, Argument, Attributes, Handler, Operators,
 from bounds.proof.steps import Convolution, Dense, Pick
 
 OPERATORS = Operators()
+_KERNEL = 2**12
 
 
 def _function(does: Function) -> Handler:
@@ -91,6 +92,7 @@ def _dense(r: Reader, x: Value, w: Array, bias: Array | None) -> Value:
     if not x.shape or x.shape[-1] != ins:
         raise r.refuse(f"a value of shape {x.shape} meets a matrix of {ins} columns")
     groups = prod(x.shape[:-1])
+    r.room((groups, outs))
     b = None if bias is None else np.tile(np.broadcast_to(r.a.array(bias).reshape(-1), (outs,)), groups)
     weight = np.ascontiguousarray(r.a.array(w))
     return r.add(Dense(weight=weight, bias=b, executed=ins + 4), [x], (*x.shape[:-1], outs))
@@ -112,6 +114,7 @@ def _conv(r: Reader, t: Attributes, xs: list[Argument]) -> Value:
     step = Convolution(
         weight=weight, size=size, **_windows(r, t, w.shape[2:], size), executed=prod(w.shape[1:]) + 4
     )
+    r.room((len(w), *step.out_size))
     if bias is not None:
         step = _with_bias(step, np.repeat(r.a.array(bias), prod(step.out_size)))
     return r.add(step, [x], (1, len(w), *step.out_size))
@@ -138,10 +141,13 @@ def _windows(r: Reader, t: Attributes, kernel: tuple[int, ...], size: tuple[int,
     fits = len(size) == len(strides) == len(dilations) == axes and len(pads) == 2 * axes
     if not fits or min([*strides, *dilations, *kernel]) < 1 or min(pads) < 0 or max(pads) > MOST:
         raise r.refuse("its strides, dilations or pads are not supported")
+    if prod(kernel) > _KERNEL:
+        raise r.refuse(f"its kernel has more than {_KERNEL} elements")
     both = tuple(zip(pads[:axes], pads[axes:], strict=True))
     for n, (p, q), k, d in zip(size, both, kernel, dilations, strict=True):
         if n + p + q < d * (k - 1) + 1:
             raise r.refuse("its kernel is larger than the image")
+    r.room([n + p + q for n, (p, q) in zip(size, both, strict=True)])
     return {"strides": tuple(strides), "dilations": tuple(dilations), "pads": both}
 
 

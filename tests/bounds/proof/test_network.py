@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -12,13 +15,16 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from bounds import proof
 from bounds.proof import Clause, Part, Refused, model_bytes
 from bounds.proof.arithmetic import Exact, Floats
 from bounds.proof.check import Checker
 from bounds.proof.format import Array
 from bounds.proof.functions import Function
+from bounds.proof.moves import MOVES
 from bounds.proof.network import Network
 from bounds.proof.onnx import read_network
+from bounds.proof.operators import OPERATORS
 from bounds.proof.steps import Affine
 from tests.bounds.proof.nets import leaf, onnx_bytes
 
@@ -319,6 +325,40 @@ def test_float64_networks_have_no_float32_execution() -> None:
     Checker(data, "real")
     with pytest.raises(Refused, match="float64"):
         Checker(data, "deployed")
+
+
+HUGE: dict[str, tuple[tuple[str, list[str], dict[str, object]], dict[str, Array], list[int | str]]] = {
+    "pads": (("Conv", ["x", "w"], {"pads": [2**40] * 4}), {"w": f(1, 1, 2, 2)}, [1, 1, 4, 4]),
+    "both pads": (("Conv", ["x", "w"], {"pads": [2**20] * 4}), {"w": f(1, 1, 2, 2)}, [1, 1, 4, 4]),
+    "kernel": (("MaxPool", ["x"], {"kernel_shape": [9999, 9999], "pads": [9999] * 4}), {}, [1, 1, 4, 4]),
+    "broadcast": (("Add", ["x", "c"], {}), {"c": np.zeros((2**14, 1), np.float32)}, [1, 2**14]),
+    "expand": (("Expand", ["x", "s"], {}), {"s": i(2**30, 2**30, 4)}, [1, 4]),
+    "gather": (("Gather", ["x", "g"], {"axis": 1}), {"g": np.zeros(2**14, np.int64)}, [2**14, 1]),
+    "pad": (("Pad", ["x", "p"], {}), {"p": i(0, 2**30, 0, 2**30)}, [1, 4]),
+    "groups": (("MatMul", ["x", "w"], {}), {"w": f(1, 2**14)}, [2**14, 1]),
+    "input": (("Transpose", ["x"], {}), {}, [2**20, 2**20]),
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_small_files_of_huge_networks(name: str) -> None:
+    (op, inputs, attributes), constants, shape = HUGE[name]
+    data = onnx_bytes([helper.make_node(op, inputs, ["y"], **attributes)], constants, shape)
+    with pytest.raises(Refused):
+        read_network(data, Floats())
+
+
+def test_the_page_names_every_operator() -> None:
+    page = (Path(proof.__file__).parent / "PROOF.md").read_text()
+    for name in [*OPERATORS, *MOVES]:
+        assert re.search(rf"\b{name}\b", page, re.IGNORECASE), name
+
+
+def test_no_other_package_is_loaded() -> None:
+    wanted = "{'torch', 'onnx', 'scipy', 'bounds.api'}"
+    code = f"import sys, bounds.proof.__main__; print({wanted} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
 
 
 def test_truncated_and_damaged_networks() -> None:
