@@ -76,7 +76,7 @@ def bounded(root: Root, domains: Domains, pace: Pace, refine: bool) -> Bounded:
     problem, facts, empty = _facts(root, domains, refine)
     spec, layout = root.asked(domains.question), _layout(domains, root.spec)
     free = _free(problem.graph, facts, layout, domains.cuts)
-    start = [_begun(turn, domains.chosen.get(_place(turn))) for turn in free]
+    start = [begun(turn, domains.chosen.get(placed(turn))) for turn in free]
     rows, offset = spec.matrix.reshape(-1, *problem.graph.output_shape), spec.offset.flatten()
     found = alpha.climb(problem, facts, rows, layout, offset, free, start, pace)
     value = found.value
@@ -84,7 +84,7 @@ def bounded(root: Root, domains: Domains, pace: Pace, refine: bool) -> Bounded:
         value = alpha.settled(problem, facts, rows, layout, offset, free, found.chosen)
     values = value.view(len(domains), -1)
     lower = torch.maximum(spec.worst(values), domains.lower).masked_fill(empty, torch.inf)
-    numbers = zip(map(_place, free), found.chosen, strict=True)
+    numbers = zip(map(placed, free), found.chosen, strict=True)
     chosen = {place: x.view(len(domains), -1, *x.shape[1:]) for place, x in numbers}
     known = _kept(problem.graph, facts) if refine else {}
     left = Domains(domains.question, domains.cuts, lower, chosen, known)
@@ -97,7 +97,7 @@ def proved(root: Root, domains: Domains, refine: bool) -> Tensor:
     problem, facts, empty = _facts(root, replace(domains, known={}), refine)
     spec, layout = root.asked(domains.question), _layout(domains, root.spec)
     free = _free(problem.graph, facts, layout, domains.cuts)
-    chosen = [_begun(turn, domains.chosen.get(_place(turn))) for turn in free]
+    chosen = [begun(turn, domains.chosen.get(placed(turn))) for turn in free]
     rows = spec.matrix.reshape(-1, *problem.graph.output_shape)
     values = alpha.settled(problem, facts, rows, layout, spec.offset.flatten(), free, chosen)
     return spec.worst(values.view(len(domains), -1)).masked_fill(empty, torch.inf)
@@ -179,12 +179,12 @@ def _multipliers(graph: Graph, facts: list[Facts], layout: Layout, cuts: Cuts) -
     return found
 
 
-def _place(turn: Turn) -> Place:
+def placed(turn: Turn) -> Place:
     """A name for what a turn is about, the same in every batch."""
     return (type(turn).__name__, turn.index, int(getattr(turn, "side", 0)))
 
 
-def _begun(turn: Turn, known: Tensor | None) -> Tensor:
+def begun(turn: Turn, known: Tensor | None) -> Tensor:
     """The numbers to begin with: those that were best before, where there are any."""
     if known is None:
         return turn.inside(turn.start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -45,11 +46,11 @@ class Candidates:
         return Candidates(*(torch.where(keep[:, None], a[:, :count], b[:, :count]) for a, b in pairs))
 
 
-def neurons(found: Bounded, spec: Spec, count: int) -> Candidates:
+def neurons(found: Bounded, spec: Spec, count: int, nodes: Collection[int] | None = None) -> Candidates:
     """Neurons by what their lines lose, at the row's minimiser and at most (after Bunel et al. 2020, BaBSR).
 
     At the minimiser the bound is the network with every neuron replaced by its line; the losses of all
-    neurons there sum up to the gap between bound and network.
+    neurons there sum up to the gap between bound and network. nodes: that may be cut, None for all.
     """
     last, row = found.last, deciding_rows(found, spec)
     graph, facts = last.graph, found.facts
@@ -61,7 +62,7 @@ def neurons(found: Bounded, spec: Spec, count: int) -> Candidates:
             continue
         op, source = op.bind(graph.nodes[index].params), graph.nodes[index].inputs[0]
         x, around = facts[source].interval, facts[index].lines
-        if around is None:
+        if around is None or (nodes is not None and source not in nodes):
             continue
         a, z, line = (values[row] for values in (last.rows[index], points[source], points[index]))
         loss = (a * (op.function(z) - line)).abs()

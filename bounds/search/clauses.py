@@ -10,6 +10,8 @@ from bounds.ops.minmax import Extreme
 from bounds.ops.shape import Reshape
 from bounds.spec import Spec
 
+ALTERNATIVES = "alternatives"  # the name of the layer of all rows
+
 
 def joined(graph: Graph, spec: Spec) -> tuple[Graph, Spec]:
     """The network with an output for each clause, the value of its best row, which all must be > 0.
@@ -28,7 +30,7 @@ def joined(graph: Graph, spec: Spec) -> tuple[Graph, Spec]:
     order = torch.cat([torch.cat([g, g[:1].expand(width - len(g))]) for g in groups])
     builder = Builder(graph.input_shape)
     here = builder.apply(Reshape((spec.num_outputs,)), (builder.inlined(graph, builder.input),))
-    here = builder.apply(Linear(), (here,), (spec.matrix[0, order], spec.offset[0, order]), "alternatives")
+    here = builder.apply(Linear(), (here,), (spec.matrix[0, order], spec.offset[0, order]), ALTERNATIVES)
     here = builder.apply(Reshape((len(groups), width)), (here,))
     here = builder.apply(Extreme(1, largest=True), (here,), (), "best alternative")
     here = builder.apply(Reshape((len(groups),)), (here,))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +35,9 @@ class Search:
 
     sound, quick: the root at the level to claim, and for the search. sample: of each region of the root.
     attack: (samples, starts) -> candidates, one per sample. by_inputs: whether inputs are cut, not neurons.
-    memory: bytes for waiting domains.
+    memory: bytes for waiting domains. accept: who decides, instead of the sound root, which domains of a
+    batch are proved, a mask; then no counterexamples are looked for. nodes: whose
+    neurons may be cut, None for all.
     """
 
     sound: Root
@@ -46,6 +48,8 @@ class Search:
     attack: Callable[[Tensor, Tensor | None], Tensor]
     by_inputs: bool
     memory: int
+    accept: Callable[[Bounded], Tensor] | None = None
+    nodes: Collection[int] | None = None
 
     def run(self) -> None:
         """Until nothing is open or, with ``OutOfTime``, the time is over."""
@@ -116,6 +120,8 @@ class Search:
 
     def _left(self, found: Bounded, ask: bool) -> Tensor:
         """Which domains are open after their minimisers were tried; (domains,)."""
+        if self.accept is not None:
+            return ~self.accept(found)
         self._try_minimisers(found, ask)
         closed = (found.domains.lower > 0).nonzero()[:, 0]
         lower = found.domains.lower[closed]
@@ -143,7 +149,7 @@ class Search:
         spec = self.quick.asked(found.domains.question)
         if self.by_inputs:
             return branching.inputs(found, spec, 1)
-        places = branching.neurons(found, spec, _CANDIDATES)
+        places = branching.neurons(found, spec, _CANDIDATES, self.nodes)
         nothing = places.score[:, 0] <= 0
         if self.quick.problem.region.is_box and nothing.any():
             return places.where(~nothing, branching.inputs(found, spec, _CANDIDATES))

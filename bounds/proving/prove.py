@@ -1,0 +1,176 @@
+"""Proofs of what a search has verified, or would verify."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bounds.bound import bindable, check_shapes
+from bounds.graph import Graph
+from bounds.interval import Interval
+from bounds.proof.chain import Chain, Facts
+from bounds.proof.check import Checked, Checker, check
+from bounds.proof.file import digest
+from bounds.proof.format import Part, Proof, Statement
+from bounds.propagate import facts as engine
+from bounds.propagate.crown import forward_facts
+from bounds.propagate.problem import OutOfTime, Problem
+from bounds.proving.alternatives import Mixing, Question
+from bounds.proving.matching import Match, matches
+from bounds.proving.notary import Notary, OutOfMemory
+from bounds.proving.statements import statement
+from bounds.proving.translation import Translation
+from bounds.rounding import Level
+from bounds.search.bounding import Root
+from bounds.search.clauses import joined
+from bounds.search.ledger import Ledger
+from bounds.search.questions import questions
+from bounds.search.result import Status
+from bounds.search.search import Search
+from bounds.search.witness import Judge
+from bounds.sets import InputSet
+from bounds.spec import Spec
+
+_FEW_INPUTS = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Attempted:
+    """A proof that the checker has accepted, and what it found; None where some part of the statement was not
+    proved. statuses: of all parts."""
+
+    proof: Proof | None
+    checked: Checked | None
+    statuses: Sequence[Status]
+
+
+def prove(
+    graph: Graph,
+    region: InputSet,
+    spec: Spec,
+    model: bytes,
+    *,
+    timeout: float = 60.0,
+    level: Level | str = Level.REAL,
+    memory: int = 2**28,
+    pool: int = 2**31,
+    leaves: int = 2**30,
+) -> Attempted:
+    """Search for a proof that the checker accepts.
+
+    The search is that of ``verify``, but a domain is closed only where the checker's own chain of bounds
+    proves it. model: the bytes of the ONNX file that the graph was read from. leaves: bytes that the proof
+    may take before it is packed; see ``verify`` for the other limits.
+
+    Raises ``Refused`` for networks that the checker does not read, ``InvalidInput`` for regions that are no
+    boxes and level float, ``Unsupported`` for operators without bounds.
+    """
+    level, end = Level(level), time.monotonic() + timeout
+    check_shapes(graph, region, spec)
+    claim = statement(digest(model), level, region, spec)
+    chain = Checker(model, level.value).chain
+    try:
+        with torch.inference_mode():
+            proof, statuses = _Call(graph, region, spec, level, claim, chain, memory, pool, leaves, end).run()
+        return Attempted(proof, None if proof is None else check(proof, model), statuses)
+    except OutOfTime:
+        return Attempted(None, None, [Status.TIMEOUT] * len(region))
+
+
+@dataclass(frozen=True, eq=False)
+class _Call:
+    graph: Graph
+    region: InputSet
+    spec: Spec
+    level: Level
+    claim: Statement
+    chain: Chain
+    memory: int
+    pool: int
+    leaves: int
+    end: float
+
+    def run(self) -> tuple[Proof | None, Sequence[Status]]:
+        """The proof, if there is one, and the statuses of all parts; raises ``OutOfTime`` early on."""
+        graph, region = bindable(self.graph, self.level).to(torch.float64), self.region.to(torch.float64)
+        given = self.spec.expanded(len(region)).to(torch.float64)
+        judge = Judge.of(self.graph, self.region, given)
+        longer, spec = joined(graph, given)
+        mixing = (
+            Mixing.of(longer.to(torch.float64), self.claim.parts[0]) if longer is not graph else Mixing.none()
+        )
+        graph = longer.to(torch.float64)
+        by_inputs = few_vary(region)
+        notary = self._notary(matches(graph, self.chain.network, region), mixing, by_inputs)
+        # The checker's word counts: the search may go ahead without account of its own rounding.
+        level = Level.FLOAT if self.level is Level.REAL else self.level
+        problem = Problem(graph, region, level, self.memory, self.end)
+        every, unknown = torch.arange(len(region)), torch.full_like(spec.offset, -torch.inf)
+        asked, sample = questions(spec, every, unknown, apart=not by_inputs)
+        root = Root(problem, _foreseen(problem, notary), asked, sample)
+        quick = root if by_inputs else root.quick(torch.float32)
+        ledger = Ledger.blank(time.monotonic(), self.level, False, len(region))
+        nodes = {match.source for match in notary.translation.matches}
+        search = Search(
+            root, quick, every, ledger, judge, _nothing(region), by_inputs, self.pool, notary.accept, nodes
+        )
+        otherwise = Status.UNKNOWN
+        try:
+            search.run()
+        except OutOfTime:
+            otherwise = Status.TIMEOUT
+        except OutOfMemory:
+            pass  # nothing that is open will be proved
+        statuses = [each.status for each in ledger.closed(otherwise)]
+        proved = set(statuses) == {Status.VERIFIED}
+        return Proof(self.claim, tuple(notary.trees())) if proved else None, statuses
+
+    def _notary(self, pairs: Sequence[Match], mixing: Mixing, by_inputs: bool) -> Notary:
+        """Questions in the order of ``questions``."""
+        network = self.chain.network
+        sizes = tuple(network.steps[k].size for k in network.functions)
+        asked = []
+        for k, part in enumerate(self.claim.parts):
+            counts = [len(clause.rows) for clause in part.clauses]
+            apart = [Question(k, (c,), (count,)) for c, count in enumerate(counts)]
+            asked += [Question(k, tuple(range(len(counts))), tuple(counts))] if by_inputs else apart
+        roots = [self._root(part, sum(sizes)) for part in self.claim.parts]
+        translation = Translation(pairs, sum(sizes))
+        return Notary(
+            self.chain, self.claim.parts, roots, asked, translation, mixing, sizes, by_inputs, self.leaves
+        )
+
+    def _root(self, part: Part, elements: int) -> Facts:
+        """What the checker finds out in a whole box, with slopes of its own."""
+        codes = np.zeros((len(self.chain.network.steps) + 1, elements), np.uint8)
+        with np.errstate(all="ignore"):
+            return self.chain.forward(part.lower[None], part.upper[None], None, None, codes)
+
+
+def _foreseen(problem: Problem, notary: Notary) -> list[engine.Facts]:
+    """The engine's facts with the checker's intervals where both know the same values: no tighter, for the
+    search is to foresee what the checker will find."""
+    known, roots = forward_facts(problem, tighten=False), notary.roots
+    for match in notary.translation.matches:
+        shape = known[match.source].interval.lower.shape
+        ends = [root.low[match.value] for root in roots], [root.high[match.value] for root in roots]
+        low, high = (torch.from_numpy(np.concatenate(each)).view(shape) for each in ends)
+        known[match.source] = replace(known[match.source], interval=Interval(low, high))
+    return forward_facts(problem, tighten=False, known=known)
+
+
+def few_vary(region: InputSet) -> bool:
+    """Whether inputs are cut, not neurons."""
+    box = region.box()
+    return region.is_box and int((box.lower < box.upper).flatten(1).sum(1).max()) <= _FEW_INPUTS
+
+
+def _nothing(region: InputSet) -> Callable[[Tensor, Tensor | None], Tensor]:
+    """No attack: what is to be proved has withstood them."""
+    centre = region.box().centre
+    return lambda samples, starts: centre[samples] if starts is None else starts
