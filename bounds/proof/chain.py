@@ -31,7 +31,7 @@ from bounds.proof.steps import Affine, Pick, Scale
 
 _U32, _LEAST32 = 2.0**-24, 2.0**-149
 _MOST32 = 2.0**120  # from here on a float32 execution may overflow on its way
-_MEMORY = 2**27  # bytes of a batch of rows
+_MEMORY = 2**22  # bytes of a batch of rows: what stays in a cache
 
 
 @dataclass(frozen=True, eq=False)
