@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# What is verified at an eps is so at every smaller one, what is attacked at every larger one.
+_FROM_RIGHT, _FROM_LEFT = "steps-pre", "steps-post"
 _CLEAN = Line(GREY, ":", "^")
 _ATTACKED = Line(VERMILLION, "--", "s")
 _VERIFIED = Line(BLUE, "-", "o")
@@ -39,7 +41,7 @@ def sandwich(report: Report) -> Picture:
         "Certified and empirical accuracy",
         "Clean, attacked and verified accuracy over eps; the same numbers are in the table below.",
         f"Robust accuracy lies between the verified and the attacked curve ({report.attacked_accuracy_is}). "
-        "Between two eps only what follows is filled: what is verified at an eps is so at every smaller one, "
+        "Between two eps only what follows is drawn: what is verified at an eps is so at every smaller one, "
         f"and what is attacked stays so at every larger one. Bars: {confidence} intervals of the population.",
         _sandwich_csv(report),
         lambda: _sandwich(report),
@@ -104,10 +106,11 @@ def _sandwich(report: Report) -> Figure:
         linewidth=0.4,
         label="undecided",
     )
-    _line(axes, eps, [p.clean_accuracy for p in points], _CLEAN, "clean accuracy")
+    _line(axes, eps, [p.clean_accuracy for p in points], _CLEAN, "default", "clean accuracy")
     attacked = f"accuracy under attack ({report.attacked_accuracy_is})"
-    _line(axes, eps, [p.attacked_accuracy for p in points], _ATTACKED, attacked)
-    _line(axes, eps, [p.verified_accuracy for p in points], _VERIFIED, "verified accuracy (lower bound)")
+    _line(axes, eps, [p.attacked_accuracy for p in points], _ATTACKED, _FROM_LEFT, attacked)
+    verified = "verified accuracy (lower bound)"
+    _line(axes, eps, [p.verified_accuracy for p in points], _VERIFIED, _FROM_RIGHT, verified)
     demanded = _demanded(report)
     if demanded:
         axes.plot(
@@ -176,7 +179,9 @@ def _radius(report: Report) -> Figure:
     return drawn
 
 
-def _line(axes: Axes, x: Sequence[float], shares: Sequence[Share], style: Line, label: str) -> None:
+def _line(
+    axes: Axes, x: Sequence[float], shares: Sequence[Share], style: Line, between: Any, label: str
+) -> None:
     """A line with intervals at its points, or at some of them where there are many."""
     every = max(len(x) // _MARKED, 1) if len(x) > _CROWDED else 1
     axes.errorbar(
@@ -184,6 +189,7 @@ def _line(axes: Axes, x: Sequence[float], shares: Sequence[Share], style: Line, 
         [s.value for s in shares],
         yerr=[[s.value - s.low for s in shares], [s.high - s.value for s in shares]],
         color=style.color,
+        drawstyle=between,
         linestyle=style.dash,
         marker=style.marker,
         markersize=5,

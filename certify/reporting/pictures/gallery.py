@@ -47,9 +47,10 @@ def arrays(example: Example) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 def _gallery(report: Report) -> Figure:
     examples = report.gallery
     pictures = [_image(arrays(each)[0]) is not None for each in examples]
-    height = sum(1.75 if each else 1.5 for each in pictures)
-    drawn = figure(width=6.0, height=0.4 + height)
-    parts = drawn.subfigures(len(examples), 1, squeeze=False)[:, 0]
+    heights = [1.75 if each else 1.5 for each in pictures]
+    heights[0] += 0.25  # for the panels' titles
+    drawn = figure(width=6.0, height=0.15 + sum(heights))
+    parts = drawn.subfigures(len(examples), 1, squeeze=False, height_ratios=heights)[:, 0]
     for number, (part, example, is_image) in enumerate(zip(parts, examples, pictures, strict=True)):
         part.suptitle(
             f"sample {example.sample}, class {example.label} becomes {becomes(example)}, "
