@@ -146,10 +146,14 @@ class RunSection(_Section):
 
 
 class ReportSection(_Section):
-    """``[report]``: how many counterexamples to show (0 keeps all images out), and compliance maps to add."""
+    """``[report]``: how many counterexamples to show (0 keeps all images out), and compliance maps to add.
+
+    times: whether it tells times; without them two runs of the same seed give the same bytes.
+    """
 
     gallery: NonNegativeInt = 6
     maps: tuple[Path, ...] = ()
+    times: bool = True
 
 
 class Config(_Section):

@@ -8,7 +8,7 @@ from pathlib import Path
 from certify.cli.run import TRUST_CODE
 from certify.errors import Exit, RunMismatch, UsageError
 
-HELP = "write each query of a run as VNN-LIB, with its answer and counterexample in competition format"
+HELP = "write each Linf query of a run as VNN-LIB, with its answer and counterexample in competition format"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def execute(arguments: argparse.Namespace) -> int:
     import torch
 
     from certify.config import read_config
-    from certify.formats import query_text, result_text
+    from certify.formats import not_expressible, query_text, result_text
     from certify.job import prepare
     from certify.ledger import Ledger
     from certify.verdict import Verdict
@@ -34,6 +34,9 @@ def execute(arguments: argparse.Namespace) -> int:
         raise UsageError(
             "the model normalises its inputs, which VNN-LIB cannot say; make it a part of the ONNX file"
         )
+    reason = not_expressible(config.threat_at(config.budgets[0]))
+    if reason is not None:
+        raise UsageError(reason)
     job = prepare(config)
     with Ledger.read(arguments.run) as ledger:
         if ledger.identity != job.identity:

@@ -38,7 +38,8 @@ def evaluate(config: Path, folder: Path, policy: Path | None = None, *, trust_co
 
     rules = None if policy is None else read_policy(policy).record()
     job = prepare(read_config(config).trusting(trust_code))
-    contents = Contents(job.config.report.gallery, job.config.report.maps)
+    section = job.config.report
+    contents = Contents(section.gallery, section.maps, section.times)
     try:
         with progress() as listener:
             fill(job, folder, listener, rules)

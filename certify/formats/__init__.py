@@ -2,6 +2,6 @@
 
 from certify.formats.junit import junit
 from certify.formats.mlbom import mlbom
-from certify.formats.vnnlib import query_text, result_text
+from certify.formats.vnnlib import not_expressible, query_text, result_text
 
-__all__ = ["junit", "mlbom", "query_text", "result_text"]
+__all__ = ["junit", "mlbom", "not_expressible", "query_text", "result_text"]

@@ -15,10 +15,25 @@ from torch import Tensor
 from bounds.vnnlib import format_counterexample
 from certify.errors import UsageError
 from certify.model import Model
-from certify.threat import Linf, Threat
+from certify.threat import L0, L1, L2, Linf, Patch, Pixels, Threat
 
 # A float64 has at most 1,075 digits behind the point and 309 before it; their sums fit as well.
 _EXACT = Context(prec=2000, traps=[Inexact])
+
+
+def not_expressible(threat: Threat) -> str | None:
+    """Why VNN-LIB 1.0 cannot state the region of a threat, in one line; None for boxes, which it can."""
+    if isinstance(threat, Linf):
+        return None
+    reasons: dict[type[Threat], str] = {
+        L2: "an L2 ball is bounded by no finite number of linear conditions",
+        L1: "an L1 ball of d inputs takes 2^d linear conditions, or variables that the format does not have",
+        L0: "a choice of inputs is a choice among boxes, of which there are too many to write down",
+        Pixels: "a choice of pixels is a choice among boxes, of which there are too many to write down",
+        Patch: "a patch anywhere is a choice among boxes that each bind every input",
+    }
+    reason = reasons.get(type(threat), "its region is bounded by more than each input by itself")
+    return f'{threat!r} cannot be written in VNN-LIB 1.0: {reason}; export a run with norm = "linf"'
 
 
 def query_text(model: Model, x: Tensor, y: int, threat: Threat) -> str:
@@ -27,8 +42,9 @@ def query_text(model: Model, x: Tensor, y: int, threat: Threat) -> str:
     As VNN-LIB has it, the file asserts what must not be: an input of the region with another class at least
     as large. Raises ``UsageError`` for a threat whose region is no box.
     """
-    if not isinstance(threat, Linf):
-        raise UsageError(f'{threat!r}: VNN-LIB 1.0 knows boxes alone; export a run with norm = "linf"')
+    reason = not_expressible(threat)
+    if reason is not None or not isinstance(threat, Linf):
+        raise UsageError(reason or "unsupported threat")
     lines = [f"; {model.name}: is the class {y} within {threat!r}?"]
     limits = list(_limits(x, threat.eps, model.input_range))
     lines += [f"(declare-const X_{i} Real)" for i in range(len(limits))]

@@ -14,7 +14,7 @@ from certify.reporting.findings import Findings
 from certify.reporting.html import page
 from certify.reporting.markdown import eval_results, model_card
 from certify.reporting.pictures import Picture, pictures
-from certify.reporting.schema import Report
+from certify.reporting.schema import Report, Volatile
 from certify.result import Result
 
 __all__ = [
@@ -37,11 +37,13 @@ _GALLERY = 6
 class Contents:
     """What a report is to hold besides the evidence.
 
-    gallery: how many counterexamples to show, 0 to keep all inputs out. maps: compliance maps to add.
+    gallery: how many counterexamples to show, 0 to keep all inputs out. maps: compliance maps to add. times:
+    whether it tells times, which are all that two runs of one seed differ in.
     """
 
     gallery: int
     maps: Sequence[Path] = ()
+    times: bool = True
 
 
 def report(result: Result, path: str | Path, gallery: int = _GALLERY) -> None:
@@ -64,14 +66,16 @@ def report_of(folder: Path, contents: Contents | None = None) -> Report:
         raise NothingEvaluated(f"{folder} holds no finished samples yet; run `certify run` again to go on")
     if contents is None:
         contents = _configured(findings.about)
-    return with_maps(build(findings, contents.gallery), contents.maps)
+    made = with_maps(build(findings, contents.gallery), contents.maps)
+    return made if contents.times else made.model_copy(update={"volatile": Volatile()})
 
 
 def configured(folder: Path, gallery: int | None = None, maps: Sequence[Path] | None = None) -> Contents:
     """The contents that a run was started with, but for what is given here."""
     with Ledger.read(folder) as ledger:
         own = _configured(ledger.description)
-    return Contents(own.gallery if gallery is None else gallery, own.maps if maps is None else maps)
+    gallery = own.gallery if gallery is None else gallery
+    return Contents(gallery, own.maps if maps is None else maps, own.times)
 
 
 def write_all(folder: Path, contents: Contents | None = None) -> Report:
@@ -111,7 +115,7 @@ def write_picture(picture: Picture, folder: Path) -> str:
 
 def _configured(about: Json) -> Contents:
     section = about["report"]
-    return Contents(section["gallery"], [Path(path) for path in section["maps"]])
+    return Contents(section["gallery"], [Path(path) for path in section["maps"]], section.get("times", True))
 
 
 def _write(path: Path, content: str | bytes) -> None:

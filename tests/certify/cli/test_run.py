@@ -298,6 +298,21 @@ def test_health_needs_attacks_and_a_number_of_samples(config, refuse):
         assert (code, word in line) == (2, True)
 
 
+def test_two_runs_of_one_seed_give_the_same_bytes_but_for_times(config):
+    """All files: record, page, pictures, tables."""
+    project.change(config, "[run]", "[report]\ntimes = false\n\n[run]")
+    folders = [config.parent / name for name in ("one", "two")]
+    for folder in folders:
+        assert main(["run", str(config), "--out", str(folder)]) == 0
+    names = {path.name for path in folders[0].iterdir()} - {"ledger.sqlite"}
+    assert {"report.json", "report.html", "report.md", "curve.svg", "curve.png", "curve.csv"} <= names
+    assert "cactus.svg" not in names
+    for name in names:
+        first, second = ((folder / name).read_bytes() for folder in folders)
+        assert first == second, name
+    assert "Computing time" not in (folders[0] / "report.html").read_text()
+
+
 @pytest.mark.parametrize("switch", ["--trust-code", "trust_code = true"])
 def test_a_program_is_run_only_if_it_is_trusted(config, whole, refuse, switch):
     network = project.module()

@@ -15,8 +15,9 @@ from torch import nn
 import certify as ct
 from bounds import read_vnnlib
 from certify.errors import UsageError
-from certify.formats import junit, mlbom, query_text, result_text
+from certify.formats import junit, mlbom, not_expressible, query_text, result_text
 from certify.gate import Policy, judge
+from certify.threat import THREATS
 from tests.certify.gate.test_rules import smoothed
 from tests.certify.reports import report
 
@@ -127,6 +128,12 @@ def test_counterexamples_break_the_query_that_they_belong_to(model, tmp_path):
     assert result_text(model, None, False) == "unknown\n"
 
 
-def test_threats_that_are_no_box_are_refused(model):
-    with pytest.raises(UsageError, match="boxes alone"):
-        query_text(model, torch.zeros(3), 0, ct.L2(0.1))
+@pytest.mark.parametrize("name", sorted(THREATS.keys() - {"linf"}))
+def test_threats_that_are_no_box_are_refused_with_the_reason(model, name):
+    threat = THREATS[name](1)
+    with pytest.raises(
+        UsageError, match=r"cannot be written in VNN-LIB 1\.0: .*; export a run with norm"
+    ) as error:
+        query_text(model, torch.zeros(3), 0, threat)
+    assert repr(threat) in str(error.value)
+    assert not_expressible(ct.Linf(0.1)) is None
