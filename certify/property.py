@@ -48,7 +48,7 @@ def answer(
     region, spec: as ``bounds.read_vnnlib`` gives them, flat and in float64; one part of the property per box.
     Raises ``UsageError`` if network and property have different numbers of variables.
     """
-    region, network = _shaped(graph, region, spec), graph.to(torch.float32)
+    region, network = shaped(graph, region, spec), graph.to(torch.float32)
     run.progress("decide", 0, 1)
     found = bounds.verify(
         network,
@@ -71,8 +71,8 @@ def answer(
     return Answer(Status.TIMEOUT if bounds.Status.TIMEOUT in statuses else Status.UNKNOWN)
 
 
-def _shaped(graph: bounds.Graph, region: bounds.Box, spec: bounds.Spec) -> bounds.Box:
-    """The boxes in the shape of the network's input."""
+def shaped(graph: bounds.Graph, region: bounds.Box, spec: bounds.Spec) -> bounds.Box:
+    """The boxes in the shape of the network's input; raises ``UsageError`` as ``answer`` does."""
     inputs, outputs = prod(graph.input_shape), prod(graph.output_shape)
     if (prod(region.shape), spec.num_outputs) != (inputs, outputs):
         raise UsageError(

@@ -13,7 +13,10 @@ from certify.cli.limits import TimeUp, deadline, memory_cap
 from certify.errors import Exit, UsageError
 
 if TYPE_CHECKING:
-    from certify.property import Status
+    from bounds import Box, Graph, Spec
+    from certify.property import Answer, Status
+
+    Question = tuple[Graph, Box, Spec]
 
 HELP = "decide a VNN-LIB property of an ONNX network: unsat, sat (with a counterexample), unknown or timeout"
 
@@ -30,12 +33,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--timeout", type=positive, default=60.0, metavar="SECONDS", help="time limit (default: %(default)g)"
     )
     parser.add_argument("--memory", type=positive, metavar="GB", help="memory cap (default: none)")
+    parser.add_argument(
+        "--proof",
+        type=Path,
+        metavar="FILE",
+        help="search for a proof of unsat for as long again, have it checked and write it; "
+        "or write the counterexample; see `certify check`",
+    )
     parser.add_argument("--out", type=Path, metavar="RESULT", help="write what is printed to a file, too")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    from certify.property import LEVEL, Status
+    from certify.property import LEVEL, Answer, Status
     from certify.verdict import SENTENCES
 
     def tell(status: Status, text: str = "") -> None:
@@ -44,31 +54,34 @@ def execute(arguments: argparse.Namespace) -> int:
         if arguments.out is not None:
             _write(arguments.out, result)
 
+    question = None
     try:
         with deadline(arguments.timeout, lambda: tell(Status.TIMEOUT)), memory_cap(arguments.memory):
-            status, text = _answer(arguments.network, arguments.property, arguments.timeout)
+            found, question = _answer(arguments.network, arguments.property, arguments.timeout)
     except TimeUp:
-        status, text = Status.TIMEOUT, ""
+        found = Answer(Status.TIMEOUT)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
         print("warning: the memory did not suffice", file=sys.stderr)
-        status, text = Status.UNKNOWN, ""
-    tell(status, text)
-    if status is Status.UNSAT:
+        found = Answer(Status.UNKNOWN)
+    tell(found.status, _counterexample(found))
+    if found.status is Status.UNSAT:
         print(f"level {LEVEL.value}: {SENTENCES[LEVEL]}", file=sys.stderr)
     codes = {Status.UNSAT: Exit.PASS, Status.SAT: Exit.FAILED}
-    return codes.get(status, Exit.INCONCLUSIVE)
+    if arguments.proof is not None and not _shown(arguments, question, found):
+        return Exit.INCONCLUSIVE
+    return codes.get(found.status, Exit.INCONCLUSIVE)
 
 
-def _answer(network: Path, prop: Path, timeout: float) -> tuple[Status, str]:
-    """The status and, for sat, the counterexample as text."""
+def _answer(network: Path, prop: Path, timeout: float) -> tuple[Answer, Question | None]:
+    """The answer, and what was asked, None where no input is meant."""
     began = time.monotonic()
     from bounds import read_onnx
     from bounds.errors import EmptyProperty
-    from bounds.vnnlib import format_counterexample, read_vnnlib
+    from bounds.vnnlib import read_vnnlib
     from certify.cli.progress import progress
-    from certify.property import Status, answer
+    from certify.property import Answer, Status, answer
     from certify.run import Run
 
     graph = read_onnx(network)
@@ -76,13 +89,31 @@ def _answer(network: Path, prop: Path, timeout: float) -> tuple[Status, str]:
         region, spec = read_vnnlib(prop)
     except EmptyProperty as error:
         print(f"warning: {error}", file=sys.stderr)
-        return Status.UNSAT, ""
+        return Answer(Status.UNSAT), None
     with progress() as listener:
         left = max(0.0, timeout - (time.monotonic() - began))
-        found = answer(graph, region, spec, Run(progress=listener), left)
+        return answer(graph, region, spec, Run(progress=listener), left), (graph, region, spec)
+
+
+def _counterexample(found: Answer) -> str:
+    from bounds.vnnlib import format_counterexample
+
     if found.x is None or found.y is None:
-        return found.status, ""
-    return found.status, format_counterexample(found.x, found.y) + "\n"
+        return ""
+    return format_counterexample(found.x, found.y) + "\n"
+
+
+def _shown(arguments: argparse.Namespace, question: Question | None, found: Answer) -> bool:
+    """Whether a file that shows the answer was written."""
+    from certify.proofs import write
+
+    if question is None:
+        print("no proof: nothing was asked in time, or no input is meant", file=sys.stderr)
+        return False
+    with memory_cap(arguments.memory):
+        written = write(arguments.network, *question, found, arguments.timeout, arguments.proof)
+    print(written.sentence, file=sys.stderr)
+    return written.size is not None
 
 
 def positive(text: str) -> float:

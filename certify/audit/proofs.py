@@ -1,0 +1,85 @@
+"""A proof of a property, checked against the network and the property that it should be about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from bounds import Level, read_onnx
+from bounds.proof import Proof, Refused, digest, model_bytes
+from bounds.proof.check import Checker, check
+from bounds.proof.file import MAGIC, unpacked
+from certify.audit.item import Item, Outcome, item, skipped
+from certify.errors import ArtefactRejected, Exit
+from certify.proofs import same_property
+from certify.verdict import SENTENCES
+
+
+def is_proof(data: bytes) -> bool:
+    """Whether a file says that it is a proof."""
+    return data.startswith(MAGIC)
+
+
+def examined(data: bytes, network: Path, prop: Path | None) -> list[Item]:
+    """All that can be said of a proof file. Raises ``ArtefactRejected`` for files that cannot be read."""
+    try:
+        proof, model = unpacked(data), model_bytes(network)
+        Checker(model, proof.statement.level)
+    except Refused as refusal:
+        raise ArtefactRejected(f"refused: {refusal}") from refusal
+    return list(_items(proof, model, network, prop))
+
+
+def _items(proof: Proof, model: bytes, network: Path, prop: Path | None) -> Iterator[Item]:
+    claim = proof.statement
+    other = [] if claim.model == digest(model) else [f"the proof is about another model than {network}"]
+    yield item("model", f"the proof is about {network}", other, Exit.HASH_MISMATCH)
+    if prop is None:
+        yield skipped("property", "give the one that the proof should be about with --property")
+    else:
+        differs = [] if same_property(claim, prop) else [f"the proof is about another property than {prop}"]
+        yield item("property", f"the proof is about {prop}", differs, Exit.HASH_MISMATCH)
+    if other:
+        yield skipped("proof", "it is about another model")
+    elif proof.witness is None:
+        yield _proved(proof, model)
+    else:
+        yield _refuted(proof, model, network)
+
+
+def _proved(proof: Proof, model: bytes) -> Item:
+    try:
+        found = check(proof, model)
+    except Refused as refusal:
+        return Item("proof", Outcome.FAILED, str(refusal))
+    level = Level(proof.statement.level)
+    return Item("proof", Outcome.CONFIRMED, f"{found.leaves} leaves, level {level.value}: {SENTENCES[level]}")
+
+
+def _refuted(proof: Proof, model: bytes, network: Path) -> Item:
+    """The counterexample in exact arithmetic, or at least when the network is run in float32."""
+    try:
+        check(proof, model)
+    except Refused as refusal:
+        problems = [f"{refusal}, and it does not fail in float32, either"]
+        return item("counterexample", "fails when run in float32", [] if _fails(proof, network) else problems)
+    return Item("counterexample", Outcome.CONFIRMED, "the property fails there in exact arithmetic")
+
+
+def _fails(proof: Proof, network: Path) -> bool:
+    """Whether a clause has no positive row at the witness, a point of its box, in a float32 execution."""
+    if proof.witness is None:
+        return False
+    part, point = proof.statement.parts[proof.witness.part], proof.witness.point
+    x = torch.from_numpy(point).float()
+    if (
+        not bool(((part.lower <= point) & (point <= part.upper)).all())
+        or x.double().numpy().tolist() != point.tolist()
+    ):
+        return False
+    graph = read_onnx(network).to(torch.float32)
+    with torch.no_grad():
+        y = graph(x.view(1, *graph.input_shape)).flatten().double().numpy()
+    return any(bool((clause.rows @ y + clause.offset <= 0).all()) for clause in part.clauses)
