@@ -1,5 +1,6 @@
 """The checker on networks: values, tightness, the two nets that separate the levels."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 import bounds
-from bounds.proof import Part, Proof, Refused, Witness, model_bytes
+from bounds.proof import Clause, Part, Proof, Refused, Statement, Witness, digest, model_bytes
 from bounds.proof.check import Checker, check
 from tests.bounds.proof.nets import leaf, mlp, statement, two_shifts
 
@@ -83,4 +84,34 @@ def test_a_part_without_its_model() -> None:
         check(Proof(wide, (leaf(wide.parts[0], 2),)), data)
     with pytest.raises(Refused, match="level"):
         Checker(data, "deployed").fits(claim)
-    assert isinstance(claim.parts[0], Part)
+
+
+def test_what_is_known_of_one_box_is_not_used_for_another() -> None:
+    """Parts and slopes alternate; bounds are those of a checker that has seen nothing else."""
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(size=shape) for shape in ((6, 2), (6, 6), (1, 6))]
+    data = mlp(weights, [np.ones(len(w)) for w in weights])
+    seen = Checker(data, "real")
+    for _ in range(12):
+        middle, radius = rng.normal(size=2), rng.random() * [0.1, 2.0][int(rng.integers(2))]
+        claim = statement(data, middle - radius, middle + radius, np.array([[1.0]]))
+        codes = rng.integers(1, 256, (1, 12)).astype(np.uint8)
+        tree = replace(
+            leaf(claim.parts[0], 2), slopes=codes, hidden_set=rng.integers(2, size=2).astype(np.int32)
+        )
+        found, fresh = (c.bounds(claim.parts[0], tree) for c in (seen, Checker(data, "real")))
+        assert (found == fresh).all()
+
+
+def test_one_false_part_among_true_ones_is_refused() -> None:
+    data = mlp([np.array([[1.0], [-1.0]]), np.array([[1.0, 1.0]])], [np.zeros(2), np.array([-0.35])])
+    clause = (Clause(np.array([[1.0]]), np.zeros(1)),)  # |x| - 0.35 > 0
+    true, false = (Part(np.array([low]), np.array([low + 1]), clause) for low in (0.5, 0.25))
+    for parts in ((true, false), (false, true), (true, true)):
+        trees = tuple(replace(leaf(part, 1), part=k) for k, part in enumerate(parts))
+        proof = Proof(Statement(digest(data), "real", parts), trees)
+        if false not in parts:
+            assert check(proof, data).leaves == 2
+            continue
+        with pytest.raises(Refused, match=f"of part {parts.index(false)}"):
+            check(proof, data)

@@ -1,5 +1,8 @@
 """Curved functions: lines around them hold, by mpmath, whatever their slope."""
 
+from dataclasses import dataclass
+from fractions import Fraction
+
 import mpmath
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from bounds.proof import Refused
 from bounds.proof.arithmetic import Exact, Floats
 from bounds.proof.check import Checker
+from bounds.proof.format import Array
 from bounds.proof.functions import Function, Relu, Sigmoid, Tanh
 from tests.bounds.proof.nets import mlp
 
@@ -73,3 +77,29 @@ def test_fractions_have_no_curved_functions(function: str) -> None:
         does = Checker(data, "real", exact=True).chain.network.steps[1].does
         assert isinstance(does, Function)
         does.below(Exact().array([0.5]), Exact())
+
+
+@dataclass(frozen=True)
+class Astray(Sigmoid):
+    """Touches the curve anywhere."""
+
+    def point(self, slope: Array) -> Array:
+        return np.random.default_rng(0).normal(size=slope.shape) * 3
+
+
+def test_tangents_hold_wherever_they_touch() -> None:
+    does, rng = Astray(), np.random.default_rng(3)
+    low, high = np.sort(rng.normal(size=(2, 200)) * 4, 0)
+    for slope in (rng.random(200) * 0.25, rng.normal(size=200)):
+        for sign in (1, -1):
+            least = does.least(low, high, slope, A, sign)
+            z = np.linspace(low, high, 201)
+            assert (least <= (sign * (1 / (1 + np.exp(-z)) - slope * z)).min(0) + 1e-14).all()
+
+
+def test_gamma_is_no_less_than_the_formula() -> None:
+    for n in (1, 2, 3, 10, 1000, 10**6, 10**9):
+        exact = Fraction(n, 2**53) / (1 - Fraction(n, 2**53))
+        assert exact < Fraction(A.gamma(n)) < exact * Fraction(1001, 1000)
+    with pytest.raises(Refused, match="too long"):
+        A.gamma(10**15)
