@@ -103,6 +103,8 @@ def _slice(r: Reader, t: Attributes, xs: list[Argument]) -> Value | Array:
         given = [r.integers(x) if x is not None else None for x in (*xs[3:], None, None)[:2]]
         axes = list(range(len(starts))) if given[0] is None else given[0]
         steps = [1] * len(starts) if given[1] is None else given[1]
+    if len({axis % len(shape) for axis in axes}) != len(axes):
+        raise r.refuse("an axis occurs twice")
     cuts = [slice(None)] * len(shape)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         n = shape[axis]

@@ -82,7 +82,8 @@ def _gemm(r: Reader, t: Attributes, xs: list[Argument]) -> Value:
     w, x = r.constant(xs[1]), r.value(xs[0])
     w = w if t.take("transB", 0) else w.T
     bias = r.constant(xs[2]) if len(xs) > 2 and xs[2] is not None else None
-    if w.ndim != 2 or len(x.shape) != 2 or (bias is not None and bias.size not in (1, len(w))):
+    wide = (1, len(w)) if bias is None else np.broadcast_shapes(bias.shape, (1, len(w)))
+    if w.ndim != 2 or len(x.shape) != 2 or wide != (1, len(w)):
         raise r.refuse("it is supported for matrices and a bias per column only")
     return _dense(r, x, w, bias)
 
@@ -196,6 +197,8 @@ def _clip(r: Reader, t: Attributes, xs: list[Argument]) -> Value:
         x, low, high = (*xs[::-1], None) if isinstance(xs[1], Value) else (*xs, None)
     elif r.opset < 11:
         x, low, high = xs[0], t.take("min"), t.take("max")
+        if low is None or high is None:
+            raise r.refuse("it is supported with both ends only, which by default are those of float32")
     else:
         x, low, high = (*xs, None, None)[:3]
     value = r.value(x)

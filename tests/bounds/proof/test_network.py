@@ -340,6 +340,38 @@ HUGE: dict[str, tuple[tuple[str, list[str], dict[str, object]], dict[str, Array]
 }
 
 
+@pytest.mark.parametrize(
+    ("op", "inputs", "attributes", "constants", "shape", "opset"),
+    [
+        ("Gemm", ["x", "w", "c"], {}, {"w": f(3, 2), "c": f(2, 1)}, [2, 3], 17),  # a bias per row
+        ("Clip", ["x"], {"min": 0.0}, {}, [1, 3], 10),
+        ("Slice", ["x", "s", "e", "a"], {}, {"s": i(0, 1), "e": i(2, 2), "a": i(1, -1)}, [1, 3], 17),
+        ("Max", ["x", "x", "x"], {}, {}, [1, 3], 17),
+        ("AveragePool", ["x"], {"kernel_shape": [2, 2], "pads": [1, 1, 1, 1]}, {}, [1, 1, 3, 3], 17),
+        ("AveragePool", ["x"], {"kernel_shape": [2, 2], "ceil_mode": 1}, {}, [1, 1, 3, 3], 17),
+        ("Conv", ["x", "w"], {"auto_pad": "SAME_UPPER"}, {"w": f(1, 1, 2, 2)}, [1, 1, 3, 3], 17),
+        ("Conv", ["x", "w"], {}, {"w": f(1, 1, 2, 2)}, [2, 1, 3, 3], 17),
+        ("Div", ["x", "c"], {}, {"c": np.zeros(3, np.float32)}, [1, 3], 17),
+        ("Mul", ["x", "x"], {}, {}, [1, 3], 17),
+        ("LeakyRelu", ["x"], {"alpha": 2.0}, {}, [1, 3], 17),
+        ("Pad", ["x", "p"], {"mode": "reflect"}, {"p": i(0, 1, 0, 1)}, [1, 3], 17),
+        ("Cast", ["x"], {"to": 10}, {}, [1, 3], 17),
+        ("Dropout", ["x", "r", "t"], {}, {"r": np.float32(0.5), "t": np.array(True)}, [1, 3], 17),
+    ],
+)
+def test_meanings_that_are_not_supported_are_refused(
+    op: str,
+    inputs: list[str],
+    attributes: dict[str, object],
+    constants: dict[str, Array],
+    shape: list[int | str],
+    opset: int,
+) -> None:
+    node = helper.make_node(op, inputs, ["y"], **attributes)
+    with pytest.raises(Refused, match=op):
+        read_network(onnx_bytes([node], constants, shape, opset=opset), Floats())
+
+
 @pytest.mark.parametrize("name", HUGE)
 def test_small_files_of_huge_networks(name: str) -> None:
     (op, inputs, attributes), constants, shape = HUGE[name]
