@@ -122,7 +122,7 @@ class Checker:
             a.array(tree.at[split]),
         )
         low, high = (np.tile(a.array(end), (count, 1)) for end in (part.lower, part.upper))
-        codes = self._hidden(tree) if known is None else None
+        codes = self._hidden(tree) if tree.hidden == "leaf" else None
         facts = self.chain.forward(low, high, cuts, known, codes)
         rows = self._asked(part, tree, leaves, facts, cuts, a.array(tree.multipliers[path]))
         bounds = self.chain.lower(facts, rows).reshape(count, tree.clauses.size)

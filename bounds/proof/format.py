@@ -17,7 +17,7 @@ from bounds.proof.refused import Refused
 
 Array = NDArray[Any]
 LEVELS = ("real", "deployed")
-HIDDEN = ("root", "leaf")
+HIDDEN = ("none", "root", "leaf")
 MOST_DEPTH = 4096
 _NAMED = 64  # hexadecimal digits of a SHA-256
 
@@ -88,7 +88,8 @@ class Tree:
     """Splits that take a part's box to pieces, and what proves some of its clauses on every piece.
 
     part: index. clauses: (clauses,) int32, their indices within the part.
-    hidden: whether bounds of hidden layers are found once, at the "root", or anew in each "leaf".
+    hidden: whether rows bound hidden layers once, at the "root", or anew in each "leaf", or intervals alone
+        do, "none".
     splits: (nodes,) bool in pre-order: a split, followed by the subtree with z >= at, then that with z <= at;
         or a leaf.
     layer, element: (splits,) int32, which z: layer 0 is the input, layer k the input of the k-th nonlinear

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,18 +13,20 @@ from torch import Tensor
 from bounds.bound import bindable, check_shapes
 from bounds.graph import Graph
 from bounds.interval import Interval
-from bounds.proof.chain import Chain, Facts
+from bounds.proof.chain import Chain
 from bounds.proof.check import Checked, Checker, check
 from bounds.proof.file import digest
-from bounds.proof.format import Part, Proof, Statement
+from bounds.proof.format import Proof, Statement
 from bounds.propagate import facts as engine
 from bounds.propagate.crown import forward_facts
 from bounds.propagate.problem import OutOfTime, Problem
 from bounds.proving.alternatives import Mixing, Question
-from bounds.proving.matching import Match, matches
+from bounds.proving.lower import Foresight
+from bounds.proving.matching import matches
 from bounds.proving.notary import Notary, OutOfMemory
-from bounds.proving.statements import statement
+from bounds.proving.statements import alternatives, statement
 from bounds.proving.translation import Translation
+from bounds.proving.whole import Easy, easy
 from bounds.rounding import Level
 from bounds.search.bounding import Root
 from bounds.search.clauses import joined
@@ -97,65 +99,85 @@ class _Call:
 
     def run(self) -> tuple[Proof | None, Sequence[Status]]:
         """The proof, if there is one, and the statuses of all parts; raises ``OutOfTime`` early on."""
-        graph, region = bindable(self.graph, self.level).to(torch.float64), self.region.to(torch.float64)
+        network, parts = self.chain.network, self.claim.parts
+        sight = Foresight(self.chain, parts, [network.steps[k].size for k in network.functions])
+        found = easy(sight, self._check_time)
+        ledger = Ledger.blank(time.monotonic(), self.level, False, len(parts))
+        ledger.settle([k for k in range(len(parts)) if k not in found.left], Status.VERIFIED)
+        otherwise, trees = Status.UNKNOWN, found.trees
+        if found.left:
+            search, notary = self._search(sight, found, ledger)
+            try:
+                search.run()
+            except OutOfTime:
+                otherwise = Status.TIMEOUT
+            except OutOfMemory:
+                pass  # nothing that is open will be proved
+        statuses = [each.status for each in ledger.closed(otherwise)]
+        if set(statuses) != {Status.VERIFIED}:
+            return None, statuses
+        return Proof(self.claim, (*trees, *(notary.trees() if found.left else ()))), statuses
+
+    def _check_time(self) -> None:
+        if time.monotonic() >= self.end:
+            raise OutOfTime
+
+    def _search(self, sight: Foresight, found: Easy, ledger: Ledger) -> tuple[Search, Notary]:
+        """The search for what is left, with a judge to decide it."""
+        left = torch.tensor(list(found.left))
+        plain, region = bindable(self.graph, self.level).to(torch.float64), self.region.to(torch.float64)
         given = self.spec.expanded(len(region)).to(torch.float64)
-        judge = Judge.of(self.graph, self.region, given)
-        longer, spec = joined(graph, given)
-        mixing = (
-            Mixing.of(longer.to(torch.float64), self.claim.parts[0]) if longer is not graph else Mixing.none()
-        )
-        graph = longer.to(torch.float64)
+        longer, spec = joined(plain, given)
+        graph, mixing = longer.to(torch.float64), Mixing.none()
+        if longer is not plain:
+            mixing = Mixing.of(graph, self.claim.parts[0])
         by_inputs = few_vary(region)
-        notary = self._notary(matches(graph, self.chain.network, region), mixing, by_inputs)
         # The checker's word counts: the search may go ahead without account of its own rounding.
         level = Level.FLOAT if self.level is Level.REAL else self.level
-        problem = Problem(graph, region, level, self.memory, self.end)
-        every, unknown = torch.arange(len(region)), torch.full_like(spec.offset, -torch.inf)
-        asked, sample = questions(spec, every, unknown, apart=not by_inputs)
-        root = Root(problem, _foreseen(problem, notary), asked, sample)
-        quick = root if by_inputs else root.quick(torch.float32)
-        ledger = Ledger.blank(time.monotonic(), self.level, False, len(region))
-        nodes = {match.source for match in notary.translation.matches}
+        problem = Problem(graph, region[left], level, self.memory, self.end)
+        translation = Translation(matches(graph, self.chain.network, region), sum(sight.sizes))
+        asked = list(self._questions(found, apart=not by_inputs))
+        notary = Notary(sight, found.roots, asked, translation, mixing, by_inputs, self.leaves)
+        rows, sample = questions(spec, left, _open(spec, found), apart=not by_inputs)
+        root = Root(problem, _foreseen(problem, notary), rows, sample)
         search = Search(
-            root, quick, every, ledger, judge, _nothing(region), by_inputs, self.pool, notary.accept, nodes
+            sound=root,
+            quick=root if by_inputs else root.quick(torch.float32),
+            sample=left,
+            ledger=ledger,
+            judge=Judge.of(self.graph, self.region, given),
+            attack=_nothing(region),
+            by_inputs=by_inputs,
+            memory=self.pool,
+            accept=notary.accept,
+            nodes={match.source for match in translation.matches},
         )
-        otherwise = Status.UNKNOWN
-        try:
-            search.run()
-        except OutOfTime:
-            otherwise = Status.TIMEOUT
-        except OutOfMemory:
-            pass  # nothing that is open will be proved
-        statuses = [each.status for each in ledger.closed(otherwise)]
-        proved = set(statuses) == {Status.VERIFIED}
-        return Proof(self.claim, tuple(notary.trees())) if proved else None, statuses
+        return search, notary
 
-    def _notary(self, pairs: Sequence[Match], mixing: Mixing, by_inputs: bool) -> Notary:
-        """Questions in the order of ``questions``."""
-        network = self.chain.network
-        sizes = tuple(network.steps[k].size for k in network.functions)
-        asked = []
-        for k, part in enumerate(self.claim.parts):
-            counts = [len(clause.rows) for clause in part.clauses]
-            apart = [Question(k, (c,), (count,)) for c, count in enumerate(counts)]
-            asked += [Question(k, tuple(range(len(counts))), tuple(counts))] if by_inputs else apart
-        roots = [self._root(part, sum(sizes)) for part in self.claim.parts]
-        translation = Translation(pairs, sum(sizes))
-        return Notary(
-            self.chain, self.claim.parts, roots, asked, translation, mixing, sizes, by_inputs, self.leaves
-        )
+    def _questions(self, found: Easy, apart: bool) -> Iterator[Question]:
+        """In the order of ``questions``."""
+        for k, open_ in found.left.items():
+            counts = [len(self.claim.parts[k].clauses[c].rows) for c in open_]
+            if apart:
+                yield from (Question(k, (c,), (count,)) for c, count in zip(open_, counts, strict=True))
+            else:
+                yield Question(k, open_, tuple(counts))
 
-    def _root(self, part: Part, elements: int) -> Facts:
-        """What the checker finds out in a whole box, with slopes of its own."""
-        codes = np.zeros((len(self.chain.network.steps) + 1, elements), np.uint8)
-        with np.errstate(all="ignore"):
-            return self.chain.forward(part.lower[None], part.upper[None], None, None, codes)
+
+def _open(spec: Spec, found: Easy) -> Tensor:
+    """Bounds of rows by which ``questions`` asks for the clauses that are left, (parts, rows)."""
+    lower = torch.ones_like(spec.offset)
+    for k, open_ in found.left.items():
+        groups = alternatives(spec, k)
+        for c in open_:
+            lower[k, torch.from_numpy(groups[c])] = -torch.inf
+    return lower
 
 
 def _foreseen(problem: Problem, notary: Notary) -> list[engine.Facts]:
     """The engine's facts with the checker's intervals where both know the same values: no tighter, for the
     search is to foresee what the checker will find."""
-    known, roots = forward_facts(problem, tighten=False), notary.roots
+    known, roots = forward_facts(problem, tighten=False), list(notary.roots.values())
     for match in notary.translation.matches:
         shape = known[match.source].interval.lower.shape
         ends = [root.low[match.value] for root in roots], [root.high[match.value] for root in roots]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bounds.proof import Clause, Part, Proof, Statement, Tree, Witness
-from bounds.proof.format import Array
+from bounds.proof.format import HIDDEN, Array
 
 Random = np.random.Generator
 
@@ -42,7 +42,7 @@ def random_tree(rng: Random, part: int, clauses: list[int], alternatives: int, s
     return Tree(
         part,
         np.array(clauses, np.int32),
-        ["root", "leaf"][int(rng.integers(2))],
+        HIDDEN[int(rng.integers(3))],
         shape,
         layer,
         element,

@@ -261,7 +261,7 @@ def test_bounds_hold_at_points(name: str, level: str) -> None:
     x = np.clip(x.astype(np.float32), low, high).astype(np.float64)
     values = computed(net, x, Floats()) if level == "real" else by_onnxruntime(data, x).astype(np.float64)
     least = (values @ rows.T).min(0)
-    for hidden in ("root", "leaf"):
+    for hidden in ("none", "root", "leaf"):
         found = checker.bounds(part, leaf(part, len(net.functions), hidden))[0]
         assert (found <= least + 1e-9).all()
         assert (found >= least - 10 * (1 + np.abs(rows).sum())).all()

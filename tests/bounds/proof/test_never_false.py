@@ -13,7 +13,7 @@ from onnx import helper
 from bounds.proof import Clause, Part, Statement, Tree, digest
 from bounds.proof.arithmetic import Floats
 from bounds.proof.check import Checker
-from bounds.proof.format import Array
+from bounds.proof.format import HIDDEN, Array
 from tests.bounds.proof.nets import leaf, mlp, onnx_bytes
 from tests.bounds.proof.strategies import path_steps, random_shape
 
@@ -138,7 +138,7 @@ def tried(seed: int, exact: bool = False) -> tuple[int, int, int]:
         offset = near(rng, -worst)
         clause = Clause(rows, np.full(len(rows), offset))
         claim = Statement(digest(net.data), "real", (Part(np.array([low]), np.array([high]), (clause,)),))
-        hidden, garbage = ["root", "leaf"][int(rng.integers(2))], bool(rng.random() < 0.4)
+        hidden, garbage = HIDDEN[int(rng.integers(3))], bool(rng.random() < 0.4)
         tree = with_splits(rng, net, 1, len(rows), hidden, breaks, garbage)
         proves = bool((checker.bounds(claim.parts[0], tree) > 0).all())
         holds = worst + Fraction(offset) > 0
@@ -281,7 +281,7 @@ def test_overflow_on_the_way_is_no_proof(seed: int) -> None:
     assert sum(map(Fraction, terms.tolist())) < 0
     part = Part(np.array([-1.0]), np.array([1.0]), (Clause(np.ones((1, 1)), np.zeros(1)),))
     for data in (steep_sum(terms), steep_sum(terms[::-1])):
-        for hidden in ("root", "leaf"):
+        for hidden in HIDDEN:
             assert not Checker(data, "real").bounds(part, leaf(part, 0, hidden))[0, 0] > 0
 
 

@@ -117,7 +117,7 @@ def test_damaged_files_are_refused(files, capsys, damage):
 
 
 def test_what_is_not_proved_is_said(files, capsys, monkeypatch):
-    net, prop, proof = files(RAMP, "(>= Y_0 2.5)")
+    net, prop, proof = files(ZERO, "(>= Y_0 0.1)")
     monkeypatch.setattr("bounds.proving.notary.Notary.accept", lambda self, found: ~found.empty & False)
     assert main(["verify", net, prop, "--proof", str(proof), "--timeout", "2"]) == Exit.INCONCLUSIVE
     told = capsys.readouterr()
