@@ -1,0 +1,103 @@
+"""Proofs of public instances: found, checked, and what they cost beside the verdict alone."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+import bounds
+from benchmarks.options import BadRequest, Options, Suite
+from benchmarks.table import Cell, Row, numbers, total
+from bounds.proof import Refused, model_bytes
+from bounds.proof.check import Checker, check
+from bounds.proof.file import packed, unpacked
+from bounds.proving import prove
+from bounds.vnnlib import read_vnnlib
+
+LIMIT = 20.0
+SHOWN = (
+    "benchmark", "net", "property", "float s", "real s", "prove s", "check s", "leaves", "bytes", "outcome",
+)  # fmt: skip
+NOTES = (
+    "Instances whose property is known to hold. `float s`, `real s`: seconds of the processor for the "
+    "verdict alone, by `bounds.verify` at that level. `prove s`: for a search whose leaves the checker's "
+    "chain has accepted. `check s`: for the checker, from the file's bytes. `outcome`: proved, verified (but "
+    "not proved in the time limit, 20 s unless the command says another), timeout (no verdict), or what the "
+    "checker does not know.",
+)
+
+
+def _rows(options: Options) -> Iterator[Row]:
+    torch.set_num_threads(options.threads)
+    folder = options.data / "vnncomp"
+    try:
+        with (folder / "manifest.csv").open(newline="") as file:
+            instances = [r for r in csv.DictReader(file) if r["expected"] == "unsat"]
+    except OSError as error:
+        raise BadRequest(f"{error}; point --data at the folder of recorded data") from None
+    families = tuple(dict.fromkeys(r["benchmark"] for r in instances))
+    asked = options.pick(families, options.nets, "benchmark")
+    for r in instances:
+        if r["benchmark"] in asked:
+            yield _row(r["benchmark"], folder / r["onnx"], folder / r["vnnlib"], options.limit or LIMIT)
+
+
+def _row(benchmark: str, network: Path, prop: Path, limit: float) -> Row:
+    row: dict[str, Cell] = dict.fromkeys(SHOWN)
+    row |= {"benchmark": benchmark, "net": _short(network), "property": _short(prop)}
+    try:
+        return row | _measured(network, prop, limit)
+    except (Refused, bounds.BoundsError) as error:
+        return row | {"outcome": str(error).splitlines()[0]}
+
+
+def _measured(network: Path, prop: Path, limit: float) -> Row:
+    model = model_bytes(network)
+    Checker(model, "real")  # refuses what it does not know
+    graph = bounds.read_onnx(network)
+    flat, spec = read_vnnlib(prop)
+    shape = (len(flat), *graph.input_shape)
+    region = bounds.Box(flat.lower.view(shape), flat.upper.view(shape))
+    row: dict[str, Cell] = {}
+    for level in ("float", "real"):
+        began = time.process_time()
+        found = bounds.verify(graph, region, spec, timeout=limit, level=level, joint=True)
+        row[f"{level} s"] = time.process_time() - began
+    if {each.status for each in found} != {bounds.Status.VERIFIED}:
+        return row | {"outcome": "timeout"}
+    began = time.process_time()
+    attempted = prove(graph, region, spec, model, timeout=limit)
+    spent = time.process_time() - began
+    if attempted.proof is None:
+        return row | {"prove s": spent, "outcome": "verified"}
+    data, began = packed(attempted.proof), time.process_time()
+    checked = check(unpacked(data), model)
+    row["check s"] = time.process_time() - began
+    row["prove s"] = spent - float(row["check s"])  # which ``prove`` did, too
+    return row | {"leaves": checked.leaves, "bytes": len(data), "outcome": "proved"}
+
+
+def _short(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".onnx").removesuffix(".vnnlib")
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    proved = [row for row in rows if row["outcome"] == "proved"]
+    verified = len(proved) + sum(row["outcome"] == "verified" for row in rows)
+    line = f"{len(rows)} instances: {len(proved)} proved of {verified} verified."
+    if not proved:
+        return line
+    sums = {name: sum(numbers(proved, f"{name} s")) for name in ("float", "real", "prove", "check")}
+    return (
+        f"{line} Of those proved: {sums['float']:.1f} s at level float, {sums['real']:.1f} s at level real, "
+        f"{sums['prove']:.1f} s to find proofs, {sums['check']:.1f} s to check them; "
+        f"{total(proved, 'leaves')} leaves, {total(proved, 'bytes')} bytes, at most "
+        f"{max(numbers(proved, 'bytes')):.0f} for one."
+    )
+
+
+SUITE = Suite("Proofs of public instances", NOTES, SHOWN, _rows, ("benchmark",), _summary)
