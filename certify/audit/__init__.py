@@ -14,9 +14,10 @@ from certify.audit.replay import Scene
 from certify.audit.smoothed import radius_problems, recomputable, summary_problems
 from certify.errors import ArtefactRejected, CertifyError, Exit, SignatureFailed, Unsound
 from certify.reporting.schema import Report, rules_digest
+from certify.verdict import Verdict
 from certify.versions import Writer
 
-__all__ = ["Item", "Outcome", "Scene", "Signature", "audit", "exit_code", "replayed", "require"]
+__all__ = ["Item", "Outcome", "Scene", "Signature", "audit", "exit_code", "replayed", "require", "skipped"]
 
 # What weighs most, first.
 _WEIGHT = (Exit.SOUNDNESS_VIOLATION, Exit.HASH_MISMATCH, Exit.ARTEFACT_REJECTED, Exit.FAILED)
@@ -89,19 +90,19 @@ def replayed(scene: Scene, folder: Path | None, k: int, seed: int) -> list[Item]
         identity,
         item("facts", "what is said of model, data and settings is so", replay.fact_problems(scene)),
         item("answers", "the model's answers are as recorded", replay.prediction_problems(scene)),
-        item(
-            "counterexamples",
-            f"{len(rows)} lie in their region and change the answer",
-            replay.counterexample_problems(scene, rows, known),
-        ),
-        item(
-            "certificates",
-            f"{len(proofs)} drawn at random were proved again",
-            replay.certificate_problems(scene, proofs),
-        ),
     ]
+    if rows:
+        problems = replay.counterexample_problems(scene, rows, known)
+        items.append(
+            item("counterexamples", f"{len(rows)} lie in their region and change the answer", problems)
+        )
     if missing:
         items.append(skipped("counterexamples", f"{missing} are not in the report; give their run folder"))
+    if proofs:
+        problems = replay.certificate_problems(scene, proofs)
+        items.append(item("certificates", f"{len(proofs)} drawn at random were proved again", problems))
+    elif any(row.verdict is Verdict.VERIFIED for row in report.samples):
+        items.append(skipped("certificates", "none were drawn; ask for some with --samples"))
     if drawn:
         problems = replay.radius_replay_problems(scene, drawn, seed)
         items.append(item("radii", f"{len(drawn)} drawn at random agree with votes drawn anew", problems))

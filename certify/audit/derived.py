@@ -15,7 +15,6 @@ from certify.reporting.compliance import with_maps
 from certify.reporting.methods import card
 from certify.reporting.schema import HealthRecord, Part, Report, SampleRadius, SmoothedModel
 from certify.rows import Basis, RadiusRow
-from certify.verdict import Verdict
 
 
 def table_problems(report: Report) -> Iterator[str]:
@@ -130,18 +129,13 @@ def _asked(report: Report) -> Iterator[str]:
         for finding in row.findings:
             if finding.method not in names:
                 yield f"sample {row.sample} at eps {row.eps:g} has a finding of {finding.method}, no method"
+    timed = {(each.eps, each.sample) for each in report.volatile.samples}
+    if not timed <= {(row.eps, row.sample) for row in report.samples if row.from_eps is None}:
+        yield "there are times of samples that no method was asked about"
     if report.complete and len(smoothing) != len(report.smoothing):
         yield f"there are {len(smoothing)} certifiers and {len(report.smoothing)} smoothed classifiers"
-    if not report.contradictions and any(
-        row.verdict is Verdict.ERROR and any(_proves(f.margin) for f in row.findings)
-        for row in report.samples
-        if derived.reason(row) == "contradiction"
-    ):
+    if not report.contradictions and any(derived.reason(row) == "contradiction" for row in report.samples):
         yield "a sample counts as an error because proof and attack contradict, and no contradiction is told"
-
-
-def _proves(margin: float | None) -> bool:
-    return margin is not None and margin > 0
 
 
 def _compared(name: str, told: object, found: object) -> Iterator[str]:

@@ -8,6 +8,7 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +37,7 @@ def evidence_problems(report: Report) -> Iterator[str]:
         wrong = row.predicted is not None and row.label is not None and row.predicted != row.label
         if wrong and row.verdict is not Verdict.MISCLASSIFIED:
             yield f"{what} is predicted as {row.predicted}, its label is {row.label}, and it counts as right"
-        if row.by is None and row.alpha != 0:
-            yield f"{what} is settled by nobody, and wrong with chance {row.alpha:g}"
+        yield from _surplus(what, row)
         source = row if row.from_eps is None else rows.get((row.from_eps, row.sample))
         if source is None or (source is not row and source.from_eps is not None):
             yield f"{what} takes its verdict from eps {row.from_eps}, where there is none"
@@ -45,6 +45,15 @@ def evidence_problems(report: Report) -> Iterator[str]:
             yield from _CARRIED[row.verdict](what, row, source, report)
         elif source is not row:
             yield from _open(what, row, source, open_from.get(row.sample, row.eps))
+
+
+def _surplus(what: str, row: SampleVerdict) -> Iterator[str]:
+    """What belongs to verdicts of another kind."""
+    if row.by is None and row.alpha != 0:
+        yield f"{what} is settled by nobody, and wrong with chance {row.alpha:g}"
+    attacked = (row.adversarial, row.distances, row.witness_sha256) != (None, None, None)
+    if attacked != (row.verdict is Verdict.FALSIFIED):
+        yield f"{what} is {row.verdict.value}, and that has {'a' if attacked else 'no'} counterexample"
 
 
 def _verified(what: str, row: SampleVerdict, source: SampleVerdict, report: Report) -> Iterator[str]:
@@ -130,16 +139,17 @@ def gallery_problems(report: Report) -> Iterator[str]:
             yield f"{what} leaves the input range {limits}"
 
 
-def shown(example: Example) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def shown(example: Example) -> tuple[NDArray[Any], NDArray[Any]]:
     """The arrays of an example, in the model's input shape; raises ``ValueError`` for other bytes."""
+    kind = np.dtype(example.dtype).newbyteorder("<")
     clean, witness = (
-        np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4").reshape(example.shape)
+        np.frombuffer(base64.b64decode(text, validate=True), dtype=kind).reshape(example.shape)
         for text in (example.clean, example.witness)
     )
     return clean, witness
 
 
-def distances(clean: NDArray[np.float32], witness: NDArray[np.float32]) -> dict[str, float]:
+def distances(clean: NDArray[Any], witness: NDArray[Any]) -> dict[str, float]:
     """How far a counterexample is from its sample in each norm."""
     delta = np.abs(witness.astype(np.float64) - clean.astype(np.float64)).ravel()
     return {

@@ -59,7 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    from certify.audit import Scene, Signature, audit, replayed
+    from certify.audit import Scene, Signature, audit, replayed, skipped
     from certify.audit.proofs import examined, is_proof
 
     path: Path = arguments.report
@@ -82,6 +82,8 @@ def execute(arguments: argparse.Namespace) -> int:
         scene = Scene.of(report, arguments.config, trust_code=arguments.trust_code)
         print(f"seed: {seed}")
         items += replayed(scene, arguments.run, arguments.samples, seed)
+    else:
+        items.append(skipped("replay", "no configuration was given, so model and data were not looked at"))
     return _printed(items)
 
 

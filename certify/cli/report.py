@@ -37,11 +37,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command: exit code 6 for a report that is INVALID."""
     from certify.cli.console import show
-    from certify.reporting import Report, configured, render, write_all
+    from certify.cli.sources import report_at
+    from certify.reporting import configured, render, write_all
 
     source: Path = arguments.source
     if source.suffix == ".json":
-        folder, report = source.parent, Report.read(source)
+        folder, report = source.parent, report_at(source)
         render(report, folder)
     else:
         folder, report = source, write_all(source, configured(source, arguments.gallery, arguments.map))

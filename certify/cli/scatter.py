@@ -25,10 +25,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command; a report is shown under its model's name, or its folder's where names repeat."""
-    from certify.reporting import Report, write_picture
+    from certify.cli.sources import report_at
+    from certify.reporting import write_picture
     from certify.reporting.pictures import scatter
 
-    reports = [(path, Report.read(path)) for path in arguments.reports]
+    reports = [(path, report_at(path)) for path in arguments.reports]
     names = [report.model.name for _, report in reports]
     titles = [
         name if names.count(name) == 1 else path.parent.name

@@ -34,11 +34,15 @@ class Judgement:
 
     @property
     def result(self) -> str:
-        """The result in words of in-toto; never PASSED in the quick profile, nor with a waiver."""
+        """The result in words of in-toto.
+
+        Never PASSED in the quick profile, in one that asks less than the policy's, nor with a waiver.
+        """
         if self.exit is not Exit.PASS:
             return "FAILED"
-        warned = not self.profile.attests or any(r.outcome is Outcome.WAIVED for r in self.rulings)
-        return "WARNED" if warned else "PASSED"
+        waived = any(r.outcome is Outcome.WAIVED for r in self.rulings)
+        enough = self.profile.attests and self.profile.asks_as_much_as(self.policy.profile)
+        return "PASSED" if enough and not waived else "WARNED"
 
     def record(self) -> dict[str, Any]:
         """As JSON values."""

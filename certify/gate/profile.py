@@ -28,6 +28,11 @@ class Profile(Enum):
         """Whether a pass may be attested."""
         return self is not Profile.QUICK
 
+    def asks_as_much_as(self, other: Profile) -> bool:
+        """Whether it is the other one or a stricter one."""
+        order = list(Profile)
+        return order.index(self) >= order.index(other)
+
     def rulings(self, report: Report, policy: str) -> list[Ruling]:
         """What the profile itself requires, nothing of which can be waived; policy: its digest."""
         return [_ruled(name, holds(report, policy), sentence) for name, holds, sentence in _REQUIRED[self]]

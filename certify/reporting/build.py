@@ -160,6 +160,7 @@ def _gallery(rows: Sequence[VerdictRow], most: int) -> tuple[Example, ...]:
                     adversarial=detail.get("adversarial"),
                     by=row.by,
                     shape=row.x.shape,
+                    dtype=row.x.dtype.name,
                     clean=_base64(row.x),
                     witness=_base64(row.witness),
                     distances=detail["distances"],
@@ -169,7 +170,7 @@ def _gallery(rows: Sequence[VerdictRow], most: int) -> tuple[Example, ...]:
 
 
 def _base64(array: NDArray[Any]) -> str:
-    return base64.b64encode(np.ascontiguousarray(array, dtype="<f4").tobytes()).decode()
+    return base64.b64encode(_little(array)).decode()
 
 
 def _volatile(findings: Findings) -> Volatile:

@@ -76,11 +76,16 @@ class Findings:
         )
 
 
+def _unattacked(row: VerdictRow) -> Json:
+    """The detail of a row without what it tells of its counterexample."""
+    return {k: v for k, v in (row.detail or {}).items() if k not in ("distances", "adversarial")}
+
+
 def _without(samples: Collection[int], rows: Sequence[VerdictRow]) -> list[VerdictRow]:
     """The rows, where neither proof nor attack counts for some samples."""
     settled = (Verdict.VERIFIED, Verdict.FALSIFIED, Verdict.UNKNOWN)
     return [
-        VerdictRow(row.eps, row.sample, Verdict.ERROR, detail=row.detail)
+        VerdictRow(row.eps, row.sample, Verdict.ERROR, detail=_unattacked(row))
         if row.sample in samples and row.verdict in settled
         else row
         for row in rows

@@ -171,7 +171,7 @@ class Policy(Part):
 
 
 class Example(Part):
-    """A counterexample beside its sample: base64 of little-endian float32, in the model's input shape."""
+    """A counterexample beside its sample: base64 of little-endian numbers, in the model's input shape."""
 
     eps: Budget
     sample: Count
@@ -179,6 +179,7 @@ class Example(Part):
     adversarial: int | None = None
     by: str
     shape: tuple[Count, ...]
+    dtype: Annotated[str, Field(pattern="^float(16|32|64)$")] = "float32"
     clean: str
     witness: str
     distances: dict[str, Budget]

@@ -49,7 +49,7 @@ def statement(judgement: Judgement, report: bytes, files: Mapping[str, str]) -> 
 
 
 def check_subject(found: Mapping[str, Any], report: bytes) -> str:
-    """The result that a statement attests of these bytes of a report.
+    """The result that a statement attests of these bytes of a report, with profile, day and waivers.
 
     Raises ``SignatureFailed`` where it speaks of other bytes, ``ArtefactRejected`` for no test result.
     """
@@ -57,7 +57,9 @@ def check_subject(found: Mapping[str, Any], report: bytes) -> str:
         kind, predicate = (found["_type"], found["predicateType"]), found["predicate"]
         (subject, *_) = (each for each in found["subject"] if each["name"] == REPORT)  # ours is the first
         digest, result = subject["digest"]["sha256"], str(predicate["result"])
-    except (KeyError, TypeError, ValueError) as error:
+        told = predicate["configuration"][0]["annotations"]
+        how = f"{result} ({told['profile']} profile, on {told['day']}, {len(told['waivers'])} rules waived)"
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ArtefactRejected("the attestation is no test result of a report") from error
     if kind != (STATEMENT, PREDICATE):
         raise ArtefactRejected(f"the attestation is of another kind: {kind}")
@@ -66,7 +68,7 @@ def check_subject(found: Mapping[str, Any], report: bytes) -> str:
         raise SignatureFailed(
             f"the attestation is about another report (sha256 {digest[:12]}, this one has {ours[:12]})"
         )
-    return result
+    return how
 
 
 def _annotations(judgement: Judgement) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import math
 from certify.reporting.pictures.accuracy import radius, sandwich
 from certify.reporting.pictures.gallery import gallery
 from certify.reporting.pictures.scatter import scatter
-from certify.reporting.pictures.settled import cactus, classes, waterfall
+from certify.reporting.pictures.settled import cactus, classes, settling_times, waterfall
 from certify.reporting.pictures.spread import margins, radii
 from certify.reporting.pictures.style import Picture
 from certify.reporting.schema import Report
@@ -22,7 +22,7 @@ def pictures(report: Report) -> list[Picture]:
         (waterfall, bool(report.gap)),
         (classes, len({each.label for each in report.per_class}) > 1),
         (margins, any(row.margin is not None and math.isfinite(row.margin) for row in report.samples)),
-        (cactus, any(any(each.seconds) for each in report.volatile.samples)),
+        (cactus, any(any(seconds) for seconds in settling_times(report).values())),
         (gallery, bool(report.gallery)),
         (radius, bool(report.smoothing)),
         (radii, bool(report.smoothing)),

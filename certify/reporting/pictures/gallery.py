@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,10 +35,11 @@ def gallery(report: Report) -> Picture:
     )
 
 
-def arrays(example: Example) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The sample and the counterexample, in the model's input shape."""
+def arrays(example: Example) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The sample and the counterexample, in the model's input shape and dtype."""
+    kind = np.dtype(example.dtype).newbyteorder("<")
     x, witness = (
-        np.frombuffer(base64.b64decode(text), dtype="<f4").reshape(example.shape)
+        np.frombuffer(base64.b64decode(text), dtype=kind).reshape(example.shape)
         for text in (example.clean, example.witness)
     )
     return x, witness
@@ -77,7 +78,7 @@ def becomes(example: Example) -> str:
     return "tie" if tied else "" if example.adversarial is None else str(example.adversarial)
 
 
-def _image(values: NDArray[np.float32]) -> NDArray[np.float32] | None:
+def _image(values: NDArray[Any]) -> NDArray[Any] | None:
     """An image as matplotlib has it, (height, width) or (height, width, 3); None for other inputs."""
     if values.ndim == 3 and values.shape[0] in (1, 3):
         return values[0] if len(values) == 1 else values.transpose(1, 2, 0)
@@ -89,7 +90,11 @@ def _images(panels: NDArray[np.object_], example: Example, input_range: tuple[fl
     low, high = input_range or (float(min(x.min(), witness.min())), float(max(x.max(), witness.max())))
     delta = witness.astype(np.float64) - x.astype(np.float64)
     change = delta / (2 * (np.abs(delta).max() or 1.0)) + 0.5
-    scaled = ((x - low) / (high - low), (witness - low) / (high - low), change.astype(np.float32))
+    scaled: tuple[NDArray[Any], ...] = (
+        (x - low) / (high - low),
+        (witness - low) / (high - low),
+        change.astype(np.float32),
+    )
     for axes, values in zip(panels, scaled, strict=True):
         image = _image(values)
         if image is not None:

@@ -72,7 +72,7 @@ def _scatter(points: Sequence[tuple[str, Point]], eps: float) -> Figure:
             linestyle="none",
             elinewidth=0.8,
             capsize=2,
-            label=name,
+            label=name.replace("$", r"\$"),  # no formula
         )
     legend(axes)
     return drawn

@@ -68,7 +68,7 @@ def classes(report: Report) -> Picture:
 def cactus(report: Report) -> Picture:
     """How many samples each method settled within what time per sample."""
     return cactus_of(
-        _times(report),
+        settling_times(report),
         "sample",
         "Each line ascends through the samples (at all eps) that a method settled; a time is that from the "
         "start of the sample's batch until the method was done with it. Times differ from run to run.",
@@ -162,14 +162,14 @@ def _classes(shown: list[ClassPoint]) -> Figure:
     return drawn
 
 
-def _times(report: Report) -> dict[str, list[float]]:
+def settling_times(report: Report) -> dict[str, list[float]]:
     """Per method the ascending seconds of the samples that it settled."""
     rows = {(row.eps, row.sample): row for row in report.samples}
     found: dict[str, list[float]] = defaultdict(list)
     for each in report.volatile.samples:
-        row = rows[each.eps, each.sample]
-        for finding, seconds in zip(row.findings, each.seconds, strict=False):
-            if finding.method == row.by:
+        row = rows.get((each.eps, each.sample))
+        for finding, seconds in zip(row.findings if row else (), each.seconds, strict=False):
+            if row is not None and finding.method == row.by:
                 found[row.by].append(seconds)
     return {name: sorted(found[name]) for name in sorted(found)}
 

@@ -3,14 +3,24 @@
 import json
 import random
 import shutil
+from dataclasses import replace
 
 import pytest
+import torch
 
-from certify.audit import Outcome, Scene, Signature, audit, exit_code, replayed
+from bounds.rounding import Level
+from certify.audit import Outcome, Scene, Signature, audit, exit_code, replayed, require
 from certify.audit.rates import interval
+from certify.contradiction import Cause, Reproducer, Side
 from certify.errors import ArtefactRejected, Exit
+from certify.ledger import Ledger
+from certify.reporting.build import build
 from certify.reporting.canonical import canonical
+from certify.reporting.compliance import with_maps
+from certify.reporting.findings import Findings, _without
 from certify.reporting.rates import share
+from certify.threat import Linf
+from certify.verdict import Verdict
 from tests.certify.audit.tampering import changed, leaves, outcome, put
 from tests.certify.cli import project
 
@@ -328,6 +338,25 @@ def test_a_run_on_another_device_is_checked_on_the_cpu(folder, tmp_path):
     other = Scene.of(report, config)
     assert other.run.device == "cpu"
     assert other.config == read_config(config).digest() != plain.config
+
+
+def test_a_report_that_calls_itself_invalid_agrees_with_itself_too(folder):
+    """Samples that are contradicted anywhere count as errors at every eps, and no part tells otherwise."""
+    with Ledger.read(folder / "run") as ledger:
+        found = Findings.of(ledger)
+    attacked = next(row for row in found.verdicts if row.verdict is Verdict.FALSIFIED)
+    side = Side("CROWN()", found.about["identity"]["model"], Linf(0.15), 0, 0.1, Level.REAL, 0.0)
+    x, witness = torch.tensor(attacked.x), torch.tensor(attacked.witness)
+    told = Reproducer(attacked.sample, x, witness, side, side, 0, Cause.ALARM, "r")
+    without = _without({attacked.sample}, found.verdicts)
+    report = with_maps(build(replace(found, verdicts=without, contradictions=[told]), 2))
+    assert report.status == "INVALID"
+    _, items = audit(report.to_bytes())
+    assert {each.what for each in items if each.outcome is Outcome.FAILED} == {"soundness"}
+    require(report, "it")
+    alone = report.model_copy(update={"status": "VALID", "contradictions": ()})
+    with pytest.raises(ArtefactRejected, match="no contradiction is told"):
+        require(alone, "it")
 
 
 @pytest.mark.parametrize(("count", "n"), [(0, 10), (3, 10), (10, 10), (199, 200)])

@@ -121,7 +121,13 @@ def test_a_third_party_confirms_all_of_it(whole, capsys):
 
 def test_without_key_and_model_the_rest_is_told(whole, capsys):
     assert check(whole) == Exit.PASS
-    assert "not checked  signature: no key was given" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "not checked  signature: no key was given" in out
+    assert "not checked  replay: no configuration was given" in out
+    assert check(whole, "--config", whole / "config.toml", "--samples", 0) == Exit.PASS
+    out = capsys.readouterr().out
+    for part in ("certificates: none were drawn", "counterexamples: "):
+        assert f"not checked  {part}" in out
 
 
 def test_rules_that_fail_or_stay_open(copy, capsys):
@@ -142,7 +148,7 @@ def test_waivers_let_through_until_they_expire(copy, capsys):
     assert gate(copy, "--sign", copy / "key") == Exit.PASS
     assert "waived by Ada" in capsys.readouterr().out
     assert check(copy, "--key", copy / "key.pub") == Exit.PASS
-    assert "attests WARNED" in capsys.readouterr().out
+    assert f"attests WARNED (standard profile, on {today}, 1 rules waived)" in capsys.readouterr().out
     (copy / "policy.toml").write_text(late)
     assert gate(copy) == Exit.FAILED
     assert "expired on" in capsys.readouterr().out

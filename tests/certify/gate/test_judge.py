@@ -92,6 +92,13 @@ def test_the_quick_profile_never_attests_a_pass():
     assert judge(report({0.1: BAD}), policy(), TODAY, profile=Profile.QUICK).result == "FAILED"
 
 
+def test_a_profile_weaker_than_the_policys_attests_no_pass():
+    """Who runs the gate may ask for less than the policy does, and that is no pass of the policy."""
+    judged, strict = report({0.1: GOOD}), policy(profile="release")
+    assert judge(judged, strict, TODAY, profile=Profile.STANDARD).result == "WARNED"
+    assert judge(judged, policy(profile="quick"), TODAY, profile=Profile.STANDARD).result == "PASSED"
+
+
 def test_the_digest_is_of_what_is_fixed_before_a_run():
     base = policy()
     assert policy(waiver(), profile="release").digest() == base.digest()

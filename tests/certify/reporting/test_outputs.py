@@ -46,19 +46,47 @@ def test_a_scatter_compares_nothing_that_differs():
 
 
 def test_commands_on_report_files(tmp_path, capsys):
-    folders = [tmp_path / name for name in ("one", "two")]
-    for folder, counts in zip(folders, ((1, 2, 3, 4, 0), (0, 2, 8, 0, 0)), strict=True):
-        folder.mkdir()
-        (folder / "report.json").write_bytes(report(*counts).to_bytes())
-    files = [str(folder / "report.json") for folder in folders]
-    assert main(["scatter", *files, "--eps", "0.1", "--out", str(tmp_path)]) == 0
-    assert (tmp_path / "scatter.csv").read_text().splitlines()[1].startswith("one,0.1,10,0.9")
-    assert main(["report", files[0]]) == 0
-    page = (folders[0] / "report.html").read_text()
-    assert "eps = 0.1: robust accuracy on these 10 samples" in page
-    (folders[1] / "report.json").write_bytes(report(1, 2, 3, 4, 0).to_bytes().replace(b"10", b"11", 1))
-    assert main(["report", files[1]]) == Exit.ARTEFACT_REJECTED
-    assert "report.json" in capsys.readouterr().err
+    model = mlp((4, 8, 3), valid=(0.0, 1.0))
+    files, reports = [], []
+    for name, seed in (("one", 3), ("two", 4)):
+        x = uniform(10, 4, seed=seed)
+        deciders = [certify.PGD(steps=5), certify.CROWN()]
+        result = certify.evaluate(model, x, right_answers(model, x), certify.Linf(0.1), deciders)
+        reports.append(with_maps(build(Findings.of_result(result), 2)))
+        (tmp_path / name).mkdir()
+        files.append(tmp_path / name / "report.json")
+        files[-1].write_bytes(reports[-1].to_bytes())
+    scatter = ["scatter", *map(str, files), "--eps", "0.1", "--out", str(tmp_path)]
+    assert main(scatter) == 0
+    clean = reports[0].curve[0].clean_accuracy.value
+    assert (tmp_path / "scatter.csv").read_text().splitlines()[1].startswith(f"one,0.1,10,{clean}")
+    assert main(["report", str(files[0])]) == 0
+    assert "eps = 0.1: robust accuracy on these 10 samples" in (tmp_path / "one" / "report.html").read_text()
+    capsys.readouterr()
+    for old, new in (
+        (b'"n":10', b'"n":11'),
+        (b"is not a proof", b"is nearly one"),
+        (b"is not robust", b"is robust"),
+    ):
+        data = reports[1].to_bytes()
+        if old in data:
+            files[1].write_bytes(data.replace(old, new, 1))
+            for command in (["report", str(files[1])], scatter):
+                assert main(command) == Exit.ARTEFACT_REJECTED
+                assert "report.json" in capsys.readouterr().err
+    assert b"is not robust" in reports[1].to_bytes()
+
+
+def test_names_are_no_formulas():
+    picture = scatter([("$\\frac$ {", report(1, 2, 3, 4, 0)), ("b", report(1, 2, 3, 4, 0))], 0.1)
+    assert picture.svg().startswith("<?xml")
+
+
+def test_times_of_unknown_samples_are_left_out():
+    made = report(1, 2, 3, 4, 0)
+    odd = made.volatile.samples[0].model_copy(update={"sample": 9999})
+    text = page(made.model_copy(update={"volatile": made.volatile.model_copy(update={"samples": (odd,)})}))
+    assert "9999" not in text
 
 
 def test_a_pdf_is_the_page_or_says_what_is_missing(monkeypatch):

@@ -29,7 +29,7 @@ from certify.reporting.findings import Findings
 from certify.reporting.html import page
 from certify.reporting.markdown import eval_results, model_card
 from certify.reporting.pictures import pictures
-from certify.reporting.pictures.gallery import becomes
+from certify.reporting.pictures.gallery import arrays, becomes
 from certify.reporting.schema import Share
 from certify.rows import RadiusRow, VerdictRow
 from certify.verdict import SENTENCES, Verdict
@@ -468,8 +468,8 @@ def test_the_gallery_names_the_class_that_each_counterexample_has(result):
     shown = build(Findings.of_result(result), 3).gallery
     assert shown
     for each in shown:
-        point = np.frombuffer(base64.b64decode(each.witness), dtype="<f4").reshape(1, *each.shape)
-        answer = int(MODEL.forward(torch.from_numpy(point.copy())).argmax())
+        _, point = arrays(each)
+        answer = int(MODEL.forward(torch.from_numpy(point.copy())[None]).argmax())
         assert each.adversarial == answer != each.label
         assert becomes(each) == str(answer)
     assert becomes(shown[0].model_copy(update={"adversarial": shown[0].label})) == "tie"

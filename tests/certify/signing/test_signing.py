@@ -46,7 +46,7 @@ def test_what_was_signed_comes_back(judged, keys):
     assert digests["net.onnx"] == {"sha256": "9f" * 32}
     assert found["predicate"]["result"] == "PASSED"
     assert "proof" in found["predicate"]["passedTests"]
-    assert check_subject(found, judged.report.to_bytes()) == "PASSED"
+    assert check_subject(found, judged.report.to_bytes()).startswith("PASSED (")
 
 
 def test_openssl_style_verification_of_the_published_protocol(judged, keys):
