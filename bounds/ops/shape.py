@@ -191,8 +191,12 @@ def _unsqueeze(call: Call) -> Value:
 
 
 def unravel(index: Tensor, shape: Shape) -> list[Tensor]:
-    """Flat positions as one coordinate tensor per axis."""
-    return list(torch.unravel_index(index, shape))
+    """Flat positions as one coordinate tensor per axis. (Torch's loads its compiler: a second.)"""
+    found = []
+    for size in reversed(shape):
+        found.append(index % size)
+        index = index // size
+    return found[::-1]
 
 
 def ravel(places: Sequence[Tensor], shape: Shape) -> Tensor:

@@ -22,7 +22,8 @@ class Method:
 
     relaxed: whether rows travel through lines, not only intervals. tighten: whether undecided neurons get
     rows of their own. joint: gradient steps on the slopes of these; steps: on those of the result's rows.
-    zonotopes: whether nodes are bounded by zonotopes instead, from the input on, without rows.
+    zonotopes: whether nodes are bounded by zonotopes instead, from the input on, without rows; generators:
+    that each of these keeps, None for what fits into memory.
     """
 
     relaxed: bool = True
@@ -30,11 +31,14 @@ class Method:
     joint: int = 0
     steps: int = 0
     zonotopes: bool = False
+    generators: int | None = None
 
 
 FORWARD = Method(relaxed=False, zonotopes=True)
+SLIM = Method(relaxed=False, zonotopes=True, generators=8)
 IBP = Method(relaxed=False)
 CROWN_IBP = Method()
+CLIMB = Method(steps=4)
 CROWN = Method(tighten=True, steps=1)
 ALPHA = Method(tighten=True, steps=20)
 JOINT = Method(tighten=True, steps=20, joint=10)
@@ -132,7 +136,7 @@ def _apply(
     ready: whether the known facts are all that the method would find.
     """
     if method.zonotopes:
-        found, facts = forward.row_bounds(problem, spec)
+        found, facts = forward.row_bounds(problem, spec, method.generators)
         return so_far.met(found), facts
     if ready and known is not None:
         facts = known

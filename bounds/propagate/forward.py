@@ -30,12 +30,14 @@ from bounds.spec import Spec
 _COPIES = 6  # of a node's generators: its own, the source's, what a step needs beside them
 
 
-def row_bounds(problem: Problem, spec: Spec) -> tuple[Interval, list[Facts]]:
+def row_bounds(problem: Problem, spec: Spec, generators: int | None = None) -> tuple[Interval, list[Facts]]:
     """Bounds of the rows of ``spec`` (batch, rows), and the facts of every node that came with them.
+
+    generators: that each node keeps at most besides the input's, None for what fits.
 
     Never looser than interval analysis. Samples go in chunks of what fits into the memory budget.
     """
-    batch, plan = len(problem.region), _Plan.of(problem)
+    batch, plan = len(problem.region), _Plan.of(problem, generators)
     parts, facts = [], []
     for samples in torch.split(torch.arange(batch, device=spec.matrix.device), plan.samples):
         here, rows = problem[samples], spec[samples]
@@ -57,7 +59,7 @@ class _Plan:
     symbolic: bool
 
     @staticmethod
-    def of(problem: Problem) -> _Plan:
+    def of(problem: Problem, generators: int | None) -> _Plan:
         graph, region = problem.graph, problem.region
         element = dense_width(graph, graph.output) * region.box().lower.element_size()
         fits = max(1, problem.memory // (_COPIES * element))
@@ -65,8 +67,18 @@ class _Plan:
         # Coefficients over the input cannot be reduced: they get at most half of the budget.
         symbolic = region.is_box or 2 * inputs > fits
         limit = fits if symbolic else fits - inputs
+        widest = max(prod(n.shape) for n in graph.nodes)
         born = sum(prod(n.shape) for i, n in enumerate(graph.nodes) if _spreads(graph, i))
+        if generators is not None:
+            limit = min(limit, generators)
+            born = min(born, limit + widest)
         return _Plan(max(1, fits // min(fits, inputs + born)), limit, symbolic)
+
+
+def facts_of(problem: Problem, generators: int) -> list[Facts]:
+    """The facts of every node, whose zonotopes keep that many generators at most."""
+    plan = replace(_Plan.of(problem, generators), samples=len(problem.region))
+    return _propagated(problem, plan)[0]
 
 
 def _spreads(graph: Graph, index: int) -> bool:

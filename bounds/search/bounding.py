@@ -11,7 +11,7 @@ from torch import Tensor
 from bounds.graph import Graph
 from bounds.interval import Interval
 from bounds.kinds import Pointwise
-from bounds.propagate import alpha
+from bounds.propagate import alpha, forward
 from bounds.propagate.alpha import Pace
 from bounds.propagate.crown import forward_facts
 from bounds.propagate.dual import Pass
@@ -30,13 +30,15 @@ class Root:
     """What is known before anything is cut, at one level and in one dtype.
 
     problem: the graph over the regions of all samples. facts: of every node, per sample. spec: the questions'
-    rows, (questions, rows, outputs); sample: (questions,) whose region each asks about.
+    rows, (questions, rows, outputs); sample: (questions,) whose region each asks about. generators: of the
+    zonotopes that bound neurons instead of rows of their own, None for such rows.
     """
 
     problem: Problem
     facts: list[Facts]
     spec: Spec
     sample: Tensor
+    generators: int | None = None
 
     def asked(self, question: Tensor) -> Spec:
         """The rows of some questions, which may repeat."""
@@ -48,7 +50,7 @@ class Root:
         graph, region = self.problem.graph.to(dtype), self.problem.region.to(dtype)
         problem = replace(self.problem, graph=graph, region=region, level=Level.FLOAT)
         facts = [replace(f, interval=f.interval.outward(dtype)) for f in self.facts]
-        return Root(problem, facts, self.spec.to(dtype), self.sample)
+        return Root(problem, facts, self.spec.to(dtype), self.sample, self.generators)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +130,10 @@ def _facts(root: Root, domains: Domains, refine: bool) -> tuple[Problem, list[Fa
         low, high = torch.maximum(x.lower, limit.lower), torch.minimum(x.upper, limit.upper)
         empty = empty | (low > high).flatten(1).any(1)
         known[node] = replace(known[node], interval=Interval(torch.minimum(low, high), high))
-    facts = forward_facts(problem, tighten=refine, known=known)
+    if refine and root.generators is not None:
+        found = forward.facts_of(problem, root.generators)
+        known = [replace(k, interval=k.interval.met(f.interval)) for k, f in zip(known, found, strict=True)]
+    facts = forward_facts(problem, tighten=refine and root.generators is None, known=known)
     for node, limit in limits.items():
         x = facts[node].interval
         # Where an interval and a cut do not meet, their "intersection" is what lies between them.

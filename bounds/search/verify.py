@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from bounds.bound import bindable, check_shapes, is_out_of_memory
 from bounds.errors import InvalidInput
 from bounds.graph import Graph
-from bounds.propagate.cascade import ALPHA, CROWN, CROWN_IBP, IBP, Attempt, Method, attempted
+from bounds.propagate.cascade import ALPHA, CLIMB, CROWN, CROWN_IBP, IBP, SLIM, Attempt, Method, attempted
 from bounds.propagate.problem import OutOfTime, Problem
 from bounds.rounding import Level, check_dot_products
 from bounds.search.bounding import Root
@@ -32,6 +33,9 @@ from bounds.spec import Spec
 Falsifier = Callable[[InputSet, Spec, Tensor | None], Tensor]
 
 _FIRST = (IBP, CROWN_IBP)
+# Where a property has many parts each can cost little: with few inputs, zonotopes of few generators bound
+# neurons nearly as well as rows of their own.
+_MANY, _SLIM = (*_FIRST, CROWN), (*_FIRST, SLIM, CLIMB)
 _JOINT = Method(tighten=True, steps=20, joint=2)
 _PARTS = 32  # numbers of the facts for each element of a node, some of them on their way
 _FEW_INPUTS = 12  # up to so many, inputs are cut instead of neurons
@@ -110,18 +114,29 @@ class _Call:
             graph, spec = joined(shortened(graph), spec)
             graph = graph.to(dtype)
         region = self.region.to(dtype)
-        groups = torch.split(torch.arange(len(region)), self._at_once(graph, dtype))
-        late = False
-        for k, group in enumerate(groups):
-            now = time.monotonic()
-            end = now + (self.end - now) / (len(groups) - k)  # what one leaves is for the others
-            problem = Problem(graph, region[group], level, self.memory, end)
-            try:
-                problem.check_time()
-                self._decide(problem, spec[group], group)
-            except OutOfTime:
-                late = True
-        if late:
+        most = self._at_once(graph, dtype)
+        waiting = list(torch.split(torch.arange(len(region)), most))
+
+        def problem(group: Tensor, end: float) -> Problem:
+            return Problem(graph, region[group], level, self.memory, end)
+
+        slim = len(waiting) > 1 and self._few
+        if len(waiting) > 1:  # the easy ones everywhere before any time goes into a hard one
+            easy = _SLIM if slim else _MANY
+            for group in waiting:
+                self._noted(spec[group], attempted(problem(group, self.end), spec[group], easy), group)
+        for share in (0.5, 1.0):
+            waiting = list(torch.split(torch.tensor(self.ledger.open, dtype=torch.long), most))
+            for k, group in enumerate(waiting):
+                now = time.monotonic()
+                part = share if len(waiting) > 1 else 1.0
+                end = now + part * (self.end - now) / (len(waiting) - k)  # what one leaves is for the others
+                with suppress(OutOfTime):
+                    self._decide(problem(group, end), spec[group], group, slim)
+            self._check_time()
+
+    def _check_time(self) -> None:
+        if time.monotonic() >= self.end:
             raise OutOfTime
 
     def _at_once(self, graph: Graph, dtype: torch.dtype) -> int:
@@ -129,20 +144,21 @@ class _Call:
         elements = sum(prod(node.shape) for node in graph.nodes)
         return max(1, self.memory // (_PARTS * elements * dtype.itemsize))
 
-    def _decide(self, problem: Problem, spec: Spec, group: Tensor) -> None:
+    def _decide(self, problem: Problem, spec: Spec, group: Tensor, slim: bool) -> None:
         """A group of samples, from cheap bounds to the search."""
+        problem.check_time()
         if not self.ledger.open:
             return
-        found = self._noted(spec, attempted(problem, spec, _FIRST), group)
+        found = self._noted(spec, attempted(problem, spec, _SLIM if slim else _FIRST), group)
         if len(found.left):
             found = self._attacked(found, group)
-        if self.ledger.open and len(found.left):
+        if self.ledger.open and len(found.left) and not slim:
             found = self._noted(spec, self._tightened(problem, spec, found), group)
         if not self.ledger.open or len(found.left) == 0:
             return
         by_inputs = self._few
         asked, place = questions(spec, found.left, found.rows.lower, apart=not by_inputs)
-        root = Root(problem[found.left], found.facts, asked, place)
+        root = Root(problem[found.left], found.facts, asked, place, SLIM.generators if slim else None)
         quick = root if by_inputs or not problem.rounded else root.quick(torch.float32)
         samples = group[found.left]
         Search(root, quick, samples, self.ledger, self.judge, self._attack, by_inputs, self.pool).run()

@@ -95,7 +95,9 @@ def test_agrees_with_integer_programs(name: str, clauses: list[int] | None) -> N
                 check_witness(graph, region, asked, found)
 
 
-def test_several_boxes_each_get_their_own_verdict() -> None:
+@pytest.mark.parametrize("memory", [2**28, 2**15], ids=["together", "in groups"])
+def test_several_boxes_each_get_their_own_verdict(memory: int) -> None:
+    """Groups of boxes with few inputs are bounded by zonotopes, others by rows."""
     for maker, seed in ((mlp, 3), (shrinking, 4)):
         graph = maker(seed)
         region, spec = box(graph, seed, 0.25, batch=6), spec_of(graph, seed, None, batch=6)
@@ -104,7 +106,7 @@ def test_several_boxes_each_get_their_own_verdict() -> None:
         off = torch.tensor([0.03, -0.03, 0.5, -0.5, 1e-3, -1e-3], dtype=torch.float64)
         shift = (off - torch.tensor(least))[:, None]
         asked = bounds.Spec(spec.matrix, spec.offset + shift)
-        found = verify(graph, region, asked)
+        found = verify(graph, region, asked, memory=memory)
         wanted = [Status.VERIFIED if o > 0 else Status.FALSIFIED for o in off]
         assert [each.status for each in found] == wanted
         for i, each in enumerate(found):
@@ -234,6 +236,21 @@ def test_time_is_kept(seconds: float) -> None:
     [found] = verify(graph, region, spec, timeout=seconds)
     assert found.status is Status.TIMEOUT
     assert time.monotonic() - began < seconds + 2
+
+
+def test_time_that_easy_parts_leave_is_for_the_hard_ones() -> None:
+    """Thirty easy boxes and one that takes longer than its share of the time: nobody is given up early."""
+    graph = mlp(3)
+    region, spec = box(graph, 3, 0.25, batch=31), spec_of(graph, 3, None, batch=31)
+    least = torch.tensor(
+        [least_by_milp(graph, region[i : i + 1], spec[torch.tensor([i])]) for i in range(31)]
+    )
+    off = torch.full((31, 1), 1.0, dtype=torch.float64)
+    off[7] = 1e-4
+    asked = bounds.Spec(spec.matrix, spec.offset + off - least[:, None])
+    found = verify(graph, region, asked, timeout=20, memory=2**13)
+    assert {each.status for each in found} == {Status.VERIFIED}
+    assert found[7].domains > max(each.domains for each in found if each is not found[7])
 
 
 def test_memory_is_kept() -> None:
