@@ -28,7 +28,7 @@ from certify.smoothing.votes import Piece
 from certify.verdict import Verdict
 from certify.versions import Writer
 
-FORMAT = 4
+FORMAT = 5
 FILE = "ledger.sqlite"
 Json = dict[str, Any]
 
