@@ -32,7 +32,8 @@ class Evidence:
     ``input_shape``, or None where it found nothing. ``alpha`` is the failure probability (0 for
     deterministic methods); of an attack on a model that answers by sampling, the level of its witness's
     test. ``detail`` holds what the audit trail needs: counts, radii, steps. ``seconds``: from the start of
-    the batch until the decider was done with this sample; no part of the result.
+    the batch until the decider was done with this sample; no part of the result. ``proof``: a file that shows
+    the claim, checked; see ``certify check``.
     """
 
     sample: int
@@ -43,6 +44,7 @@ class Evidence:
     alpha: float = 0.0
     detail: dict[str, int | float | str] = field(default_factory=dict)
     seconds: float = 0.0
+    proof: bytes | None = None
 
 
 def joint_chance(certificate: float, attack: float) -> float:

@@ -43,6 +43,7 @@ CREATE TABLE verdicts (
     x BLOB, seconds TEXT NOT NULL,
     PRIMARY KEY (eps, sample)
 );
+CREATE TABLE proofs (eps REAL, sample INTEGER, file BLOB NOT NULL, PRIMARY KEY (eps, sample));
 CREATE TABLE radii (
     sigma REAL, sample INTEGER, truth INTEGER NOT NULL, label INTEGER NOT NULL, radius REAL NOT NULL,
     alpha REAL NOT NULL, detail TEXT NOT NULL, PRIMARY KEY (sigma, sample)
@@ -177,6 +178,8 @@ class Ledger:
         with self._transaction():
             self._connection.execute("INSERT INTO finished VALUES (?, ?, ?)", (stage, batch, seconds))
             self._insert("verdicts", 13, [_verdict_values(row) for row in verdicts])
+            proofs = [(row.eps, row.sample, row.proof) for row in verdicts if row.proof is not None]
+            self._insert("proofs", 3, proofs)
             self._insert("radii", 7, [_radius_values(row) for row in radii])
             self._insert("contradictions", 3, [(c.sample, eps, c.to_bytes()) for eps, c in contradictions])
             self._insert("health", 2, [(eps, json.dumps(h.record())) for eps, h in health])
@@ -184,7 +187,10 @@ class Ledger:
     def verdicts(self, samples: Sequence[int] | None = None) -> list[VerdictRow]:
         """Verdict rows by eps, then sample; only those of ``samples`` (ascending) if given."""
         low, high = (samples[0], samples[-1]) if samples else (0, 2**62)
-        query = "SELECT * FROM verdicts WHERE sample BETWEEN ? AND ? ORDER BY eps, sample"
+        query = (
+            "SELECT verdicts.*, file FROM verdicts LEFT JOIN proofs USING (eps, sample) "
+            "WHERE sample BETWEEN ? AND ? ORDER BY eps, sample"
+        )
         return [_verdict_row(values) for values in self._select(query, low, high)]
 
     def radii(self) -> list[RadiusRow]:
@@ -347,7 +353,7 @@ def _verdict_values(row: VerdictRow) -> tuple[object, ...]:
 
 
 def _verdict_row(values: tuple[Any, ...]) -> VerdictRow:
-    eps, sample, verdict, by, margin, level, alpha, detail, data, dtype, shape, x, seconds = values
+    eps, sample, verdict, by, margin, level, alpha, detail, data, dtype, shape, x, seconds, proof = values
     witness, clean = (
         None if each is None else np.frombuffer(each, dtype=dtype).reshape(json.loads(shape))
         for each in (data, x)
@@ -364,6 +370,7 @@ def _verdict_row(values: tuple[Any, ...]) -> VerdictRow:
         witness,
         clean,
         tuple(json.loads(seconds)),
+        proof,
     )
 
 

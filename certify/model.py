@@ -7,7 +7,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import bounds
 from bounds.ops.elementwise import Divide, Subtract
 from bounds.ops.linear import Linear
 from bounds.ops.shape import Reshape
+from bounds.proof import model_bytes
 from certify.errors import ArtefactRejected, UsageError
 from certify.loading import (
     MAX_BYTES,
@@ -37,13 +38,21 @@ Source = str | os.PathLike[str] | nn.Module
 Forward = Callable[[Tensor], Tensor]
 
 
+@dataclass(frozen=True)
+class OnnxFile:
+    """A file's bytes, and the digest of the graph that it holds."""
+
+    data: bytes
+    graph: str
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """A network, what it accepts, and the graph that bounds are computed on.
 
     forward: (batch, *input_shape) in input units -> logits (batch, num_classes), normalisation included, in
     float32. graph: the same function for the engine; None where nothing is bounded. input_range: valid
-    values of every input element, None for no limit. digest: SHA-256 in hex over graph structure, exact
+    values of every input element, None for no limit. file: the ONNX file, where there is one. digest: SHA-256 in hex over graph structure, exact
     weights, normalisation and range; results are kept under it.
     """
 
@@ -54,9 +63,17 @@ class Model:
     input_range: tuple[float, float] | None
     name: str
     digest: str
+    file: OnnxFile | None = field(default=None, kw_only=True, repr=False)
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.forward(x)
+
+    @property
+    def onnx(self) -> bytes | None:
+        """The bytes of the ONNX file that is this model's graph, with nothing before or after it."""
+        if self.file is None or self.graph is None or self.graph.digest() != self.file.graph:
+            return None
+        return self.file.data
 
     def spec(self, y: Tensor) -> bounds.Spec:
         """What a robust decision keeps: the margins of the labels ``y``, (batch,), all > 0."""
@@ -239,12 +256,21 @@ def load(
         else:
             module = read_module(path, factory, input_shape, trust_code=trust_code, max_bytes=max_bytes)
             forward, graph = _from_module(module, title, input_shape, mean, std)
+    file = _file(source, graph, mean, std)
     if prod(graph.output_shape) == 1:
         forward, graph = _with_two_logits(forward, graph)
     _check_outputs(forward, graph, input_range, title)
     digest = hashlib.sha256(f"{graph.digest()}|{input_range}".encode()).hexdigest()
     classes = prod(graph.output_shape)
-    return Model(forward, graph, graph.input_shape, classes, input_range, name or title, digest)
+    return Model(forward, graph, graph.input_shape, classes, input_range, name or title, digest, file=file)
+
+
+def _file(
+    source: Source, graph: bounds.Graph, mean: PerChannel | None, std: PerChannel | None
+) -> OnnxFile | None:
+    if isinstance(source, nn.Module) or not _is_onnx(Path(source)) or (mean, std) != (None, None):
+        return None
+    return OnnxFile(model_bytes(Path(source)), graph.digest())
 
 
 def _check_range(input_range: tuple[float, float] | None) -> None:

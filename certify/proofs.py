@@ -90,8 +90,12 @@ def _written(out: Path, proof: Proof, what: str) -> Written:
 def same_property(claim: Statement, prop: Path) -> bool:
     """Whether a statement is about exactly the boxes and rows of a VNN-LIB property."""
     region, spec = read_vnnlib(prop)
-    asked = statement(claim.model, bounds.Level(claim.level), region, spec)
-    if len(asked.parts) != len(claim.parts):
+    return same_statement(claim, statement(claim.model, bounds.Level(claim.level), region, spec))
+
+
+def same_statement(claim: Statement, asked: Statement) -> bool:
+    """Whether two statements are the same to the last bit."""
+    if (claim.model, claim.level) != (asked.model, asked.level) or len(asked.parts) != len(claim.parts):
         return False
     for a, b in zip(asked.parts, claim.parts, strict=True):
         ends = np.array_equal(a.lower, b.lower) and np.array_equal(a.upper, b.upper)

@@ -25,6 +25,7 @@ class VerdictRow:
     margin, valid at ``level``. alpha: failure probability, 0 for deterministic methods. detail: further
     evidence as JSON values. witness: the replayed counterexample, of the model's input shape, and ``x`` the
     sample that it was made of. seconds: of the deciders, in the order of the detail's evidence; no result.
+    proof: a file that shows that the sample is verified.
     """
 
     eps: float
@@ -38,6 +39,7 @@ class VerdictRow:
     witness: NDArray[Any] | None = None
     x: NDArray[Any] | None = None
     seconds: tuple[float, ...] = ()
+    proof: bytes | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +97,7 @@ def verdict_row(eps: float, result: SampleResult) -> VerdictRow:
         witness,
         x,
         tuple(each.seconds for each in result.evidence),
+        next((each.proof for each in result.evidence if each.decider == result.by), None),
     )
 
 

@@ -21,7 +21,7 @@ def statement(model: str, level: Level, region: InputSet, spec: Spec) -> Stateme
     if not region.is_box or level is Level.FLOAT:
         what = "level 'float' claims nothing" if region.is_box else "the region is no box"
         raise InvalidInput(f"this has no proof: {what}")
-    box, spec = region.box(), spec.expanded(len(region)).to(torch.float64)
+    box, spec = region.to(torch.float64).box(), spec.expanded(len(region)).to(torch.float64)
     parts = []
     for k in range(len(region)):
         groups = alternatives(spec, k)

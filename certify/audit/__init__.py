@@ -9,6 +9,7 @@ from pathlib import Path
 from certify.audit import evidence, replay
 from certify.audit.derived import table_problems, text_problems
 from certify.audit.item import Item, Outcome, item, skipped
+from certify.audit.proofs import held, held_problems
 from certify.audit.rates import rate_problems
 from certify.audit.replay import Scene
 from certify.audit.smoothed import radius_problems, recomputable, summary_problems
@@ -103,6 +104,12 @@ def replayed(scene: Scene, folder: Path | None, k: int, seed: int) -> list[Item]
         items.append(item("certificates", f"{len(proofs)} drawn at random were proved again", problems))
     elif any(row.verdict is Verdict.VERIFIED for row in report.samples):
         items.append(skipped("certificates", "none were drawn; ask for some with --samples"))
+    if files := held(report):
+        if folder is None:
+            items.append(skipped("proofs", f"{len(files)} are in the run folder; give it"))
+        else:
+            sentence = f"{len(files)} are accepted, each about its sample"
+            items.append(item("proofs", sentence, held_problems(scene, folder)))
     if drawn:
         problems = replay.radius_replay_problems(scene, drawn, seed)
         items.append(item("radii", f"{len(drawn)} drawn at random agree with votes drawn anew", problems))

@@ -25,6 +25,7 @@ def table_problems(report: Report) -> Iterator[str]:
         ("the table of classes", report.per_class, derived.per_class(samples)),
         ("the gap table", report.gap, derived.gap(samples)),
         ("the table of distances", report.brackets, derived.brackets(norm, samples)),
+        ("the count of proofs", report.proofs, derived.proofs(samples)),
         ("the table of attacks", report.attacks, derived.attack_results(attacks, samples)),
         ("the smoothed classifiers", report.smoothing, _smoothing(report)),
     ):

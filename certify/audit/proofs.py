@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +12,49 @@ from bounds import Level, read_onnx
 from bounds.proof import Proof, Refused, digest, model_bytes
 from bounds.proof.check import Checker, check
 from bounds.proof.file import MAGIC, unpacked
+from bounds.proving.statements import statement
 from certify.audit.item import Item, Outcome, item, skipped
+from certify.audit.replay import Scene
 from certify.errors import ArtefactRejected, Exit
-from certify.proofs import same_property
-from certify.verdict import SENTENCES
+from certify.ledger import Ledger
+from certify.proofs import same_property, same_statement
+from certify.reporting.schema import Report
+from certify.verdict import SENTENCES, Verdict
+
+
+def held(report: Report) -> dict[tuple[float, int], str]:
+    """The proofs that a report speaks of: their digests by eps and sample."""
+    return {
+        (row.eps, row.sample): str(each.detail["proof_sha256"])
+        for row in report.samples
+        for each in row.findings
+        if row.verdict is Verdict.VERIFIED and each.method == row.by and "proof_sha256" in each.detail
+    }
+
+
+def held_problems(scene: Scene, folder: Path) -> Iterator[str]:
+    """Proofs of a run folder that are missing, refused, or about something else."""
+    with Ledger.read(folder) as ledger:
+        files = {(row.eps, row.sample): (row.proof, row.level) for row in ledger.verdicts()}
+    model = scene.job.model.onnx
+    for (eps, sample), digest_ in held(scene.report).items():
+        what = f"the proof of sample {sample} at eps {eps:g}"
+        data, level = files.get((eps, sample), (None, None))
+        if data is None or level is None or hashlib.sha256(data).hexdigest() != digest_:
+            yield f"{what} is not in the run folder"
+        elif model is None:
+            yield f"{what} is about an ONNX file, and the model is none"
+        else:
+            query = scene.query(eps, (sample,))
+            asked = statement(digest(model), level, query.region, query.spec)
+            try:
+                proof = unpacked(data)
+                check(proof, model)
+            except Refused as refusal:
+                yield f"{what} is refused: {refusal}"
+                continue
+            if not same_statement(proof.statement, asked):
+                yield f"{what} is about something else"
 
 
 def is_proof(data: bytes) -> bool:

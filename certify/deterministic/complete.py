@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import bounds
 from bounds.rounding import Level
 from certify.deterministic.bounding import supports
+from certify.deterministic.proving import proved
 from certify.errors import UsageError
 from certify.evidence import Claim, Evidence
 from certify.query import Query
@@ -21,11 +23,14 @@ class BranchAndBound:
     seconds: per sample, shared by the samples of a batch: those that need less leave the rest to others.
     level: what a margin > 0 claims. A sample that was verified comes with a lower bound of its smallest
     margin, one that was broken with a witness, others with neither.
+    proofs: whether to search, for as long again, for a proof of each sample that was verified, a file that
+    ``certify check`` accepts; for models that are ONNX files by themselves.
     Raises ``UsageError`` for seconds that are no number >= 0.
     """
 
     seconds: float = 10.0
     level: Level = Level.REAL
+    proofs: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.seconds) and self.seconds >= 0):
@@ -56,7 +61,19 @@ class BranchAndBound:
             level=self.level,
             memory=run.memory,
         )
-        return [self._evidence(s, each) for s, each in zip(query.samples, found, strict=True)]
+        made = [self._evidence(s, each) for s, each in zip(query.samples, found, strict=True)]
+        return [self._proved(query, k, each) for k, each in enumerate(made)] if self.proofs else made
+
+    def _proved(self, query: Query, place: int, evidence: Evidence) -> Evidence:
+        """With a proof, or the reason why there is none."""
+        if evidence.margin is None:
+            return evidence
+        found = proved(query, place, self.level, self.seconds)
+        if isinstance(found, str):
+            return replace(evidence, detail={**evidence.detail, "not_proved": found})
+        digest = hashlib.sha256(found.data).hexdigest()
+        detail = {**evidence.detail, "proof_sha256": digest, "proof_leaves": found.leaves}
+        return replace(evidence, detail=detail, proof=found.data)
 
     def _evidence(self, sample: int, found: bounds.Decision) -> Evidence:
         verified = found.status is bounds.Status.VERIFIED

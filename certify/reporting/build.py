@@ -57,6 +57,7 @@ def build(findings: Findings, gallery: int) -> Report:
         per_class=derived.per_class(samples),
         gap=derived.gap(samples),
         brackets=derived.brackets(norm, samples),
+        proofs=derived.proofs(samples),
         attacks=derived.attack_results(attacks, samples),
         attacked_accuracy_is=derived.attacked_accuracy_is(reliable),
         samples=samples,

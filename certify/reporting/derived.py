@@ -19,6 +19,7 @@ from certify.reporting.schema import (
     HealthRecord,
     Method,
     Perturbation,
+    Proofs,
     SampleVerdict,
     Settled,
     ThreatModel,
@@ -113,6 +114,24 @@ def _distance(norm: str, row: SampleVerdict) -> float | None:
     if row.verdict is not Verdict.FALSIFIED:
         return None
     return (row.distances or {}).get(norm, row.eps)
+
+
+def proofs(samples: Sequence[SampleVerdict]) -> tuple[Proofs, ...]:
+    """How many verdicts are proved and checked at each eps; nothing where none is."""
+    held = {
+        (row.eps, row.sample)
+        for row in samples
+        for each in row.findings
+        if row.verdict is Verdict.VERIFIED and each.method == row.by and "proof_sha256" in each.detail
+    }
+    if not held:
+        return ()
+    found = []
+    for eps, rows in sorted(grouped(samples, lambda row: row.eps).items()):
+        verified = [row for row in rows if row.verdict is Verdict.VERIFIED]
+        proved = sum((row.from_eps or row.eps, row.sample) in held for row in verified)
+        found.append(Proofs(eps=eps, verified=len(verified), proved=proved))
+    return tuple(found)
 
 
 def attack_results(names: Sequence[str], samples: Sequence[SampleVerdict]) -> tuple[AttackResult, ...]:

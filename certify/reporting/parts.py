@@ -169,6 +169,17 @@ class Bracket(Part):
     attacked: Budget | None = None
 
 
+class Proofs(Part):
+    """How many of the samples that are verified at one eps, or at a larger one, come with a checked proof.
+
+    proved: a file in the run folder shows it, which the checker accepted; see ``certify check``.
+    """
+
+    eps: Budget
+    verified: Count
+    proved: Count
+
+
 class AttackResult(Part):
     """One attack at one eps, over the samples that it was tried on."""
 

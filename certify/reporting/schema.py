@@ -37,6 +37,7 @@ from certify.reporting.parts import (
     Point,
     Preprocessing,
     Probability,
+    Proofs,
     RadiusStep,
     SampleRadius,
     SampleVerdict,
@@ -77,6 +78,7 @@ __all__ = [
     "Policy",
     "Preprocessing",
     "Probability",
+    "Proofs",
     "RadiusStep",
     "Report",
     "SampleRadius",
@@ -245,6 +247,7 @@ class Report(Part):
     per_class: tuple[ClassPoint, ...] = ()
     gap: tuple[Settled, ...] = ()
     brackets: tuple[Bracket, ...] = ()
+    proofs: tuple[Proofs, ...] = ()
     attacks: tuple[AttackResult, ...] = ()
     attacked_accuracy_is: str
     samples: tuple[SampleVerdict, ...]
