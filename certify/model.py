@@ -52,8 +52,8 @@ class Model:
 
     forward: (batch, *input_shape) in input units -> logits (batch, num_classes), normalisation included, in
     float32. graph: the same function for the engine; None where nothing is bounded. input_range: valid
-    values of every input element, None for no limit. file: the ONNX file, where there is one. digest: SHA-256 in hex over graph structure, exact
-    weights, normalisation and range; results are kept under it.
+    values of every input element, None for no limit. file: the ONNX file, where there is one. digest: SHA-256
+    in hex over graph structure, exact weights, normalisation and range; results are kept under it.
     """
 
     forward: Forward
@@ -243,9 +243,7 @@ def load(
         path = Path(source)
         title = path.name
         if weights is not None:
-            raise UsageError(
-                f"weights are loaded into a module, but {path} is a file of its own; drop one of them"
-            )
+            raise UsageError(f"weights are loaded into a module, but {path} is a file of its own; drop one")
         if _is_onnx(path):
             check_file(path, max_bytes)
             if factory is not None:
