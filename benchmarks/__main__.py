@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.measure import Repeats, machine, peer
 from benchmarks.options import BadRequest, Options
 from benchmarks.suites import SUITES
-from benchmarks.table import Row, Table, describe
+from benchmarks.table import Row, Table, describe, read
 
 
 def main(argv: list[str]) -> int:
@@ -32,6 +32,7 @@ def main(argv: list[str]) -> int:
         repeats=Repeats(least=given.repeats, seconds=given.seconds),
         limit=given.limit,
         peer_python=given.peer_python,
+        done=read(given.out / f"{given.suite}.csv") if given.resume else (),
     )
     suite = SUITES[given.suite]
     source = [f"Machine: {machine(given.threads)}."]
@@ -44,7 +45,9 @@ def main(argv: list[str]) -> int:
             print(describe(row), file=sys.stderr, flush=True)
             # After every row, so that a run cut short leaves what it measured.
             notes = (*source, *suite.notes)
-            table = Table(suite.title, notes, suite.shown, rows, suite.groups, suite.summary)
+            others = [row for row in options.done if row not in rows]
+            found = [*rows, *others]
+            table = Table(suite.title, notes, suite.shown, found, suite.groups, suite.summary, suite.overall)
             table.write(given.out, given.suite)
     except BadRequest as error:
         print(f"benchmarks: {error}", file=sys.stderr)
@@ -67,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=float, help="seconds of one run; default: the suite's")
     parser.add_argument("--peer-python", metavar="PATH", help="a Python that imports the peer: runs it live")
     parser.add_argument("--data", metavar="DIR", help="default: the environment's CERTIFY_TEST_DATA")
+    parser.add_argument("--resume", action="store_true", help="keep the rows of the table that is there")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "tables", metavar="DIR")
     return parser
 

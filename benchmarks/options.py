@@ -20,7 +20,7 @@ class Options:
 
     data: the folder of recorded networks and figures. threads, memory_gb: of each program.
     repeats: how often a case is run. limit: seconds of one run, None for the suite's own.
-    peer_python: a Python that can import the peer.
+    peer_python: a Python that can import the peer. done: rows of an earlier run to go on from.
     """
 
     data: Path
@@ -33,6 +33,7 @@ class Options:
     repeats: Repeats
     limit: float | None
     peer_python: str | None
+    done: Sequence[Row] = ()
 
     def pick(self, known: tuple[str, ...], asked: tuple[str, ...], what: str) -> tuple[str, ...]:
         """Those asked for, all when none are; ``BadRequest`` for one that is not known."""
@@ -55,7 +56,8 @@ class Suite:
     """A table to be: what its columns mean, which of them the page shows, and its rows as they are measured.
 
     groups: columns whose values head a part of the page each, with ``summary`` of its rows at the end.
-    rows: raises ``BadRequest`` for options it cannot follow.
+    overall: whether the page ends with a summary of all rows. rows: raises ``BadRequest`` for options it cannot
+    follow.
     """
 
     title: str
@@ -64,3 +66,4 @@ class Suite:
     rows: Callable[[Options], Iterator[Row]]
     groups: Sequence[str] = ()
     summary: Callable[[Sequence[Row]], str] | None = None
+    overall: bool = False

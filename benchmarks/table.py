@@ -16,7 +16,8 @@ class Table:
     """Rows under named columns. notes: paragraphs above the markdown table, that say what columns mean.
 
     shown: the columns of the markdown, which leaves out those that are empty throughout; the CSV has all.
-    groups: columns whose values head a part of the page each: its rows, and ``summary`` of them.
+    groups: columns whose values head a part of the page each: its rows, and ``summary`` of them. overall: whether
+    a last part sums up all rows.
     """
 
     title: str
@@ -25,6 +26,7 @@ class Table:
     rows: Sequence[Row]
     groups: Sequence[str] = ()
     summary: Callable[[Sequence[Row]], str] | None = None
+    overall: bool = False
 
     def write(self, folder: Path, name: str) -> None:
         """NAME.md and NAME.csv in ``folder``, which is made where missing."""
@@ -46,6 +48,8 @@ class Table:
             blocks += [f"## {_heading(self.groups, key)}"] if key else []
             blocks.append(self._lines(rows))
             blocks += [self.summary(rows)] if self.summary is not None else []
+        if self.overall and self.summary is not None:
+            blocks += ["## All", self.summary(self.rows)]
         return "\n\n".join(blocks) + "\n"
 
     def _lines(self, rows: Sequence[Row]) -> str:
@@ -53,6 +57,23 @@ class Table:
         shown = [name for name in filled if name not in self.groups]
         lines = [_line(shown), _line(["---"] * len(shown))]
         return "\n".join(lines + [_line([_text(row[name]) for name in shown]) for row in rows])
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a table's CSV; none where there is no such file."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{name: _cell(text) for name, text in row.items()} for row in csv.DictReader(file)]
+
+
+def _cell(text: str) -> Cell:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text or None
 
 
 def describe(row: Row) -> str:

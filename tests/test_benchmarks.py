@@ -250,3 +250,26 @@ def test_a_peer_that_is_missing_is_a_line_of_the_table_of_attacks(data_dir, tmp_
     with Process(Program(sys.executable, "attacks_peer"), 1) as process:
         said = process.ask(case.line(), 60.0)
     assert isinstance(said, str) and "pyautoattack" in str(AttackAnswer.read(said).error)
+
+
+def test_verified_accuracy_goes_on_where_it_was_stopped(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("CERTIFY_TEST_DATA", str(data_dir))
+    command = [
+        "accuracy",
+        "--nets",
+        "toy/mnist_2_20",
+        "--threads",
+        "1",
+        "--limit",
+        "2",
+        "--out",
+        str(tmp_path),
+    ]
+    assert main([*command, "--batch", "2"]) == 0
+    first = (tmp_path / "accuracy.csv").read_text().splitlines()
+    assert main([*command, "--batch", "4", "--resume"]) == 0
+    rows = (tmp_path / "accuracy.csv").read_text().splitlines()
+    assert rows[:3] == first and len(rows) == 5
+    page = (tmp_path / "accuracy.md").read_text()
+    assert "## toy/mnist_2_20" in page
+    assert "Recorded: 86 of the first 100." in page

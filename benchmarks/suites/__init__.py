@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from benchmarks.options import Suite
 from benchmarks.suites import (
+    accuracy,
     attacks,
     audit,
     bounds,
@@ -24,6 +25,7 @@ from benchmarks.suites import (
 )
 
 SUITES: Mapping[str, Suite] = {
+    "accuracy": accuracy.SUITE,
     "audit": audit.SUITE,
     "attacks": attacks.SUITE,
     "bounds": bounds.SUITE,

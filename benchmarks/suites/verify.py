@@ -24,7 +24,8 @@ NOTES = (
     "reliable tools, sat replayed. `peer`: alpha-beta-CROWN as recorded on two cores, its attack and "
     "configuration per benchmark included; `certify verify` has one setting. `s`: wall-clock seconds, "
     "`cpu s`: of the processor. Verdicts are at level `real`. A time limit of 60 s, unless the command says "
-    "another. PAR-2 counts an instance without a verdict as twice the limit.",
+    "another. PAR-2 counts an instance without a verdict as twice the limit. `--resume` goes on with an "
+    "earlier table.",
 )
 _COMMAND = "import sys; from certify.cli import main; sys.exit(main(sys.argv[1:]))"
 _SOLVED = ("sat", "unsat")
@@ -47,9 +48,11 @@ def _rows(options: Options) -> Iterator[Row]:
     families = tuple(dict.fromkeys(each.benchmark for each in instances))
     asked = options.pick(families, options.nets, "benchmark")
     limit = options.limit or LIMIT
+    done = {(row["benchmark"], row["net"], row["property"]): row for row in options.done}
     for each in sorted(instances, key=lambda i: families.index(i.benchmark)):
         if each.benchmark in asked:
-            yield _row(each, options, limit)
+            names = each.benchmark, _short(each.onnx), _short(each.vnnlib)
+            yield done.get(names) or _row(each, options, limit)
 
 
 def _instances(data: Path) -> Iterator[_Instance]:
@@ -127,4 +130,6 @@ def _par2(rows: Sequence[Mapping[str, Cell]], verdict: str, seconds: str) -> flo
     return sum(times) / len(times)
 
 
-SUITE = Suite("Verification beside a competition's winner", NOTES, SHOWN, _rows, ("benchmark",), _summary)
+SUITE = Suite(
+    "Verification beside a competition's winner", NOTES, SHOWN, _rows, ("benchmark",), _summary, overall=True
+)

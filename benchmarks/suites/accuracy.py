@@ -1,0 +1,139 @@
+"""Verified accuracy of recorded networks at the published budgets, beside what was published."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import certify as ct
+from benchmarks.options import BadRequest, Options, Suite
+from benchmarks.table import Cell, Row
+from certify.evidence import Decider
+
+LIMIT = 60.0
+SHOWN = ("net", "sample", "eps", "verdict", "by", "s")
+NOTES = (
+    "Per image: attacks and CROWN (`Portfolio`), then `BranchAndBound` on what they leave, at level `real`. "
+    "SDP networks: the 200 images of Dathathri et al. (2020); others: the first 100 images that the recorded "
+    "figures speak of. `published`: the best verified accuracy in the literature on the same images (Wang et "
+    "al. 2021, beta-CROWN); `recorded`: images that CROWN or alpha-CROWN of auto_LiRPA verified. A time "
+    "limit of 60 s per image, unless the command says another (`--limit`). `--batch N`: the first N images. "
+    "`--resume` goes on with an earlier table.",
+)
+# Verified accuracy on the 200 images, and the accuracy under attack that bounds it from above.
+_PUBLISHED = {
+    "sdp/mnist_cnn_a_adv": (0.705, 0.765),
+    "sdp/cifar_cnn_a_adv": (0.44, 0.50),
+    "sdp/cifar_cnn_a_mix4": (0.505, 0.575),
+}
+_CONV = re.compile(r"conv (\d+) (\d+) k(\d+) s(\d+) p(\d+)")
+
+
+def _rows(options: Options) -> Iterator[Row]:
+    torch.set_num_threads(options.threads)
+    nets = {net["name"]: net for net in _recorded(options.data)}
+    done = {(row["net"], row["sample"]): row for row in options.done}
+    for name in options.pick(tuple(nets), options.nets, "network"):
+        net = nets[name]
+        x, y = _images(options.data, net, name in _PUBLISHED)
+        count = options.batches[0] if options.batches else len(x)
+        model = _model(options.data, net, x)
+        for sample in range(min(count, len(x))):
+            yield done.get((name, sample)) or _row(net, model, x, y, sample, options.limit or LIMIT)
+
+
+def _recorded(data: Path) -> list[dict[str, Any]]:
+    """Networks that are chains of layers and have a budget."""
+    try:
+        nets: list[dict[str, Any]] = json.loads((data / "models" / "models.json").read_text())
+    except OSError as error:
+        raise BadRequest(f"{error}; point --data at the folder of recorded data") from None
+    return [net for net in nets if isinstance(net["arch"], list) and "reference" in net]
+
+
+def _images(data: Path, net: dict[str, Any], every: bool) -> tuple[Tensor, Tensor]:
+    """Pixels in [0, 1] and labels."""
+    mnist, folder = net["dataset"] == "MNIST", data / "datasets"
+    if net["reference"]["images"].startswith("sdp200"):
+        part = "mnist" if mnist else "cifar"
+        with np.load(folder / "sdp200.npz") as file:
+            x, y = file[f"{part}_x"], file[f"{part}_y"]
+    else:
+        with np.load(folder / "mnist_full.npz") as file:
+            x, y = file["x_test"], file["y_test"]
+    count = len(x) if every else int(net["reference"]["n"])
+    pixels = torch.from_numpy(x[:count]).float() / 255
+    pixels = pixels[:, None] if mnist else pixels.permute(0, 3, 1, 2).contiguous()
+    return pixels, torch.from_numpy(y[:count]).long()
+
+
+def _model(data: Path, net: dict[str, Any], x: Tensor) -> ct.Model:
+    module = nn.Sequential(*map(_layer, net["arch"]))
+    module.load_state_dict(torch.load(data / "models" / net["file"], weights_only=True))
+    module.eval().requires_grad_(False)
+    return ct.load(module, input_shape=x.shape[1:], mean=net["mean"], std=net["std"], name=net["name"])
+
+
+def _layer(text: str) -> nn.Module:
+    kind, *numbers = text.split()
+    if kind == "linear":
+        return nn.Linear(int(numbers[0]), int(numbers[1]))
+    match = _CONV.fullmatch(text)
+    if match:
+        channels, out, kernel, stride, padding = map(int, match.groups())
+        return nn.Conv2d(channels, out, kernel, stride, padding)
+    layers: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "flatten": nn.Flatten}
+    if text not in layers:
+        raise BadRequest(f"layer {text!r} of a recorded network is not known here")
+    return layers[text]()
+
+
+def _row(
+    net: dict[str, Any], model: ct.Model, x: Tensor, y: Tensor, sample: int, limit: float
+) -> dict[str, Cell]:
+    began = time.monotonic()
+    reference, one = net["reference"], slice(sample, sample + 1)
+    deciders: list[Decider] = [ct.Portfolio(), ct.BranchAndBound(seconds=limit)]
+    threat = ct.Linf(reference["eps"])
+    [found] = ct.evaluate(model, x[one], y[one], threat, deciders, samples=[sample]).samples
+    published, upper = _PUBLISHED.get(net["name"], (None, None))
+    return {
+        "net": net["name"],
+        "sample": sample,
+        "eps": reference["eps"],
+        "verdict": found.verdict.value,
+        "by": None if found.by is None else found.by.split("(")[0],
+        "s": time.monotonic() - began,
+        "published": published,
+        "attacked": upper,
+        "recorded": max(reference.get("crown") or 0, reference.get("alpha") or 0),
+        "recorded images": reference["n"],
+    }
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    """Verified accuracy beside what is known of it."""
+    counts = Counter(str(row["verdict"]) for row in rows)
+    first, n = rows[0], len(rows)
+    text = (
+        f"Verified {counts['verified']} of {n} ({counts['verified'] / n:.1%}), falsified "
+        f"{counts['falsified']}, misclassified {counts['misclassified']}, undecided {counts['unknown']}; "
+        f"{sum(float(row['s'] or 0) for row in rows):.0f} s. Recorded: {first['recorded']} of the first "
+        f"{first['recorded images']}."
+    )
+    if first["published"] is None:
+        return text
+    best, most = (float(first[name] or 0) for name in ("published", "attacked"))
+    return f"{text} Published: {best:.1%} of 200, at most {most:.1%}."
+
+
+SUITE = Suite("Verified accuracy", NOTES, SHOWN, _rows, ("net",), _summary)
