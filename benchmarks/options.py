@@ -56,8 +56,8 @@ class Suite:
     """A table to be: what its columns mean, which of them the page shows, and its rows as they are measured.
 
     groups: columns whose values head a part of the page each, with ``summary`` of its rows at the end.
-    overall: whether the page ends with a summary of all rows. rows: raises ``BadRequest`` for options it cannot
-    follow.
+    overall: whether the page ends with a summary of all rows.
+    rows: raises ``BadRequest`` for options it cannot follow.
     """
 
     title: str

@@ -16,8 +16,8 @@ class Table:
     """Rows under named columns. notes: paragraphs above the markdown table, that say what columns mean.
 
     shown: the columns of the markdown, which leaves out those that are empty throughout; the CSV has all.
-    groups: columns whose values head a part of the page each: its rows, and ``summary`` of them. overall: whether
-    a last part sums up all rows.
+    groups: columns whose values head a part of the page each: its rows, and ``summary`` of them.
+    overall: whether a last part sums up all rows.
     """
 
     title: str
