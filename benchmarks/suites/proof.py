@@ -27,7 +27,7 @@ NOTES = (
     "verdict alone, by `bounds.verify` at that level. `prove s`: for a search whose leaves the checker's "
     "chain has accepted. `check s`: for the checker, from the file's bytes. `outcome`: proved, verified (but "
     "not proved in the time limit, 20 s unless the command says another), timeout (no verdict), or what the "
-    "checker does not know.",
+    "checker does not know. `--batch`: instances per benchmark at most, evenly spaced.",
 )
 
 
@@ -41,8 +41,10 @@ def _rows(options: Options) -> Iterator[Row]:
         raise BadRequest(f"{error}; point --data at the folder of recorded data") from None
     families = tuple(dict.fromkeys(r["benchmark"] for r in instances))
     asked = options.pick(families, options.nets, "benchmark")
-    for r in instances:
-        if r["benchmark"] in asked:
+    most = options.batches[0] if options.batches else len(instances)
+    for name in asked:
+        mine = [r for r in instances if r["benchmark"] == name]
+        for r in mine[:: -(-len(mine) // most)]:
             yield _row(r["benchmark"], folder / r["onnx"], folder / r["vnnlib"], options.limit or LIMIT)
 
 
