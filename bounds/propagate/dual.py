@@ -65,7 +65,7 @@ class Pass:
             live = None if before is None else before[samples]
             found = op.value_live(self.layout.grouped(xs[0]), node.params, live, after[samples])
             if found is not None:
-                return found
+                return found.reshape(len(found), *node.shape)
         return op.value(xs, node.params)
 
     def _line(self, index: int, z: Tensor) -> Tensor:

@@ -204,7 +204,9 @@ def _through_affine(
     elif isinstance(a, Tensor) and live is not None and layout.per_sample >= FEW:
         before = facts[node.inputs[0]].live
         wanted = None if before is None else before[layout.samples]
-        pulled = op.adjoint_live(layout.grouped(a), weights, live[layout.samples], wanted)
+        found = op.adjoint_live(layout.grouped(a), weights, live[layout.samples], wanted)
+        if found is not None:
+            pulled = tuple(p.reshape(len(p), *shape) for p, shape in zip(found, shapes, strict=True))
     return pulled if pulled is not None else op.adjoint(dense(a), weights, shapes), forms
 
 

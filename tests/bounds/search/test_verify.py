@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from bounds.errors import InvalidInput
 from bounds.ops.linear import Linear
 from bounds.ops.sshape import Sigmoid, Tanh
 from bounds.search import Decision, Status, verify
+from bounds.vnnlib import read_vnnlib
 
 from ...strategies import Net, cnn, mlp, resnet
 from .oracles import least_by_milp
@@ -295,3 +297,12 @@ def test_bad_input_is_named() -> None:
         verify(graph, bounds.Box(region.lower[:, :3], region.upper[:, :3]), spec)
     with pytest.raises(InvalidInput, match="outputs"):
         verify(graph, region, bounds.margins(torch.tensor([0]), 5))
+
+
+def test_layers_over_an_axis_of_size_one_with_mostly_dead_neurons(data_dir: Path) -> None:
+    folder = data_dir / "vnncomp" / "nn4sys"
+    graph = bounds.read_onnx(folder / "onnx" / "pensieve_small_parallel.onnx.gz")
+    region, spec = read_vnnlib(folder / "vnnlib" / "pensieve_parallel_26.vnnlib.gz")
+    boxes = (end.view(len(region), *graph.input_shape) for end in (region.lower, region.upper))
+    found = verify(graph, bounds.Box(*boxes), spec, timeout=30, joint=True)
+    assert {each.status for each in found} == {Status.VERIFIED}
