@@ -51,6 +51,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline", type=Path, metavar="RUN|REPORT.json", help="for rules that compare")
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder of a configuration")
     parser.add_argument("--sign", type=Path, metavar="KEY", help=f"write a signed {ATTESTATION}")
+    parser.add_argument(
+        "--model-signature",
+        type=Path,
+        metavar="FILE",
+        help="an OpenSSF model signature that the model's file must have to be loaded (see --model-key)",
+    )
+    parser.add_argument(
+        "--model-key", type=Path, metavar="KEY.pub", help="whose signature of the model it is"
+    )
     parser.add_argument("--trust-code", action="store_true", help=TRUST_CODE)
 
 
@@ -88,7 +97,10 @@ def _case(arguments: argparse.Namespace, policy: Policy, profile: Profile) -> _C
     if target.suffix == ".toml":
         if out is None:
             raise UsageError(f"{target} is to be run; give its run folder with --out DIR")
-        return _run(read_config(target).trusting(arguments.trust_code), out, policy, profile)
+        config = read_config(target).trusting(arguments.trust_code)
+        return _run(config, out, policy, profile, _vouched(arguments, config.model.path))
+    if arguments.model_signature is not None:
+        raise UsageError("--model-signature is checked before the model is loaded; give the configuration")
     if out is not None:
         raise UsageError("--out is the run folder of a configuration; leave it out")
     if not target.is_dir():
@@ -109,7 +121,22 @@ def _current(folder: Path) -> Report:
     return report if written else write_all(folder)
 
 
-def _run(config: Config, folder: Path, policy: Policy, profile: Profile) -> _Case:
+def _vouched(arguments: argparse.Namespace, model: Path) -> dict[str, str]:
+    """Digests of the model's file and of its signature, if one is given and holds."""
+    from certify.signing import verify_model
+
+    digests = {model.name: _digest(model)}
+    signature, key = arguments.model_signature, arguments.model_key
+    if (signature is None) != (key is None):
+        raise UsageError("--model-signature and --model-key belong together; give both")
+    if signature is not None:
+        verify_model(model, signature, key)
+        digests[signature.name] = _digest(signature)
+        print(f"{model.name} is what {key} has signed")
+    return digests
+
+
+def _run(config: Config, folder: Path, policy: Policy, profile: Profile, digests: Mapping[str, str]) -> _Case:
     """Fill the run folder, after the policy's rules are recorded there."""
     from certify.cli.progress import progress
     from certify.gate.profile import QUICK_SAMPLES, Profile
@@ -119,17 +146,16 @@ def _run(config: Config, folder: Path, policy: Policy, profile: Profile) -> _Cas
     if profile is Profile.QUICK:
         few = min(config.data.limit or QUICK_SAMPLES, QUICK_SAMPLES)
         config = config.model_copy(update={"data": config.data.model_copy(update={"limit": few})})
-    path = config.model.path
-    before = _digest(path)
     job = prepare(config)
     try:
         with progress() as listener:
             fill(job, folder, listener, policy.record())
     except Contradiction:
         pass  # the report tells of it, and the judgement follows the report
-    if _digest(path) != before:
+    path = config.model.path
+    if _digest(path) != digests[path.name]:
         raise RunMismatch(f"{path} was changed while it was evaluated; keep it as it is and run again")
-    return _Case(write_all(folder), folder, {path.name: before})
+    return _Case(write_all(folder), folder, digests)
 
 
 def _digest(path: Path) -> str:
