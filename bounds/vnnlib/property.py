@@ -1,4 +1,4 @@
-"""VNN-LIB 1.0 files as regions and specifications.
+"""VNN-LIB files as regions and specifications.
 
 A file asserts the *unsafe* set: inputs and outputs that must not occur together. In disjunctive normal
 form every disjunct is a box of inputs and a conjunction of linear rows over the outputs. Disjuncts that
@@ -22,6 +22,7 @@ from bounds.errors import BoundsError, EmptyProperty, InvalidFile, Unsupported
 from bounds.sets import Box
 from bounds.spec import Spec
 from bounds.vnnlib.linear import Atom, Limit, Row, compare
+from bounds.vnnlib.second import is_second, translated
 from bounds.vnnlib.syntax import Expr, expressions, line_of, read_text, show
 
 MAX_ATOMS = 2**23
@@ -52,7 +53,7 @@ Conjunction = tuple[Atom, ...]
 
 
 def read_vnnlib(path: str | os.PathLike[str]) -> tuple[Box, Spec]:
-    """The region and the specification of a VNN-LIB 1.0 file, plain or gzip-compressed.
+    """The region and the specification of a VNN-LIB file, version 1.0 or 2.0, plain or gzip-compressed.
 
     Returns a float64 ``Box`` of flat inputs, (boxes, inputs), and a ``Spec`` with one entry per box. The
     property holds if on every box every clause has a row > 0; a point of a box where ``spec.worst`` is
@@ -81,16 +82,23 @@ class _Reader:
     atoms: dict[Expr, Atom] = field(default_factory=dict)
 
     def read(self) -> tuple[Box, Spec]:
-        for start, expr in expressions(self.text):
-            try:
+        if is_second(self.text):
+            for expr in translated(self.text):
                 self._command(expr)
-            except BoundsError as error:
-                raise type(error)(f"line {line_of(self.text, start)}: {error}") from error
+        else:
+            self._read_first()
         for kind, names in self.variables.items():
             if not names or max(names.values()) != len(names) - 1:
                 raise InvalidFile(f"variables {kind}_0, {kind}_1, ... must be declared, without gaps")
         sizes = len(self.variables["X"]), len(self.variables["Y"])
         return _assemble(_join(self.asserted, And), *sizes)
+
+    def _read_first(self) -> None:
+        for start, expr in expressions(self.text):
+            try:
+                self._command(expr)
+            except BoundsError as error:
+                raise type(error)(f"line {line_of(self.text, start)}: {error}") from error
 
     def _command(self, expr: Expr) -> None:
         match expr:
@@ -98,10 +106,6 @@ class _Reader:
                 self._declare(name)
             case ("assert", body):
                 self.asserted.append(self._formula(body))
-            case ("vnnlib-version" | "declare-network", *_):
-                raise Unsupported(
-                    f"{show(expr)} is VNN-LIB 2.0, which is not read; give the property as VNN-LIB 1.0"
-                )
             case _:
                 raise Unsupported(
                     f"{show(expr)} is not known; VNN-LIB 1.0 has (declare-const X_0 Real) and (assert ...)"

@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "network", type=Path, metavar="NET.onnx", help="a network with one input and one output"
     )
     parser.add_argument(
-        "property", type=Path, metavar="PROP.vnnlib", help="a VNN-LIB 1.0 property; may be gzipped"
+        "property", type=Path, metavar="PROP.vnnlib", help="a VNN-LIB property; may be gzipped"
     )
     parser.add_argument(
         "--timeout", type=positive, default=60.0, metavar="SECONDS", help="time limit (default: %(default)g)"

@@ -212,7 +212,7 @@ REFUSED = [
     (DECLARATIONS + "(declare-const X_3 Real)", InvalidFile, "without gaps"),
     (DECLARATIONS + "(declare-const X_00 Real)", Unsupported, "X_00"),
     (DECLARATIONS + "(declare-const X_2 Int)", Unsupported, "(declare-const X_2 Int) is not known"),
-    ("(vnnlib-version <2.0>)", Unsupported, "line 1: (vnnlib-version <2.0>) is VNN-LIB 2.0"),
+    ("(vnnlib-version <2.0>)", InvalidFile, "not VNN-LIB 2.0"),
     ("hello", Unsupported, "hello is not known"),
     (DECLARATIONS + UNIT + "(assert (<= Y_0 1)", InvalidFile, "line 9: a parenthesis is never closed"),
     (DECLARATIONS + UNIT + "(assert (<= Y_0 1)))", InvalidFile, "line 9: a parenthesis closes"),
