@@ -49,14 +49,15 @@ def write(
         if found.status is Status.SAT:
             return _written(out, *_refuted(claim, model, found))
         attempted = prove(graph, shaped(graph, region, spec), spec, model, level=LEVEL, timeout=seconds)
+        if attempted.proof is not None and attempted.checked is not None:
+            return _written(out, attempted.proof, f"proved and checked, {attempted.checked.leaves} leaves")
     except Refused as refusal:
-        return Written(None, f"verified, not proved: the checker refuses the network; {refusal}")
-    if attempted.proof is None or attempted.checked is None:
-        left = sum(status is not bounds.Status.VERIFIED for status in attempted.statuses)
-        return Written(
-            None, f"verified, not proved: {left} of {len(region)} parts in {seconds:g} s; give more time"
-        )
-    return _written(out, attempted.proof, f"proved and checked, {attempted.checked.leaves} leaves")
+        kind = "the counterexample has no file" if found.status is Status.SAT else "verified, not proved"
+        return Written(None, f"{kind}: the checker refuses; {refusal}")
+    left = sum(status is not bounds.Status.VERIFIED for status in attempted.statuses)
+    return Written(
+        None, f"verified, not proved: {left} of {len(region)} parts in {seconds:g} s; give more time"
+    )
 
 
 def _refuted(claim: Statement, model: bytes, found: Answer) -> tuple[Proof, str]:

@@ -67,7 +67,8 @@ def prove(
 
     The search is that of ``verify``, but a domain is closed only where the checker's own chain of bounds
     proves it. model: the bytes of the ONNX file that the graph was read from. leaves: bytes that the proof
-    may take before it is packed; see ``verify`` for the other limits.
+    may take before it is packed; see ``verify`` for the other limits. The checker's passes over a whole box
+    and over a finished proof are not cut short by the timeout.
 
     Raises ``Refused`` for networks that the checker does not read, ``InvalidInput`` for regions that are no
     boxes and level float, ``Unsupported`` for operators without bounds.

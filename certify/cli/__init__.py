@@ -32,7 +32,7 @@ _EPILOG = """exit codes:
   1  verify: sat, the property is violated; gate: failed; check: a number or a proof failed
   2  bad input or usage
   3  internal error
-  4  verify: unknown or timeout; gate: inconclusive
+  4  verify: unknown, timeout, or no proof where --proof wants one; gate: inconclusive
   5  nothing was evaluated
   6  contradiction: one sample was both proved robust and attacked (see `certify replay`)
   7  a model, data, property, report or key file was refused; verify-all: some were

@@ -110,8 +110,14 @@ def _shown(arguments: argparse.Namespace, question: Question | None, found: Answ
     if question is None:
         print("no proof: nothing was asked in time, or no input is meant", file=sys.stderr)
         return False
-    with memory_cap(arguments.memory):
-        written = write(arguments.network, *question, found, arguments.timeout, arguments.proof)
+    try:
+        with memory_cap(arguments.memory):
+            written = write(arguments.network, *question, found, arguments.timeout, arguments.proof)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        print("no proof: the memory did not suffice", file=sys.stderr)
+        return False
     print(written.sentence, file=sys.stderr)
     return written.size is not None
 

@@ -126,6 +126,16 @@ def test_what_is_not_proved_is_said(files, capsys, monkeypatch):
     assert not proof.exists()
 
 
+def test_a_proof_without_enough_memory(files, capsys, monkeypatch):
+    def write(*_):
+        raise MemoryError
+
+    net, prop, proof = files(RAMP, "(>= Y_0 2.5)")
+    monkeypatch.setattr("certify.proofs.write", write)
+    assert main(["verify", net, prop, "--proof", str(proof)]) == Exit.INCONCLUSIVE
+    assert "no proof: the memory did not suffice" in capsys.readouterr().err
+
+
 def test_functions_that_the_checker_does_not_know(tmp_path, capsys):
     net, prop = tmp_path / "net.onnx", tmp_path / "prop.vnnlib"
     network(net, RAMP, "Exp")
@@ -136,7 +146,7 @@ def test_functions_that_the_checker_does_not_know(tmp_path, capsys):
     assert main(["verify", str(net), str(prop), "--proof", str(tmp_path / "p")]) == Exit.INCONCLUSIVE
     told = capsys.readouterr()
     assert told.out == "unsat\n"
-    assert "the checker refuses the network; Exp" in told.err
+    assert "the checker refuses; Exp" in told.err
 
 
 def test_a_proof_is_checked_as_it_lies_there(files):
