@@ -66,10 +66,10 @@ class Interval:
         return Interval(torch.minimum(lower, upper), torch.maximum(lower, upper))
 
     def closed(self) -> Interval:
-        """The interval with infinite ends where they are not numbers: fails closed."""
+        """The interval without an end where that is no number or infinite on the wrong side: fails closed."""
         return Interval(
-            torch.nan_to_num(self.lower, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf),
-            torch.nan_to_num(self.upper, nan=torch.inf, posinf=torch.inf, neginf=-torch.inf),
+            torch.nan_to_num(self.lower, nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf),
+            torch.nan_to_num(self.upper, nan=torch.inf, posinf=torch.inf, neginf=torch.inf),
         )
 
     def widened(self, cushion: Tensor) -> Interval:
@@ -79,7 +79,8 @@ class Interval:
     def outward(self, dtype: torch.dtype) -> Interval:
         """The interval in ``dtype``, each end rounded away from the middle where it does not fit."""
         lower, upper = self.lower.to(dtype), self.upper.to(dtype)
+        most = torch.full_like(upper, torch.inf)
         return Interval(
-            torch.where(lower.to(self.lower.dtype) > self.lower, down(lower), lower),
-            torch.where(upper.to(self.upper.dtype) < self.upper, up(upper), upper),
+            torch.where(lower.to(self.lower.dtype) > self.lower, lower.nextafter(-most), lower),
+            torch.where(upper.to(self.upper.dtype) < self.upper, upper.nextafter(most), upper),
         )

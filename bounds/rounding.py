@@ -67,13 +67,13 @@ def gamma(n: int, u: float) -> float:
 
 
 def up(x: Tensor) -> Tensor:
-    """The next number above ``x``."""
-    return torch.nextafter(x, torch.full_like(x, torch.inf))
+    """The next number above ``x``; NaN for minus infinity, which may be a sum that was finite on its way."""
+    return torch.nextafter(x, torch.full_like(x, torch.inf)).masked_fill_(x == -torch.inf, torch.nan)
 
 
 def down(x: Tensor) -> Tensor:
-    """The next number below ``x``."""
-    return torch.nextafter(x, torch.full_like(x, -torch.inf))
+    """The next number below ``x``; NaN for infinity, which may be a sum that was finite on its way."""
+    return torch.nextafter(x, torch.full_like(x, -torch.inf)).masked_fill_(x == torch.inf, torch.nan)
 
 
 @functools.cache

@@ -48,7 +48,7 @@ def lower_bounds(
 
     The rows travel back through operators of the kinds in ``through`` and are concretised where they stop:
     over the region at the input, over the interval of any other node. Minus infinity where anything is
-    not a number.
+    not a number, or infinite: a sum may have been finite that came out so.
     """
     stopped, forms = _travel(graph, facts, start, a, forms, through, own, record)
     layout, rounded = forms.layout, forms.slack is not None
@@ -63,7 +63,7 @@ def lower_bounds(
         lower = down(lower) if rounded else lower
     if forms.slack is not None:
         lower = down(lower - forms.slack * _INFLATE)
-    return torch.where(lower.isnan(), -torch.inf, lower)
+    return torch.nan_to_num(lower, nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
 
 
 def interval_bounds(

@@ -6,8 +6,12 @@ import pytest
 import torch
 
 import bounds
+from bounds.interval import Interval
 from bounds.ops.elementwise import Scale
-from bounds.rounding import check_dot_products, gamma
+from bounds.propagate.facts import Facts
+from bounds.propagate.forms import Forms, Layout
+from bounds.propagate.rows import lower_bounds
+from bounds.rounding import check_dot_products, down, gamma, up
 
 from ..strategies import Net
 
@@ -116,3 +120,20 @@ def test_weights_that_become_infinite_give_infinite_bounds() -> None:
     graph = Net((2,), 3).linear(3).relu().linear(2).build().map_params(lambda p: p * 1e30 * 1e30)
     b = bounds.bound(graph, bounds.Ball(torch.rand(2, 2), 0.1))
     assert (b.lower == -torch.inf).all() and (b.upper == torch.inf).all()
+
+
+def test_a_sum_that_overflows_is_no_bound() -> None:
+    """Partial sums may be infinite where the sum is not: an infinite end never bounds from the wrong side."""
+    infinity = torch.tensor([torch.inf, -torch.inf], dtype=torch.float64)
+    assert down(infinity).isnan().tolist() == [True, False]
+    assert up(infinity).isnan().tolist() == [False, True]
+    both = Interval(infinity, infinity).closed()
+    assert both.lower.tolist() == [-torch.inf] * 2
+    assert both.upper.tolist() == [torch.inf] * 2
+    box = bounds.Box(torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64))
+    graph = bounds.trace(torch.nn.Linear(1, 1).double(), torch.zeros(1, 1, dtype=torch.float64))
+    facts = [Facts(box.box()), Facts(box.box(), cushion=torch.zeros(1, 1, dtype=torch.float64))]
+    layout, row = Layout(torch.zeros(1, dtype=torch.long), 1), torch.ones(1, 1, dtype=torch.float64)
+    for slack in (None, torch.zeros(1, dtype=torch.float64)):
+        forms = Forms(layout, torch.full((1,), torch.inf, dtype=torch.float64), slack)
+        assert lower_bounds(graph, facts, box, 1, row, forms).tolist() == [-torch.inf]
