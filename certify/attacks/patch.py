@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +28,9 @@ class PatchSearch(RegionAttack):
     attack: run at each place. Elsewhere than in a set of patches it is all there is.
     Raises ``UsageError`` for numbers below 1.
     """
+
+    # for configurations, which give numbers and leave the attack as it is
+    __pydantic_config__: ClassVar[Mapping[str, bool]] = {"arbitrary_types_allowed": True}
 
     candidates: int = 32
     places: int = 5

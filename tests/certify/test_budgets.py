@@ -1,4 +1,4 @@
-"""Budgets by their ends, and curves that are bisected for each sample."""
+"""Budgets by their ends, curves that are bisected for each sample, and methods by their names."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from certify.budgets import Resolved, Spaced
-from certify.config import parse_config, read_config
+from certify.config import DECIDERS, parse_config, read_config
 from certify.errors import UsageError
 from certify.job import fill, prepare
 from certify.ledger import Ledger
@@ -100,4 +100,26 @@ def test_the_resolution_is_part_of_the_configuration(tmp_path):
     assert parse_config(table).digest() != listed.digest()
     table["threat"]["eps"] = {"first": 0, "last": 1, "resolution": 0}
     with pytest.raises(UsageError, match="resolution"):
+        parse_config(table)
+
+
+@pytest.mark.parametrize("name", sorted(DECIDERS))
+def test_every_method_can_be_named_in_a_configuration(name):
+    table = {
+        "model": {"path": "m"}, "data": {"path": "d"}, "deciders": {"use": [name]},
+        "threat": {"norm": "linf", "eps": 0.1},
+    }  # fmt: skip
+    (decider,) = parse_config(table).deciders
+    assert isinstance(decider, DECIDERS[name])
+    table["deciders"][name] = {"nonsense": 1}
+    with pytest.raises(UsageError, match=r"unknown key deciders\..*nonsense"):
+        parse_config(table)
+
+
+def test_parameters_that_are_methods_are_not_given_as_words():
+    table = {
+        "model": {"path": "m"}, "data": {"path": "d"}, "threat": {"norm": "patch", "eps": 2},
+        "deciders": {"use": ["patchsearch"], "patchsearch": {"attack": "pgd"}},
+    }  # fmt: skip
+    with pytest.raises(UsageError, match=r"deciders\.patchsearch\.attack"):
         parse_config(table)
