@@ -11,6 +11,7 @@ from certify.reporting.pictures.style import (
     LINES,
     Picture,
     counted,
+    counted_across,
     ends,
     figure,
     legend,
@@ -191,5 +192,6 @@ def _cactus(times: Mapping[str, Sequence[float]], what: str) -> Figure:
             label=f"{short(name)} ({len(seconds)})",
         )
     axes.set_yscale("log")
+    counted_across(axes)
     legend(axes)
     return drawn

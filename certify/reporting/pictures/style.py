@@ -107,6 +107,14 @@ def counted(axes: Axes) -> None:
     axes.set_ylim(bottom=0)
 
 
+def counted_across(axes: Axes) -> None:
+    """The same at the horizontal axis."""
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlim(left=0)
+
+
 def legend(axes: Axes) -> None:
     """A legend beneath the axes, where it hides nothing."""
     handles, labels = axes.get_legend_handles_labels()

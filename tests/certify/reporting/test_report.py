@@ -275,6 +275,18 @@ def test_every_number_of_the_page_is_one_of_the_report(whole):
         assert near or below, each
 
 
+def test_the_page_tells_how_much_follows_and_how_much_counts_as_open():
+    """Rows carried over, by hand: 4 asked of 7, 2 of the others open between."""
+    asked = [row(0.1, 0, V, Level.REAL), row(0.1, 1, U, Level.REAL), row(0.2, 0, U, Level.REAL)]
+    asked.append(row(0.5, 1, U, Level.REAL))
+    carried = [replace(asked[0], eps=0.05, detail={**asked[0].detail, "from_eps": 0.1})]
+    carried += [replace(asked[3], eps=e, detail={**asked[3].detail, "from_eps": 0.5}) for e in (0.2, 0.3)]
+    text = page(build(Findings(ABOUT, [WRITER], sorted(asked + carried, key=lambda r: r.eps)), 0), [])
+    told = " ".join(text.split())
+    assert "Of 7 questions (a sample at an eps), 4 were put to the methods" in told
+    assert "2 count as unknown because the sample is unknown at a smaller and at a larger eps" in told
+
+
 def smoothed(n, alpha):
     """A run with radii k / n for the samples k, a tenth of which have a wrong label."""
     answers = [(1 if k % 10 else 2, (k + 1) / n) for k in range(n)]
