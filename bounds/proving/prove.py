@@ -29,6 +29,7 @@ from bounds.proving.translation import Translation
 from bounds.proving.whole import Easy, easy
 from bounds.rounding import Level
 from bounds.search.bounding import Root
+from bounds.search.chains import shortened
 from bounds.search.clauses import joined
 from bounds.search.ledger import Ledger
 from bounds.search.questions import questions
@@ -127,10 +128,11 @@ class _Call:
         """The search for what is left, with a judge to decide it."""
         left = torch.tensor(list(found.left))
         plain, region = bindable(self.graph, self.level).to(torch.float64), self.region.to(torch.float64)
+        short = shortened(plain)
         given = self.spec.expanded(len(region)).to(torch.float64)
-        longer, spec = joined(plain, given)
+        longer, spec = joined(short, given)
         graph, mixing = longer.to(torch.float64), Mixing.none()
-        if longer is not plain:
+        if longer is not short:
             mixing = Mixing.of(graph, self.claim.parts[0])
         by_inputs = few_vary(region)
         # The checker's word counts: the search may go ahead without account of its own rounding.
