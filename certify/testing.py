@@ -39,14 +39,14 @@ class AssertCertified:
     ) -> Result:
         """See the fixture."""
         # imported here: pytest loads this module in every project that has the package
-        from bounds.rounding import Level  # noqa: PLC0415
-        from certify.attacks import PGD  # noqa: PLC0415
-        from certify.decide import evaluate  # noqa: PLC0415
-        from certify.deterministic import CROWN  # noqa: PLC0415
-        from certify.errors import UsageError  # noqa: PLC0415
-        from certify.gate.ruling import verified_share  # noqa: PLC0415
-        from certify.run import Run  # noqa: PLC0415
-        from certify.verdict import Verdict  # noqa: PLC0415
+        from bounds.rounding import Level
+        from certify.attacks import PGD
+        from certify.decide import evaluate
+        from certify.deterministic import CROWN
+        from certify.errors import UsageError
+        from certify.gate.ruling import verified_share
+        from certify.run import Run
+        from certify.verdict import Verdict
 
         if not 0 < at_least <= 1:
             raise UsageError(f"at_least is {at_least}; give a share above 0 and at most 1")

@@ -140,8 +140,8 @@ def _signature(data: bytes, signature: Signature | None) -> Item:
     if signature is None:
         return skipped("signature", "no key was given, so whoever can write the file may have written it")
     # imported here, because only signatures need the extra
-    from certify.signing import read_public, verify  # noqa: PLC0415
-    from certify.signing.statement import check_subject  # noqa: PLC0415
+    from certify.signing import read_public, verify
+    from certify.signing.statement import check_subject
 
     key = read_public(signature.key)
     try:

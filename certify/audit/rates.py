@@ -30,7 +30,7 @@ def rate_problems(report: Report) -> Iterator[str]:
 
 def interval(count: int, n: int, confidence: float) -> tuple[float, float]:
     """Clopper & Pearson (1934), two-sided: quantiles of the beta law."""
-    from scipy.stats import beta  # noqa: PLC0415 - slow to load
+    from scipy.stats import beta  # slow to load
 
     alpha = 1 - confidence
     low = 0.0 if count == 0 else float(beta.ppf(alpha / 2, count, n - count + 1))

@@ -24,7 +24,7 @@ def splits(seed: int = 0) -> tuple[Split, Split]:
 
     Needs the extra ``train`` (scikit-learn).
     """
-    from sklearn.datasets import load_digits  # noqa: PLC0415 - the demo itself runs without it
+    from sklearn.datasets import load_digits  # the demo itself runs without it
 
     digits = load_digits()
     order = np.random.default_rng(seed).permutation(len(digits.target))

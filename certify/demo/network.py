@@ -35,7 +35,7 @@ def to_onnx(module: nn.Sequential) -> onnx.ModelProto:
     Written by hand: PyTorch's own exporter needs packages that nothing else here does.
     Raises ``TypeError`` for a layer that is none of those in ``digits_cnn``.
     """
-    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415 - not needed by the factory
+    from onnx import TensorProto, helper, numpy_helper  # not needed by the factory
 
     nodes, weights, here = [], [], "x"
     for index, layer in enumerate(module):

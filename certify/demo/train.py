@@ -102,8 +102,8 @@ def _initialised(generator: torch.Generator) -> nn.Sequential:
 
 def write(module: nn.Sequential, test: Split, folder: Path) -> None:
     """The network as weights and as ONNX, and the images that it has not seen."""
-    import onnx  # noqa: PLC0415
-    from safetensors.torch import save  # noqa: PLC0415
+    import onnx
+    from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "digits_cnn.safetensors").write_bytes(save(dict(module.state_dict())))

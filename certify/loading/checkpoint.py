@@ -32,8 +32,8 @@ def read_weights(path: Path, max_bytes: int = MAX_BYTES) -> dict[str, Tensor]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError  # noqa: PLC0415 - not needed by `import certify`
-    from safetensors.torch import load_file  # noqa: PLC0415
+    from safetensors import SafetensorError  # not needed by `import certify`
+    from safetensors.torch import load_file
 
     try:
         weights: dict[str, Tensor] = load_file(path)

@@ -51,7 +51,7 @@ def read_estimator(path: Path, max_bytes: int) -> nn.Module:
 
 def _load(path: Path, max_bytes: int) -> Any:
     try:
-        import skops.io  # noqa: PLC0415 - an optional extra
+        import skops.io  # an optional extra
     except ImportError as error:
         raise UsageError(f"{path} needs skops; install certify-bounds[sklearn]") from error
     with path.open("rb") as file, open_archive(file, path, max_bytes) as archive:

@@ -70,7 +70,7 @@ def read_program(path: Path, input_shape: Sequence[int] | None, max_bytes: int) 
 
 def _converted(data: io.BytesIO, input_shape: Sequence[int]) -> ExportedProgram:
     """A TorchScript program as one of torch.export, compared with the original on a few inputs."""
-    from torch._export.converter import TS2EPConverter  # noqa: PLC0415 - the one way PyTorch offers
+    from torch._export.converter import TS2EPConverter  # the one way PyTorch offers
 
     script = torch.jit.load(data, map_location="cpu").eval()  # type: ignore[no-untyped-call]
     x = torch.rand(1, *input_shape, generator=torch.Generator().manual_seed(0))

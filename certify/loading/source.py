@@ -42,7 +42,7 @@ def read_module(
     if factory is not None and (program or path.suffix == ".skops"):
         raise UsageError(f"factory builds the module for a weight file; {path} has its own and needs none")
     if path.suffix == ".skops":
-        from certify.loading.estimator import read_estimator  # noqa: PLC0415 - an optional extra
+        from certify.loading.estimator import read_estimator  # an optional extra
 
         return frozen_copy(read_estimator(path, max_bytes))
     if program:

@@ -39,7 +39,7 @@ INTERVAL = Interval(
 def share(count: int, n: int) -> Share:
     """A share with its interval; raises ``UsageError`` for n = 0."""
     # imported here because it is slow to load
-    from statsmodels.stats.proportion import proportion_confint  # noqa: PLC0415
+    from statsmodels.stats.proportion import proportion_confint
 
     if n == 0:
         raise UsageError("nothing was evaluated, so there is no share to report")

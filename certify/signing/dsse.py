@@ -37,7 +37,7 @@ def verify(envelope: bytes, key: Ed25519PublicKey) -> dict[str, Any]:
     Key ids in the envelope are hints and play no part. Raises ``ArtefactRejected`` for what is no envelope of
     an in-toto statement, ``SignatureFailed`` where no signature is that of the key.
     """
-    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
+    from cryptography.exceptions import InvalidSignature
 
     kind, payload, signatures = _opened(envelope)
     signed = _pre_authentication(kind, payload)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,8 @@ def generate(path: Path) -> Path:
     missing, ``CertifyError`` where they cannot be written.
     """
     require_cryptography()
-    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     public = path.with_name(path.name + ".pub")
     for each in (path, public):
@@ -47,8 +48,8 @@ def generate(path: Path) -> Path:
 def read_private(path: Path) -> Ed25519PrivateKey:
     """Read a private key; raises ``ArtefactRejected`` for what is none, ``UsageError`` without the extra."""
     require_cryptography()
-    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     try:
         key = serialization.load_pem_private_key(_read(path), password=None)
@@ -62,8 +63,8 @@ def read_private(path: Path) -> Ed25519PrivateKey:
 def read_public(path: Path) -> Ed25519PublicKey:
     """Read a public key; raises ``ArtefactRejected`` for what is none, ``UsageError`` without the extra."""
     require_cryptography()
-    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
         key = serialization.load_pem_public_key(_read(path))
@@ -81,14 +82,12 @@ def key_id(key: Ed25519PublicKey) -> str:
 
 def require_cryptography() -> None:
     """Raises ``UsageError`` that names the extra where ``cryptography`` is not installed."""
-    try:
-        import cryptography  # noqa: F401, PLC0415
-    except ImportError as error:
-        raise UsageError("signatures need the extra 'sign': pip install 'certify-bounds[sign]'") from error
+    if find_spec("cryptography") is None:
+        raise UsageError("signatures need the extra 'sign': pip install 'certify-bounds[sign]'")
 
 
 def _public_pem(key: Ed25519PublicKey) -> bytes:
-    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives import serialization
 
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 

@@ -22,7 +22,7 @@ def verify_model(model: Path, signature: Path, key: Path) -> None:
             "signatures of models need the extra 'model-signing': pip install 'certify-bounds[model-signing]'"
         ) from error
     # imported here, because only signatures need it
-    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
+    from cryptography.exceptions import InvalidSignature
 
     try:
         config = verifying.Config().use_elliptic_key_verifier(public_key=key)

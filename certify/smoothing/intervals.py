@@ -30,7 +30,7 @@ def lower_bounds(successes: IntArray, n: int, alpha: float) -> FloatArray:
     Raises ``UsageError`` for counts outside [0, n] or alpha outside (0, 1).
     """
     # slow to load, and only sampling needs it
-    from statsmodels.stats.proportion import proportion_confint  # noqa: PLC0415
+    from statsmodels.stats.proportion import proportion_confint
 
     check_alpha(alpha)
     if n < 1 or (successes < 0).any() or (successes > n).any():
@@ -65,7 +65,7 @@ def normal_quantile_above(p: FloatArray) -> FloatArray:
 
 
 def _quantile(p: FloatArray, side: float) -> FloatArray:
-    from scipy.special import ndtri  # noqa: PLC0415
+    from scipy.special import ndtri
 
     estimate: FloatArray = ndtri(np.clip(p, 0.0, 1.0))
     cushion = np.where(np.isfinite(estimate), np.abs(estimate) * _QUANTILE_CUSHION, 0.0)

@@ -50,7 +50,7 @@ def radii(report: Report) -> Picture:
 
 
 def _margins(rows: Sequence[tuple[float, int, str, float]]) -> Figure:
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     drawn = figure(height=4.2)
     axes = drawn.add_subplot()
@@ -72,7 +72,7 @@ def _margins(rows: Sequence[tuple[float, int, str, float]]) -> Figure:
 
 
 def _radii(models: Sequence[SmoothedModel]) -> Figure:
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     drawn = figure(height=1.0 + 2.3 * len(models))
     panels = drawn.subplots(len(models), 1, squeeze=False, sharex=True)[:, 0]

@@ -65,7 +65,7 @@ class Picture:
 
     def svg(self) -> str:
         """As SVG text, without date or software version: its bytes depend on the numbers alone."""
-        import matplotlib as mpl  # noqa: PLC0415 - slow to load, only pictures need it
+        import matplotlib as mpl  # slow to load, only pictures need it
 
         buffer = io.StringIO()
         with mpl.rc_context(_SETTINGS):
@@ -74,7 +74,7 @@ class Picture:
 
     def png(self) -> bytes:
         """As PNG."""
-        import matplotlib as mpl  # noqa: PLC0415
+        import matplotlib as mpl
 
         buffer = io.BytesIO()
         with mpl.rc_context(_SETTINGS):
@@ -84,7 +84,7 @@ class Picture:
 
 def figure(width: float = 7.0, height: float = 4.0) -> Figure:
     """An empty figure; sizes in inches."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - without pyplot there is no global state
+    from matplotlib.figure import Figure  # without pyplot there is no global state
 
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
@@ -101,7 +101,7 @@ def plain(axes: Axes, x_label: str, y_label: str) -> None:
 
 def counted(axes: Axes) -> None:
     """Whole numbers alone at the vertical axis, from 0."""
-    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+    from matplotlib.ticker import MaxNLocator
 
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_ylim(bottom=0)
@@ -109,7 +109,7 @@ def counted(axes: Axes) -> None:
 
 def counted_across(axes: Axes) -> None:
     """The same at the horizontal axis."""
-    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+    from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlim(left=0)

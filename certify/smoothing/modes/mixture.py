@@ -27,7 +27,7 @@ def log_evidence(hits: IntArray, n: IntArray, p: FloatArray) -> FloatArray:
     hits: out of ``n`` draws. Needs 0 < p < 1. Where hits / n <= p, there is no evidence: the bound is -inf.
     """
     # slow to load, and only sampling needs it
-    from scipy.special import betaincc, gammaln  # noqa: PLC0415
+    from scipy.special import betaincc, gammaln
 
     hits, n, p = np.broadcast_arrays(hits, n, p)
     misses = n - hits

@@ -58,7 +58,7 @@ class Planned:
 
     def plan(self, law: NoiseLaw, alpha: float, hits: int) -> int:
         """The number of draws that follows from the pilot's hits; 0 where none is worthwhile."""
-        from scipy.special import betaincinv  # noqa: PLC0415
+        from scipy.special import betaincinv
 
         at_most = betaincinv(hits + 1, self.pilot - hits, _OPTIMISM) if hits < self.pilot else 1.0
         shares = (hits / self.pilot, float(at_most))
@@ -80,7 +80,7 @@ def _sufficient(law: NoiseLaw, alpha: float, share: float, tolerance: float, n_m
 
 def _radii(law: NoiseLaw, alpha: float, share: float, n: IntArray) -> FloatArray:
     """The radii where just this share of n draws hits, for planning alone: not proved, nor rounded."""
-    from scipy.special import betaincinv  # noqa: PLC0415
+    from scipy.special import betaincinv
 
     lower = betaincinv(np.maximum(share * n, 1e-9), (1 - share) * n + 1, alpha)
     return law.radius(lower, 1 - lower)

@@ -91,7 +91,7 @@ def _looks(n_max: int) -> IntArray:
 
 def _futile(looks: IntArray, p: float, alpha: float, futility: float) -> IntArray:
     """The most hits that leave a fixed test at the last look next to no chance; -1 where there is none."""
-    from scipy.stats import binom  # noqa: PLC0415
+    from scipy.stats import binom
 
     n_max = int(looks[-1])
     needed = int(binom.isf(alpha, n_max, p)) + 1
