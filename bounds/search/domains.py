@@ -63,10 +63,12 @@ class Cuts:
         both = []
         for side in (1.0, -1.0):
             values = (*new, torch.full_like(new[2], side))
-            both.append(Cuts(*(torch.cat([old, x], 1) for old, x in zip(self._all(), values, strict=True))))
+            both.append(Cuts(*(torch.cat([old, x], 1) for old, x in zip(self.columns, values, strict=True))))
         return both[0].joined(both[1])
 
-    def _all(self) -> Sequence[Tensor]:
+    @property
+    def columns(self) -> Sequence[Tensor]:
+        """Nodes, elements, places and sides."""
         return (self.node, self.element, self.at, self.side)
 
     @property

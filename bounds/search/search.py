@@ -13,6 +13,7 @@ from bounds.propagate import alpha
 from bounds.propagate.alpha import Pace
 from bounds.search import branching
 from bounds.search.bounding import Bounded, Root, bounded, proved
+from bounds.search.corners import least_points
 from bounds.search.domains import Cuts, Domains
 from bounds.search.ledger import Ledger
 from bounds.search.pool import Pool
@@ -133,7 +134,10 @@ class Search:
 
     def _cut(self, found: Bounded, is_open: Tensor) -> Pool:
         """Where to cut domains; those without any place get a last chance."""
-        places, left = self._places(found)[is_open], found.domains[is_open]
+        every = self._places(found)
+        if not self.by_inputs:
+            self._try_corners(found, is_open & (every.node[:, 0] == 0))
+        places, left = every[is_open], found.domains[is_open]
         stuck = places.score[:, 0] <= 0
         if stuck.any():
             again = bounded(self.quick, left[stuck], _LAST, self.by_inputs)
@@ -163,6 +167,14 @@ class Search:
         if ask and self.ledger.open:
             worst = found.domains.lower.argsort()[:_ASKED]
             self._try(self.attack(samples[worst], points[worst]), samples[worst])
+
+    def _try_corners(self, found: Bounded, where: Tensor) -> None:
+        """Try where the linear pieces of domains without neurons to cut are least; the worst few of them."""
+        worst = found.domains.lower.masked_fill(~where, torch.inf).argsort()[: min(_ASKED, int(where.sum()))]
+        if len(worst) and self.ledger.open:
+            spec = self.quick.asked(found.domains.question)
+            points, of = least_points(found, spec, branching.deciding_rows(found, spec), worst)
+            self._try(points, self._samples(found.domains)[of])
 
     def _try(self, points: Tensor, samples: Tensor) -> None:
         for sample, point in self.judge.confirmed(points, samples):
