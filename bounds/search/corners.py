@@ -1,11 +1,14 @@
-"""Counterexamples where no neuron is left to cut: the network is linear there, a linear program finds them.
+"""Where no neuron is left to cut the network is linear: a linear program tells what gradient steps only near.
 
 A bound's own minimiser is a corner of the region that need not obey the cuts. The point that does is
-a guess like any other: it is run before it is believed, and nothing is proved by it.
+a guess like any other: it is run before it is believed. So are the program's multipliers: bounds by them
+are computed as by any others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -14,31 +17,53 @@ from torch import Tensor
 
 from bounds.kinds import Affine, Known, Pointwise
 from bounds.search.bounding import Bounded
-from bounds.search.domains import NOWHERE
+from bounds.search.domains import NOWHERE, Domains
 from bounds.spec import Spec
 
 _MOST_INPUTS = 1024  # as many runs of the network does it take
 
 
-def least_points(found: Bounded, spec: Spec, row: Tensor, domains: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the deciding row is least within the cuts, (points, *shape), and of which domain each point is.
+# A cut node, an element, and the multiplier of its cut.
+Push = tuple[int, int, float]
 
-    spec: what the domains are asked; row: each one's deciding row; domains: which of them. Domains without
-    such a point, as far as the solver can tell, have none.
+
+@dataclass(frozen=True, eq=False)
+class Corner:
+    """Where a domain's deciding row is least within its cuts, and what each cut weighs there.
+
+    point: (inputs,). pushes: multipliers, > 0 of ``z >= at`` and < 0 of ``z <= at``.
     """
-    shape = found.last.region.shape
-    points, of = [], []
-    if prod(shape) <= _MOST_INPUTS:
-        for domain in domains.tolist():
-            x = _least(found, spec, int(row[domain]) % found.rows.shape[1], domain)
-            if x is not None:
-                points.append(x.view(shape))
-                of.append(domain)
-    empty = found.rows.new_zeros(0, *shape, dtype=torch.float64)
-    return torch.stack(points) if points else empty, torch.tensor(of, dtype=torch.long)
+
+    domain: int
+    point: Tensor
+    pushes: Sequence[Push]
 
 
-def _least(found: Bounded, spec: Spec, row: int, domain: int) -> Tensor | None:
+def corners(found: Bounded, spec: Spec, row: Tensor, domains: Tensor) -> list[Corner]:
+    """Of some domains, as far as the solver can tell.
+
+    spec: what the domains are asked; row: each one's deciding row; domains: which of them.
+    """
+    if prod(found.last.region.shape) > _MOST_INPUTS:
+        return []
+    tried = (_corner(found, spec, int(row[d]) % found.rows.shape[1], d) for d in domains.tolist())
+    return [each for each in tried if each is not None]
+
+
+def weighed(found: Bounded, corners: Sequence[Corner]) -> Domains:
+    """The domains of corners with the multipliers of these, from which a bound may be proved."""
+    domains, graph = found.domains[torch.tensor([each.domain for each in corners])], found.last.graph
+    chosen = {p: torch.zeros_like(x) if p[0] == "Multiplier" else x for p, x in domains.chosen.items()}
+    for k, each in enumerate(corners):
+        for node, element, push in each.pushes:
+            users = (u for u in graph.users[node] if isinstance(graph.nodes[u].op, Pointwise))
+            place = ("Multiplier", next(users, -1), 0)
+            if place in chosen:
+                chosen[place][k].flatten(1)[:, element] = push
+    return replace(domains, chosen=chosen)
+
+
+def _corner(found: Bounded, spec: Spec, row: int, domain: int) -> Corner | None:
     from scipy.optimize import linprog  # noqa: PLC0415 - slow to load, and seldom needed
 
     values = _linear(found, domain)
@@ -46,12 +71,13 @@ def _least(found: Bounded, spec: Spec, row: int, domain: int) -> Tensor | None:
     if values is None:
         return None
     output = values[found.last.graph.output] @ spec.matrix[domain, row].double()
-    limits, ends = [], []
+    limits, ends, places = [], [], []
     for node, element, at, side in zip(*(x[0].tolist() for x in cuts.columns), strict=True):
         if node not in (NOWHERE, 0):
-            here = values[int(node)][:, int(element)]
+            here = values[node][:, element]
             limits.append((-side * here[1:]).numpy())
             ends.append(side * (float(here[0]) - at))
+            places.append((node, element, side))
     low, high = box.lower[domain].flatten().double(), box.upper[domain].flatten().double()
     solved = linprog(
         output[1:].numpy(),
@@ -59,7 +85,13 @@ def _least(found: Bounded, spec: Spec, row: int, domain: int) -> Tensor | None:
         b_ub=np.array(ends) if limits else None,
         bounds=torch.stack([low, high], 1).numpy(),
     )
-    return torch.from_numpy(solved.x) if solved.status == 0 else None
+    if solved.status != 0:
+        return None
+    weights = solved.ineqlin.marginals.tolist()
+    pushes = [
+        (node, element, -side * w) for (node, element, side), w in zip(places, weights, strict=True) if w
+    ]
+    return Corner(domain, torch.from_numpy(solved.x), pushes)
 
 
 def _linear(found: Bounded, domain: int) -> list[Tensor] | None:

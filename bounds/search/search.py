@@ -13,7 +13,7 @@ from bounds.propagate import alpha
 from bounds.propagate.alpha import Pace
 from bounds.search import branching
 from bounds.search.bounding import Bounded, Root, bounded, proved
-from bounds.search.corners import least_points
+from bounds.search.corners import corners, weighed
 from bounds.search.domains import Cuts, Domains
 from bounds.search.ledger import Ledger
 from bounds.search.pool import Pool
@@ -135,8 +135,8 @@ class Search:
     def _cut(self, found: Bounded, is_open: Tensor) -> Pool:
         """Where to cut domains; those without any place get a last chance."""
         every = self._places(found)
-        if not self.by_inputs:
-            self._try_corners(found, is_open & (every.node[:, 0] == 0))
+        if not self.by_inputs and self.accept is None:
+            is_open = is_open & ~self._by_corners(found, is_open & (every.node[:, 0] == 0))
         places, left = every[is_open], found.domains[is_open]
         stuck = places.score[:, 0] <= 0
         if stuck.any():
@@ -168,13 +168,24 @@ class Search:
             worst = found.domains.lower.argsort()[:_ASKED]
             self._try(self.attack(samples[worst], points[worst]), samples[worst])
 
-    def _try_corners(self, found: Bounded, where: Tensor) -> None:
-        """Try where the linear pieces of domains without neurons to cut are least; the worst few of them."""
+    def _by_corners(self, found: Bounded, where: Tensor) -> Tensor:
+        """Which of the worst domains in ``where`` are closed by the least points of their linear pieces.
+
+        Points at which a specification fails settle its sample.
+        """
+        closed = torch.zeros_like(where)
         worst = found.domains.lower.masked_fill(~where, torch.inf).argsort()[: min(_ASKED, int(where.sum()))]
-        if len(worst) and self.ledger.open:
-            spec = self.quick.asked(found.domains.question)
-            points, of = least_points(found, spec, branching.deciding_rows(found, spec), worst)
+        spec, shape = self.quick.asked(found.domains.question), found.last.region.shape
+        tried = corners(found, spec, branching.deciding_rows(found, spec), worst) if len(worst) else []
+        if tried:
+            of = torch.tensor([each.domain for each in tried])
+            points = torch.stack([each.point.view(shape) for each in tried])
             self._try(points, self._samples(found.domains)[of])
+            lower = proved(self.sound, weighed(found, tried), self.by_inputs)
+            of, lower = of[lower > 0], lower[lower > 0]
+            self.ledger.proved(self._samples(found.domains)[of].tolist(), lower.tolist())
+            closed[of] = True
+        return closed
 
     def _try(self, points: Tensor, samples: Tensor) -> None:
         for sample, point in self.judge.confirmed(points, samples):
