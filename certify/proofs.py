@@ -14,9 +14,10 @@ from bounds.proof.check import check
 from bounds.proof.file import packed
 from bounds.proving import prove
 from bounds.proving.statements import statement
+from bounds.rounding import Level
 from bounds.vnnlib import read_vnnlib
 from certify.errors import UsageError
-from certify.property import LEVEL, Answer, Status, shaped
+from certify.property import Answer, Status, shaped
 
 
 @dataclass(frozen=True)
@@ -35,20 +36,22 @@ def write(
     found: Answer,
     seconds: float,
     out: Path,
+    level: Level = Level.REAL,
 ) -> Written:
     """Write a file that shows an answer to a property: a checked proof, or the counterexample.
 
     region, spec: as ``bounds.read_vnnlib`` gives them. seconds: for the search for a proof.
+    level: of the claim, real or deployed.
     Raises ``UsageError`` where the file cannot be written.
     """
     if found.status not in (Status.SAT, Status.UNSAT):
         return Written(None, f"no proof: the property is {found.status.value}")
     try:
         model = model_bytes(network)
-        claim = statement(digest(model), LEVEL, region, spec)
+        claim = statement(digest(model), level, region, spec)
         if found.status is Status.SAT:
             return _written(out, *_refuted(claim, model, found))
-        attempted = prove(graph, shaped(graph, region, spec), spec, model, level=LEVEL, timeout=seconds)
+        attempted = prove(graph, shaped(graph, region, spec), spec, model, level=level, timeout=seconds)
         if attempted.proof is not None and attempted.checked is not None:
             return _written(out, attempted.proof, f"proved and checked, {attempted.checked.leaves} leaves")
     except Refused as refusal:
@@ -91,7 +94,7 @@ def _written(out: Path, proof: Proof, what: str) -> Written:
 def same_property(claim: Statement, prop: Path) -> bool:
     """Whether a statement is about exactly the boxes and rows of a VNN-LIB property."""
     region, spec = read_vnnlib(prop)
-    return same_statement(claim, statement(claim.model, bounds.Level(claim.level), region, spec))
+    return same_statement(claim, statement(claim.model, Level(claim.level), region, spec))
 
 
 def same_statement(claim: Statement, asked: Statement) -> bool:

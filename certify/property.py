@@ -15,8 +15,6 @@ from certify.errors import UsageError
 from certify.falsify import falsifier
 from certify.run import Run
 
-LEVEL = Level.REAL
-
 
 class Status(Enum):
     """The words of VNN-COMP."""
@@ -41,11 +39,17 @@ class Answer:
 
 
 def answer(
-    graph: bounds.Graph, region: bounds.Box, spec: bounds.Spec, run: Run, seconds: float = 60.0
+    graph: bounds.Graph,
+    region: bounds.Box,
+    spec: bounds.Spec,
+    run: Run,
+    seconds: float = 60.0,
+    level: Level = Level.REAL,
 ) -> Answer:
     """Decide a property: no counterexample exists, or here is one; or the time was too short.
 
     region, spec: as ``bounds.read_vnnlib`` gives them, flat and in float64; one part of the property per box.
+    level: what "unsat" claims.
     Raises ``UsageError`` if network and property have different numbers of variables.
     """
     region, network = shaped(graph, region, spec), graph.to(torch.float32)
@@ -55,7 +59,7 @@ def answer(
         region,
         spec,
         timeout=seconds,
-        level=LEVEL,
+        level=level,
         memory=run.memory,
         falsify=falsifier(network, run),
         joint=True,

@@ -13,7 +13,7 @@ from certify.cli.limits import TimeUp, deadline, memory_cap
 from certify.errors import Exit, UsageError
 
 if TYPE_CHECKING:
-    from bounds import Box, Graph, Spec
+    from bounds import Box, Graph, Level, Spec
     from certify.property import Answer, Status
 
     Question = tuple[Graph, Box, Spec]
@@ -34,6 +34,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--memory", type=positive, metavar="GB", help="memory cap (default: none)")
     parser.add_argument(
+        "--level",
+        choices=("real", "deployed", "float"),
+        default="real",
+        help="what unsat claims: of exact arithmetic, of every float32 execution, or nothing (default: real)",
+    )
+    parser.add_argument(
         "--proof",
         type=Path,
         metavar="FILE",
@@ -45,8 +51,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    from certify.property import LEVEL, Answer, Status
+    from bounds.rounding import Level
+    from certify.property import Answer, Status
     from certify.verdict import SENTENCES
+
+    level = Level(arguments.level)
+    if level is Level.FLOAT and arguments.proof is not None:
+        raise UsageError("level float is no proof; give --level real or deployed with --proof")
 
     def tell(status: Status, text: str = "") -> None:
         result = f"{status.value}\n{text}"
@@ -57,7 +68,7 @@ def execute(arguments: argparse.Namespace) -> int:
     question = None
     try:
         with deadline(arguments.timeout, lambda: tell(Status.TIMEOUT)), memory_cap(arguments.memory):
-            found, question = _answer(arguments.network, arguments.property, arguments.timeout)
+            found, question = _answer(arguments.network, arguments.property, arguments.timeout, level)
     except TimeUp:
         found = Answer(Status.TIMEOUT)
     except (MemoryError, RuntimeError) as error:
@@ -67,14 +78,14 @@ def execute(arguments: argparse.Namespace) -> int:
         found = Answer(Status.UNKNOWN)
     tell(found.status, _counterexample(found))
     if found.status is Status.UNSAT:
-        print(f"level {LEVEL.value}: {SENTENCES[LEVEL]}", file=sys.stderr)
+        print(f"level {level.value}: {SENTENCES[level]}", file=sys.stderr)
     codes = {Status.UNSAT: Exit.PASS, Status.SAT: Exit.FAILED}
-    if arguments.proof is not None and not _shown(arguments, question, found):
+    if arguments.proof is not None and not _shown(arguments, question, found, level):
         return Exit.INCONCLUSIVE
     return codes.get(found.status, Exit.INCONCLUSIVE)
 
 
-def _answer(network: Path, prop: Path, timeout: float) -> tuple[Answer, Question | None]:
+def _answer(network: Path, prop: Path, timeout: float, level: Level) -> tuple[Answer, Question | None]:
     """The answer, and what was asked, None where no input is meant."""
     began = time.monotonic()
     from bounds import read_onnx
@@ -92,7 +103,7 @@ def _answer(network: Path, prop: Path, timeout: float) -> tuple[Answer, Question
         return Answer(Status.UNSAT), None
     with progress() as listener:
         left = max(0.0, timeout - (time.monotonic() - began))
-        return answer(graph, region, spec, Run(progress=listener), left), (graph, region, spec)
+        return answer(graph, region, spec, Run(progress=listener), left, level), (graph, region, spec)
 
 
 def _counterexample(found: Answer) -> str:
@@ -103,7 +114,7 @@ def _counterexample(found: Answer) -> str:
     return format_counterexample(found.x, found.y) + "\n"
 
 
-def _shown(arguments: argparse.Namespace, question: Question | None, found: Answer) -> bool:
+def _shown(arguments: argparse.Namespace, question: Question | None, found: Answer, level: Level) -> bool:
     """Whether a file that shows the answer was written."""
     from certify.proofs import write
 
@@ -112,7 +123,7 @@ def _shown(arguments: argparse.Namespace, question: Question | None, found: Answ
         return False
     try:
         with memory_cap(arguments.memory):
-            written = write(arguments.network, *question, found, arguments.timeout, arguments.proof)
+            written = write(arguments.network, *question, found, arguments.timeout, arguments.proof, level)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise

@@ -154,3 +154,18 @@ def test_a_proof_is_checked_as_it_lies_there(files):
     main(["verify", net, prop, "--proof", str(proof)])
     found = check(read(proof), (proof.parent / "net.onnx").read_bytes())
     assert found.leaves > 1
+
+
+def test_the_level_that_was_asked_for_is_the_one_that_is_told(files, capsys):
+    net, prop, proof = files(RAMP, "(>= Y_0 2.5)")
+    assert main(["verify", net, prop, "--level", "deployed", "--proof", str(proof)]) == Exit.PASS
+    told = capsys.readouterr()
+    assert told.out == "unsat\n"
+    assert "level deployed: For every float32 x" in told.err
+    assert "proved and checked" in told.err
+    assert main(["check", str(proof), "--network", net, "--property", prop]) == Exit.PASS
+    assert "level deployed: For every float32 x" in capsys.readouterr().out
+    assert main(["verify", net, prop, "--level", "float"]) == Exit.PASS
+    assert "not a proof" in capsys.readouterr().err
+    assert main(["verify", net, prop, "--level", "float", "--proof", str(proof)]) == Exit.USAGE
+    assert "level float is no proof" in capsys.readouterr().err
