@@ -46,6 +46,7 @@ BALL: Mapping[str, _Method] = {
     "PGD-50": _Method(PGD(50), "PGD-50 x1"),
     "APGD-CE": _Method(APGD(), "APGD-CE 100"),
     "APGD-T": _Method(APGD(loss="dlr", targets=9), "APGD-T 9x100"),
+    "APGD-T, 2 restarts": _Method(APGD(restarts=2, loss="dlr", targets=9), ""),
     "FAB-T": _Method(FAB(targets=9), ""),
     "Square": _Method(Square(), ""),
     "AutoAttack": _Method(AttackEnsemble("standard"), "AutoAttack std"),
