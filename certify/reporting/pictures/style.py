@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -70,7 +72,7 @@ class Picture:
         buffer = io.StringIO()
         with mpl.rc_context(_SETTINGS):
             self.draw().savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-        return buffer.getvalue()
+        return _named(buffer.getvalue())
 
     def png(self) -> bytes:
         """As PNG."""
@@ -80,6 +82,13 @@ class Picture:
         with mpl.rc_context(_SETTINGS):
             self.draw().savefig(buffer, format="png", dpi=150, metadata={"Software": None})
         return buffer.getvalue()
+
+
+def _named(svg: str) -> str:
+    """With clip paths named by what is written of them, not by digits that differ between processes."""
+    for name, shape in re.findall(r'<clipPath id="(\w+)">\s*(<.*?/>)\s*</clipPath>', svg, re.DOTALL):
+        svg = svg.replace(name, f"p{hashlib.sha256(shape.encode()).hexdigest()[:10]}")
+    return svg
 
 
 def figure(width: float = 7.0, height: float = 4.0) -> Figure:
