@@ -49,7 +49,7 @@ class Pace:
 def rows_at_once(problem: Problem) -> int:
     """How many rows fit into the memory budget; each keeps about a dozen copies of every node."""
     size = sum(elements(problem.graph, node) for node in problem.graph.nodes)
-    return max(1, problem.chunk // (12 * size * problem.region.box().lower.element_size()))
+    return max(1, problem.memory // (12 * size * problem.region.box().lower.element_size()))
 
 
 @dataclass(frozen=True, eq=False)
