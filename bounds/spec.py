@@ -87,7 +87,8 @@ class Spec:
         if self.clause is None:
             return rows
         clause = self.clause.expand(len(rows), -1)
-        best = torch.full((len(rows), int(clause.max()) + 1), -torch.inf, dtype=rows.dtype)
+        clauses = int(clause.max()) + 1 if len(rows) else 1
+        best = torch.full((len(rows), clauses), -torch.inf, dtype=rows.dtype)
         best = best.to(rows.device).scatter_reduce(1, clause, rows, "amax")
         used = torch.zeros_like(best, dtype=torch.bool).scatter_(1, clause, True)
         return torch.where(used, best, torch.inf)

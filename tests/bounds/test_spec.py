@@ -48,3 +48,9 @@ def test_bad_specifications_are_refused() -> None:
     ]:
         with pytest.raises(bounds.InvalidInput):
             bounds.Spec(matrix, offset, clause)
+
+
+def test_no_sample_has_no_value() -> None:
+    clause = torch.tensor([[0, 0, 1], [0, 1, 1]])
+    spec = bounds.Spec(torch.ones(2, 3, 2), torch.zeros(2, 3), clause)[torch.tensor([], dtype=torch.long)]
+    assert spec.worst(torch.zeros(0, 3)).shape == (0,)
