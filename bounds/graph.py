@@ -89,9 +89,11 @@ class Graph:
 
     def to(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Graph:
         """The same graph with parameters in another dtype or on another device; itself where they are so."""
-        params = [p for node in self.nodes for p in node.params]
+        where = None if device is None else torch.device(device)
         if all(
-            p.dtype is (dtype or p.dtype) and p.device == torch.device(device or p.device) for p in params
+            p.dtype is (dtype or p.dtype) and p.device == (where or p.device)
+            for node in self.nodes
+            for p in node.params
         ):
             return self
         return self.map_params(lambda p: p.to(device=device, dtype=dtype))

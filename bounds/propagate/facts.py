@@ -185,13 +185,10 @@ def _affine(
 ) -> Facts:
     tight = len(ins) == 1 and ins[0].box
     box = tight and (op.elementwise or op.exact)
-    if op.exact or (op.rising and level is Level.FLOAT):
-        interval = _ends(op, ins, node.params)
+    if op.exact or level is Level.FLOAT:
+        interval = affine_interval(op, [f.interval for f in ins], node.params, spent)
         tight = tight or (op.exact and len(ins) == 1 and ins[0].tight)
         return Facts(interval.closed() if relaxed and not op.exact else interval, tight=tight, box=box)
-    if level is Level.FLOAT:
-        interval = _around(op, [f.interval for f in ins], node.params, spent)
-        return Facts(interval.closed() if relaxed else interval, tight=tight, box=box)
     centres = tuple(f.interval.centre for f in ins)
     weights = op.weights(node.params)
     centre = op.value(centres, node.params)
@@ -218,21 +215,30 @@ def _affine(
     return Facts(interval, cushion=cushion, tight=tight, box=box)
 
 
+def affine_interval(op: Affine, xs: Sequence[Interval], params: Tensors, spent: bool) -> Interval:
+    """What an affine operator makes of intervals, without an account of rounding.
+
+    spent: whether the memory of xs may be used again.
+    """
+    return _ends(op, xs, params) if op.exact or op.rising else _around(op, xs, params, spent)
+
+
 def _around(op: Affine, xs: Sequence[Interval], params: Tensors, spent: bool) -> Interval:
-    """From centres and radii, without an account of rounding; ``spent``: in the memory of xs."""
-    centres = [x.centre for x in xs]
-    radii = [torch.sub(x.upper, c, out=x.upper if spent else None) for x, c in zip(xs, centres, strict=True)]
-    centre, radius = op.value(tuple(centres), params), op.absolute(tuple(radii), op.weights(params))
-    lower = centre - radius
-    return Interval(
-        lower, radius.add_(centre) if op.fresh and not torch.is_grad_enabled() else centre + radius
+    """From centres and radii."""
+    centres = tuple([x.lower.lerp_(x.upper, 0.5) if spent else x.centre for x in xs])
+    radii = tuple(
+        [torch.sub(x.upper, c, out=x.upper if spent else None) for x, c in zip(xs, centres, strict=True)]
     )
+    centre, radius = op.value(centres, params), op.absolute(radii, op.weights(params))
+    if not op.fresh or torch.is_grad_enabled():
+        return Interval(centre - radius, centre + radius)
+    upper = radius.add_(centre)
+    return Interval(torch.lerp(upper, centre, 2.0, out=centre), upper)
 
 
-def _ends(op: Affine, ins: tuple[Facts, ...], params: Tensors) -> Interval:
-    """From end to end, without an account of rounding."""
-    low = op.value(tuple([f.interval.lower for f in ins]), params)
-    high = op.value(tuple([f.interval.upper for f in ins]), params)
+def _ends(op: Affine, xs: Sequence[Interval], params: Tensors) -> Interval:
+    """From end to end."""
+    low, high = op.value(tuple([x.lower for x in xs]), params), op.value(tuple([x.upper for x in xs]), params)
     return Interval(low, high) if op.rising else Interval(torch.minimum(low, high), torch.maximum(low, high))
 
 

@@ -8,8 +8,9 @@ from bounds.graph import Graph
 from bounds.interval import Interval
 from bounds.kinds import Affine
 from bounds.propagate.crown import spec_bounds
-from bounds.propagate.facts import Facts, node_facts
+from bounds.propagate.facts import Facts, affine_interval, node_facts
 from bounds.propagate.problem import Problem
+from bounds.rounding import Level
 from bounds.spec import Spec
 
 
@@ -25,17 +26,20 @@ def rows(problem: Problem, spec: Spec) -> Interval:
 
 def _facts(problem: Problem, keep: set[int]) -> list[Facts]:
     """The facts of every node by interval analysis; those outside ``keep`` are without elements."""
-    graph, region = problem.graph, problem.region
+    graph, region, floats = problem.graph, problem.region, problem.level is Level.FLOAT
     facts = [Facts(region.box(), tight=True, box=region.is_box)]
     nothing = Facts(Interval(*(region.box().lower.new_empty(0),) * 2))
     changing = not torch.is_grad_enabled()
     owned = set[int]()  # nodes whose interval nothing else refers to
     for index, node in enumerate(graph.nodes[1:], start=1):
-        ins = tuple(facts[i] for i in node.inputs)
-        done = tuple(i for i in graph.ending[index] if i not in keep)
-        spent = changing and len(done) == len(node.inputs) and owned.issuperset(done)
-        here = node_facts(graph, node, ins, problem.level, False, cushioned=index in keep, spent=spent)
-        if spent or (isinstance(node.op, Affine) and node.op.fresh):
+        op, ins = node.op, tuple([facts[i] for i in node.inputs])
+        done = [i for i in graph.ending[index] if i not in keep]
+        spent = changing and len(done) == len(ins) and owned.issuperset(done)
+        if floats and isinstance(op, Affine):  # nobody asks here what else is known of the node
+            here = Facts(affine_interval(op, [f.interval for f in ins], node.params, spent))
+        else:
+            here = node_facts(graph, node, ins, problem.level, False, cushioned=index in keep, spent=spent)
+        if spent or (isinstance(op, Affine) and op.fresh):
             owned.add(index)
         else:
             owned.difference_update(node.inputs)  # the result may be a view of them
