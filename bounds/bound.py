@@ -57,12 +57,12 @@ def bound(
     method: ``"ibp"`` (interval bound propagation; Gowal et al. 2018), ``"forward"`` (zonotopes; DeepZ, Singh
         et al. 2018, met with interval analysis), ``"crown-ibp"`` (Zhang et al. 2020),
         ``"crown"`` (Zhang et al. 2018; DeepPoly, Singh et al. 2019) with one gradient step on the slopes
-        of the result's own rows, ``"alpha-crown"`` (Xu et al. 2021) with twenty, ``"alpha-crown-joint"``
-        with ten also on the rows of every undecided neuron. ``"cascade"`` goes from the cheapest to the
-        dearest and stops for each sample where ``spec`` is proved. ``"lp"`` (Salman et al. 2019) takes the
-        best slopes from linear programs, one for each row, ``"lp-joint"`` also those of every undecided
-        neuron: for small graphs over boxes and balls. With a ``spec`` the question is the lower side; the
-        upper one comes with the interval analysis on the way.
+        of those of the result's rows that are not above zero without, ``"alpha-crown"`` (Xu et al. 2021)
+        with twenty on all, ``"alpha-crown-joint"`` with ten also on the rows of every undecided neuron.
+        ``"cascade"`` goes from the cheapest to the dearest and stops for each sample where ``spec`` is
+        proved. ``"lp"`` (Salman et al. 2019) takes the best slopes from linear programs, one for each row,
+        ``"lp-joint"`` also those of every undecided neuron: for small graphs over boxes and balls. With a
+        ``spec`` the question is the lower side; the upper one comes with the interval analysis on the way.
     dtype: float32 or float64 to compute in; by default that of the region.
     level: ``"float"`` (not a proof), ``"real"`` or ``"deployed"``. By default float64 gives ``real``, with
         every rounding error accounted for, and float32 gives ``float``. ``real`` and ``deployed`` compute

@@ -21,7 +21,8 @@ class Method:
     """What a method spends.
 
     relaxed: whether rows travel through lines, not only intervals. tighten: whether undecided neurons get
-    rows of their own. joint: gradient steps on the slopes of these; steps: on those of the result's rows.
+    rows of their own. joint: gradient steps on the slopes of these; steps: on those of the result's rows;
+    spare: only of those whose clause is not proved without.
     zonotopes: whether nodes are bounded by zonotopes instead, from the input on, without rows; generators:
     that each of these keeps, None for what fits into memory.
     """
@@ -30,6 +31,7 @@ class Method:
     tighten: bool = False
     joint: int = 0
     steps: int = 0
+    spare: bool = False
     zonotopes: bool = False
     generators: int | None = None
 
@@ -39,7 +41,7 @@ SLIM = Method(relaxed=False, zonotopes=True, generators=8)
 IBP = Method(relaxed=False)
 CROWN_IBP = Method()
 CLIMB = Method(steps=4)
-CROWN = Method(tighten=True, steps=1)
+CROWN = Method(tighten=True, steps=1, spare=True)
 ALPHA = Method(tighten=True, steps=20)
 JOINT = Method(tighten=True, steps=20, joint=10)
 METHODS: Mapping[str, tuple[Method, ...]] = {
@@ -142,8 +144,10 @@ def _apply(
         facts = known
     else:
         facts = forward_facts(problem, method.tighten, method.relaxed, method.joint, known)
-    backward = method.relaxed and method.steps == 0  # the steps begin with such rows themselves
-    found = so_far.met(spec_bounds(problem, facts, spec, backward))
-    if method.steps:
+    first = method.relaxed and (method.spare or method.steps == 0)  # steps begin with such rows themselves
+    found = so_far.met(spec_bounds(problem, facts, spec, first))
+    if method.spare:
+        wanted = wanted & spec.undecided(found.lower)
+    if method.steps and bool(wanted.any()):
         found = replace(found, lower=climbed(problem, facts, spec, method.steps, found.lower, wanted))
     return found, facts
