@@ -209,29 +209,29 @@ class Chain:
         facts.empty |= (facts.low[value] > facts.high[value]).any(1)
 
     def _tighten(self, facts: Facts, value: int, codes: Array) -> None:
-        """Meet the intervals of undecided elements with bounds by rows of their own."""
-        low, high = facts.low[value].copy(), facts.high[value].copy()
+        """Meet the intervals of undecided elements with bounds by rows of their own, from above first: what is
+        below zero then needs no other."""
+        ends = facts.low[value].copy(), facts.high[value].copy()
         users = [s.does for s in self.network.steps if value in s.inputs and isinstance(s.does, Function)]
-        decided = all(does.kinked for does in users)
-        wanted = (low < 0) & (high > 0) if decided else low < high
-        pieces, elements = np.nonzero(wanted & ~facts.empty[:, None])
-        for part in self._chunks(len(pieces), 2):
-            piece, element = pieces[part], elements[part]
-            unit = self.a.zeros(len(piece), low.shape[1])
-            unit[np.arange(len(piece)), element] = 1
-            both, zero = np.concatenate([unit, -unit]), self.a.zeros(2 * len(piece))
-            rows = Rows(value, both, np.tile(piece, 2), zero, codes=codes[None] if codes.any() else None)
-            least, most = np.split(self.lower(facts, rows), 2)
-            low[piece, element] = _most(low[piece, element], least)
-            high[piece, element] = -_most(-high[piece, element], most)
-        facts.low[value], facts.high[value] = low, high
-        facts.empty |= (low > high).any(1)
+        kinked = all(does.kinked for does in users)
+        for side in (-1, 1):
+            low, high = ends
+            wanted = (low < 0) & (high > 0) if kinked else low < high
+            pieces, elements = np.nonzero(wanted & ~facts.empty[:, None])
+            for part in self._chunks(len(pieces)):
+                piece, element = pieces[part], elements[part]
+                rows, zero = self.a.zeros(len(piece), low.shape[1]), self.a.zeros(len(piece))
+                rows[np.arange(len(piece)), element] = side
+                asked = Rows(value, rows, piece, zero, codes=codes[None] if codes.any() else None)
+                end = ends[side < 0]
+                end[piece, element] = side * _most(side * end[piece, element], self.lower(facts, asked))
+        facts.low[value], facts.high[value] = ends
+        facts.empty |= (ends[0] > ends[1]).any(1)
 
-    def _chunks(self, count: int, rows: int) -> Iterator[slice]:
-        """So many items, in parts that fit into memory, where each needs some rows."""
-        most = max(1, self.rows_at_once // rows)
-        for first in range(0, count, most):
-            yield slice(first, first + most)
+    def _chunks(self, rows: int) -> Iterator[slice]:
+        """So many rows, in parts that fit into memory."""
+        for first in range(0, rows, self.rows_at_once):
+            yield slice(first, first + self.rows_at_once)
 
     @cached_property
     def rows_at_once(self) -> int:
@@ -290,20 +290,21 @@ class Chain:
         self, facts: Facts, asked: Rows, k: int, does: Function, lam: Array, account: _Account
     ) -> Array:
         """Rows at a function's output, through the lines that they see, to its input."""
-        up, around = lam > 0, facts.lines[k + 1]
+        around = facts.lines[k + 1]
         codes = None if asked.codes is None else asked.codes[:, self.starts[k] :][:, : lam.shape[1]]
         if codes is not None and bool(codes.any()):  # each row its own lines
             value = self.network.steps[k].inputs[0]
             low, high = account.of(facts.low[value]), account.of(facts.high[value])
             (below, above), cushion, _ = self._around(does, low, high, codes)
-            account.less_rows((np.abs(lam) * cushion).sum(1))
+            account.less_rows(_dot(np.abs(lam), cushion))
         elif around is not None:
             account.less(lam, facts.cushion[k + 1])
             below, above = (Line(account.of(line.slope), account.of(line.constant)) for line in around)
         else:
             raise Refused("network", "a function without lines")
-        account.add((lam * np.where(up, below.constant, above.constant)).sum(1))
-        return np.asarray(lam * np.where(up, below.slope, above.slope))
+        up, down = np.maximum(lam, self.a.zeros()), np.minimum(lam, self.a.zeros())
+        account.add(_dot(up, below.constant) + _dot(down, above.constant))
+        return up * below.slope + down * above.slope
 
     @cached_property
     def starts(self) -> dict[int, int]:
@@ -349,6 +350,11 @@ def _most(x: Array, y: Array) -> Array:
     return np.where(y > x, y, x)
 
 
+def _dot(lam: Array, x: Array) -> Array:
+    """Of each row the sum of its products with numbers (rows or 1, elements)."""
+    return np.asarray(lam @ x[0] if len(x) == 1 else (lam * x).sum(1))
+
+
 class _Account:
     """What rows have come to so far: their constants, and how far these may be off."""
 
@@ -369,7 +375,7 @@ class _Account:
 
     def dot(self, lam: Array, x: Array) -> Array:
         """Of each row the sum of its products with numbers (pieces or 1, elements)."""
-        return np.asarray(lam @ x[0] if len(x) == 1 else (lam * self.of(x)).sum(1))
+        return _dot(lam, self.of(x))
 
     def add(self, x: Array) -> None:
         """Add to the constants, which are rounded down."""

@@ -126,25 +126,23 @@ class Sigmoid(Function):
         return self._tangent(low, high, a, 1), self._tangent(low, high, a, -1)
 
     def _tangent(self, low: Array, high: Array, a: Arithmetic, sign: int) -> Array:
-        """The slope below of the tangent through the far end; at the middle where f is convex all over.
+        """The slope of the line below that leaves the least area: of the convex hull at the middle. That is f there,
+        or the tangent that meets the far end, or the chord.
 
         The line above f is, by symmetry, that below with low and high exchanged and negated.
         """
         if sign < 0:
             low, high = -high, -low
-        f = self.value
-        wide = high > low
-        chord = (f(high, a) - f(low, a)) / np.where(wide, high - low, 1.0)
-        chord = np.where(wide, chord, self.derivative(low, a))
+        f, middle, wide = self.value, (low + high) / 2, high > low
+        rise = f(high, a) - f(low, a)
+        chord = np.where(wide, rise / np.where(wide, high - low, 1.0), self.derivative(low, a))
         left, right = low, np.minimum(np.maximum(low, 0.0), high)
-        for _ in range(_ROUNDS):
+        for _ in range(_ROUNDS):  # where the tangent meets the far end
             p = (left + right) / 2
             short = f(p, a) + self.derivative(p, a) * (high - p) < f(high, a)
             left, right = np.where(short, p, left), np.where(short, right, p)
-        steep = self.derivative(low, a) * (high - low) >= f(high, a) - f(low, a)
-        mixed = np.where(steep, chord, self.derivative(right, a))
-        convex = self.derivative((low + high) / 2, a)
-        return np.where(low >= 0, chord, np.where(high <= 0, convex, mixed))
+        steep = self.derivative(low, a) * (high - low) >= rise
+        return np.where(steep, chord, self.derivative(np.minimum(right, middle), a))
 
     def coded(self, slope: Array, codes: Array, low: Array, high: Array, a: Arithmetic, sign: int) -> Array:
         most = self.derivative(np.minimum(np.maximum(low, 0.0), high), a)

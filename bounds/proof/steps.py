@@ -79,7 +79,11 @@ class Dense(Affine):
         return (x.reshape(-1, self.weight.shape[1]) @ self.weight.T).reshape(len(x), -1)
 
     def adjoint(self, rows: Array) -> list[Array]:
-        return [(rows.reshape(-1, self.weight.shape[0]) @ self.weight).reshape(len(rows), -1)]
+        flat, weight = rows.reshape(-1, self.weight.shape[0]), self.weight
+        used = (flat != 0).any(0)  # often few: rows of single neurons, ReLUs that are off
+        if 2 * used.sum() < len(weight):
+            flat, weight = flat[:, used], weight[used]
+        return [(flat @ weight).reshape(len(rows), -1)]
 
     @cached_property
     def absolute(self) -> Affine:

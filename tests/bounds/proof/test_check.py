@@ -115,3 +115,20 @@ def test_one_false_part_among_true_ones_is_refused() -> None:
             continue
         with pytest.raises(Refused, match=f"of part {parts.index(false)}"):
             check(proof, data)
+
+
+def test_deep_sigmoids_are_bounded_as_the_engine_does(tmp_path: Path) -> None:
+    """Slopes of hidden rows are not in a proof, so that the checker's own have to be good."""
+    rng = np.random.default_rng(0)
+    weights = [3 * rng.normal(size=(20, n)) / np.sqrt(n) for n in (8, 20, 20, 20)]
+    biases = [rng.normal(size=20) for _ in weights]
+    data = mlp(weights, biases, "Sigmoid")
+    low, high = -np.ones(8), np.ones(8)
+    region = bounds.Box(torch.tensor(low)[None], torch.tensor(high)[None])
+    spec = bounds.Spec(torch.eye(20, dtype=torch.float64)[None], torch.zeros(1, 20, dtype=torch.float64))
+    (tmp_path / "net.onnx").write_bytes(data)
+    graph = bounds.read_onnx(tmp_path / "net.onnx")
+    engine = bounds.bound(graph, region, spec, "crown", torch.float64).lower[0].numpy()
+    claim = statement(data, low, high, np.eye(20))
+    found = Checker(data, "real").bounds(claim.parts[0], leaf(claim.parts[0], 3))[0]
+    assert (np.abs(found - engine) < 1e-6).all()

@@ -57,6 +57,23 @@ def test_lines_with_any_slope_hold_and_are_close(name: str) -> None:
                 assert float(min(there)) - least[k] <= 1e-9 + bend + 1e-9 * abs(slope[k]) * (1 + abs(z).max())
 
 
+@pytest.mark.parametrize("name", CURVED)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_own_lines_leave_the_least_area(name: str, sign: int) -> None:
+    """No other slope leads to a line that is closer at the middle, where areas are told apart."""
+    does, rng = CURVED[name], np.random.default_rng(4)
+    ends = rng.normal(size=(2, 300)) * 10.0 ** rng.uniform(-1, 1, (2, 300))
+    low, high = np.sort(ends, 0)
+    own = does.slopes(low, high, A)[sign < 0]
+    middle = (low + high) / 2
+
+    def there(slope: Array) -> Array:
+        return does.least(low, high, slope, A, sign) + sign * slope * middle
+
+    for share in np.linspace(0, 1, 101):
+        assert (there(own) >= there(np.full(300, share)) - 1e-6).all()
+
+
 @pytest.mark.parametrize("leak", [0.0, 0.25, 1.0])
 def test_relu_lines(leak: float) -> None:
     does, rng = Relu(leak), np.random.default_rng(2)
