@@ -209,8 +209,7 @@ class Chain:
         facts.empty |= (facts.low[value] > facts.high[value]).any(1)
 
     def _tighten(self, facts: Facts, value: int, codes: Array) -> None:
-        """Meet the intervals of undecided elements with bounds by rows of their own, from above first: what is
-        below zero then needs no other."""
+        """Meet undecided intervals with bounds by rows, from above first: what is below zero then is done."""
         ends = facts.low[value].copy(), facts.high[value].copy()
         users = [s.does for s in self.network.steps if value in s.inputs and isinstance(s.does, Function)]
         kinked = all(does.kinked for does in users)
@@ -304,7 +303,7 @@ class Chain:
             raise Refused("network", "a function without lines")
         up, down = np.maximum(lam, self.a.zeros()), np.minimum(lam, self.a.zeros())
         account.add(_dot(up, below.constant) + _dot(down, above.constant))
-        return up * below.slope + down * above.slope
+        return np.asarray(up * below.slope + down * above.slope)
 
     @cached_property
     def starts(self) -> dict[int, int]:

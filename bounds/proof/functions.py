@@ -126,8 +126,9 @@ class Sigmoid(Function):
         return self._tangent(low, high, a, 1), self._tangent(low, high, a, -1)
 
     def _tangent(self, low: Array, high: Array, a: Arithmetic, sign: int) -> Array:
-        """The slope of the line below that leaves the least area: of the convex hull at the middle. That is f there,
-        or the tangent that meets the far end, or the chord.
+        """The slope of the line below that leaves the least area: of the convex hull at the middle.
+
+        That is f itself, or the tangent that meets the far end, or the chord.
 
         The line above f is, by symmetry, that below with low and high exchanged and negated.
         """
