@@ -29,9 +29,11 @@ def deadline(seconds: float, last_words: Callable[[], None]) -> Iterator[None]:
     """
 
     def give_up() -> None:
-        last_words()
-        sys.stdout.flush()
-        os._exit(Exit.INCONCLUSIVE)
+        try:
+            last_words()
+            sys.stdout.flush()
+        finally:  # whatever becomes of the words
+            os._exit(Exit.INCONCLUSIVE)
 
     def end(number: int, frame: FrameType | None) -> None:
         raise TimeUp
@@ -44,12 +46,20 @@ def deadline(seconds: float, last_words: Callable[[], None]) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     watch.start()
     try:
-        yield
-    finally:
+        try:
+            yield
+        finally:
+            _no_alarm(has_alarms)
+    finally:  # also where the alarm came in that very moment
         watch.cancel()
+        _no_alarm(has_alarms)
         if has_alarms:
-            signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+
+
+def _no_alarm(has_alarms: bool) -> None:
+    if has_alarms:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @contextmanager

@@ -56,8 +56,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from certify.verdict import SENTENCES
 
     level = Level(arguments.level)
-    if level is Level.FLOAT and arguments.proof is not None:
-        raise UsageError("level float is no proof; give --level real or deployed with --proof")
+    _check(arguments)
 
     def tell(status: Status, text: str = "") -> None:
         result = f"{status.value}\n{text}"
@@ -83,6 +82,15 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.proof is not None and not _shown(arguments, question, found, level):
         return Exit.INCONCLUSIVE
     return codes.get(found.status, Exit.INCONCLUSIVE)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse, before the work, what would be in vain."""
+    if arguments.level == "float" and arguments.proof is not None:
+        raise UsageError("level float is no proof; give --level real or deployed with --proof")
+    for path in (arguments.out, arguments.proof):
+        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+            raise UsageError(f"{path} cannot be written; give a file in a folder that there is")
 
 
 def _answer(network: Path, prop: Path, timeout: float, level: Level) -> tuple[Answer, Question | None]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import math
 import multiprocessing
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 HELP = "decide every line of an instances.csv (network, property, seconds); run again to resume"
 
-RESULTS, COUNTEREXAMPLES = "results.csv", "counterexamples"
+RESULTS, DIGESTS, COUNTEREXAMPLES = "results.csv", "digests.csv", "counterexamples"
 _COUNTED = {"unsat": "verified", "sat": "falsified"}
 _GRACE = 2.0  # seconds after which a process that does not end by itself is killed
 _LOADED = (
@@ -76,15 +77,20 @@ def execute(arguments: argparse.Namespace) -> int:
         (folder / COUNTEREXAMPLES).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder} cannot be made a folder of results: {error.strerror}") from error
-    found = read_results(folder / RESULTS)
+    digests = _digests(instances)
+    found = _of_these_files(folder, digests)
     waiting = [each for each in instances if each.names not in found]
     if len(waiting) < len(instances):
         print(f"{len(instances) - len(waiting)} instances have a result already", file=sys.stderr)
-    context = _context()
+    context, category = _context(), arguments.instances.resolve().parent.name
     for number, each in enumerate(waiting):
-        place = instances.index(each)
-        outcome = _decided(context, each, folder / COUNTEREXAMPLES / f"{place:04d}.txt", arguments.memory)
-        _append(folder / RESULTS, arguments.instances, each, outcome)
+        digest = digests[each.names]
+        outcome = _decided(
+            context, each, folder / COUNTEREXAMPLES / _file_name(each, digest), arguments.memory
+        )
+        # as in the competitions: category, network, property, seconds to prepare, result, seconds
+        _append(folder / DIGESTS, (*each.names, digest))
+        _append(folder / RESULTS, (category, *each.names, "0", outcome.result, f"{outcome.seconds:.3f}"))
         found[each.names] = outcome
         print(_progress(instances, waiting[number + 1 :], each, found), file=sys.stderr, flush=True)
     mine = [found[each.names] for each in instances]
@@ -119,21 +125,67 @@ def read_instances(path: Path, seconds: float | None) -> list[Instance]:
 
 def read_results(path: Path) -> dict[tuple[str, str], Outcome]:
     """What an earlier run has found; a last line that was cut short counts as not there."""
+    return {(row[1], row[2]): Outcome(row[4], float(row[5])) for row in _rows(path, 6)}
+
+
+def _of_these_files(folder: Path, digests: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], Outcome]:
+    """What an earlier run has found, without what it found of files that are others now."""
+    then = {(row[0], row[1]): row[2] for row in _rows(folder / DIGESTS, 3)}
+    found = read_results(folder / RESULTS)
+    changed = {names for names in found.keys() & digests.keys() if then.get(names) != digests[names]}
+    if changed:
+        print(f"{len(changed)} instances have changed since: they are decided again", file=sys.stderr)
+        kept = [row for row in _rows(folder / RESULTS, 6) if (row[1], row[2]) not in changed]
+        partial = folder / f"{RESULTS}.partial"
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(kept)
+        partial.replace(folder / RESULTS)
+    return {names: outcome for names, outcome in found.items() if names not in changed}
+
+
+def _rows(path: Path, columns: int) -> list[list[str]]:
+    """The lines of a table that are whole."""
     if not path.exists():
-        return {}
+        return []
     rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
-    return {(row[1], row[2]): Outcome(row[4], float(row[5])) for row in rows if len(row) == 6 and row[5]}
+    return [row for row in rows if len(row) == columns and row[-1]]
 
 
-def _append(path: Path, source: Path, each: Instance, outcome: Outcome) -> None:
-    """A line as in the competitions: category, network, property, seconds to prepare, result, seconds."""
-    row = (source.resolve().parent.name, *each.names, "0", outcome.result, f"{outcome.seconds:.3f}")
+def _append(path: Path, row: Sequence[str]) -> None:
+    """A line that is on disk when this returns."""
     torn = path.exists() and not path.read_bytes().endswith(b"\n")
     with path.open("a", encoding="utf-8", newline="") as file:
         file.write("\n" if torn and path.stat().st_size else "")
         csv.writer(file, lineterminator="\n").writerow(row)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _digests(instances: Sequence[Instance]) -> dict[tuple[str, str], str]:
+    """SHA-256, in hex, of the names of each instance and of what its files hold now."""
+    files = {
+        path: _file_digest(path) for path in {each.folder / name for each in instances for name in each.names}
+    }
+    return {
+        each.names: hashlib.sha256(
+            "\n".join((*each.names, *(files[each.folder / name] for name in each.names))).encode()
+        ).hexdigest()
+        for each in instances
+    }
+
+
+def _file_digest(path: Path) -> str:
+    """SHA-256, in hex, of a file; of none where it cannot be read: deciding it will say why."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def _file_name(each: Instance, digest: str) -> str:
+    """Of a counterexample; no other instance's is called so."""
+    return f"{Path(each.network).stem}-{Path(each.prop).stem}-{digest[:12]}.txt"
 
 
 def _context() -> ForkServerContext | SpawnContext:
@@ -165,10 +217,11 @@ def _decided(
     seconds = time.monotonic() - began
     said = errors.read_text(encoding="utf-8").strip().splitlines() if errors.exists() else []
     errors.unlink(missing_ok=True)
-    if answer.exists():
-        result = answer.read_text(encoding="utf-8").split("\n", 1)[0]
-        if result != "sat":
-            answer.unlink()
+    text = answer.read_text(encoding="utf-8") if answer.exists() else ""
+    result = text.split("\n", 1)[0]
+    if result != "sat" or not text.endswith("\n"):
+        answer.unlink(missing_ok=True)
+    if text.endswith("\n"):  # else it was killed while it wrote
         return Outcome(result, seconds)
     if late:
         return Outcome("timeout", seconds)

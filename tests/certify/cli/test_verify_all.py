@@ -44,7 +44,9 @@ def test_results_counts_and_the_plot(listed, tmp_path, capsys):
     assert said.startswith("1 verified, 1 falsified, 0 unknown of 2; PAR-2 ")
     assert "[1/2]" in progress
     assert "s left" in progress
-    (x,), (y,) = counterexample((out / "counterexamples" / "0001.txt").read_text().split("\n", 1)[1])
+    (shown,) = (out / "counterexamples").iterdir()
+    assert shown.name.startswith("net-fails-")
+    (x,), (y,) = counterexample(shown.read_text().split("\n", 1)[1])
     assert y >= 0.9
     assert -1 <= x <= 2
     assert "<svg" in (out / "cactus.svg").read_text()
@@ -54,8 +56,8 @@ def test_results_counts_and_the_plot(listed, tmp_path, capsys):
 
 def test_a_second_run_does_what_is_missing(listed, tmp_path, capsys):
     out = tmp_path / "out"
-    out.mkdir()
-    kept = "bench,net.onnx,holds.vnnlib,0,timeout,20.000"
+    assert main(["verify-all", str(listed), "--out", str(out)]) == Exit.PASS
+    kept = "bench,net.onnx,holds.vnnlib,0,timeout,20.000"  # told from what is decided anew
     (out / "results.csv").write_text(f"{kept}\nbench,net.onnx,fai")  # cut short
     assert main(["verify-all", str(listed), "--out", str(out)]) == Exit.PASS
     found = {(row[2], row[4]) for row in rows(out) if len(row) == 6}
@@ -63,6 +65,23 @@ def test_a_second_run_does_what_is_missing(listed, tmp_path, capsys):
     assert "1 instances have a result already" in capsys.readouterr().err
     main(["verify-all", str(listed), "--out", str(out)])
     assert "PAR-2" in capsys.readouterr().out
+
+
+def test_results_of_files_that_are_others_now_are_none(listed, tmp_path, capsys):
+    out = tmp_path / "out"
+    listed.write_text("net.onnx,holds.vnnlib,20\n")
+    assert main(["verify-all", str(listed), "--out", str(out)]) == Exit.PASS
+    assert [row[4] for row in rows(out)] == ["unsat"]
+    (listed.parent / "holds.vnnlib").write_text(PROPERTY.format(0.9))
+    capsys.readouterr()
+    assert main(["verify-all", str(listed), "--out", str(out)]) == Exit.PASS
+    assert "1 instances have changed since" in capsys.readouterr().err
+    assert [row[4] for row in rows(out)] == ["sat"]
+    listed.write_text("net.onnx,fails.vnnlib,20\nnet.onnx,holds.vnnlib,20\n")  # another place in the list
+    assert main(["verify-all", str(listed), "--out", str(out)]) == Exit.PASS
+    assert [row[2] for row in rows(out)] == ["holds.vnnlib", "fails.vnnlib"]
+    names = sorted(path.name.rsplit("-", 1)[0] for path in (out / "counterexamples").iterdir())
+    assert names == ["net-fails", "net-holds"]
 
 
 def test_instances_that_cannot_be_read_are_results_too(listed, tmp_path):

@@ -102,6 +102,14 @@ def test_limits_of_nothing_are_refused(files, option, capsys):
     assert "give a number > 0" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--out", "--proof"])
+@pytest.mark.parametrize("place", ["no-such-folder/file", "."])
+def test_files_that_cannot_be_written_are_refused_before_the_work(files, refuse, tmp_path, option, place):
+    code, line = refuse("verify", *files(), option, tmp_path / place)
+    assert code == Exit.USAGE
+    assert "cannot be written" in line
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the cap is the kernel's")
 def test_too_little_memory_to_start_is_refused(files, refuse):
     code, line = refuse("verify", *files(), "--memory", "0.001")
@@ -142,4 +150,4 @@ def test_a_call_that_does_not_return_is_ended_in_time(files, tmp_path):
     )
     assert (done.returncode, done.stdout) == (Exit.INCONCLUSIVE, "timeout\n")
     assert result.read_text() == "timeout\n"
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 50  # of 60, on a busy machine
