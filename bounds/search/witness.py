@@ -43,7 +43,8 @@ class Judge:
         for place in broken.nonzero()[:, 0].tolist():
             one = torch.tensor([place], device=broken.device)
             if int(sample[place]) not in found and bool(self.judged(snapped[one], sample[one])[1]):
-                found[int(sample[place])] = snapped[place].clone()
+                with torch.inference_mode(False):  # whoever gets it may differentiate through it
+                    found[int(sample[place])] = snapped[place].clone()
         return list(found.items())
 
     def judged(self, points: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:

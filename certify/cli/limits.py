@@ -42,11 +42,11 @@ def deadline(seconds: float, last_words: Callable[[], None]) -> Iterator[None]:
     watch.daemon = True
     has_alarms = sys.platform != "win32" and threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGALRM, end) if has_alarms else None
-    if has_alarms:  # again each second, should one get lost in a callback
-        signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
-    watch.start()
     try:
         try:
+            watch.start()
+            if has_alarms:  # again each second, should one get lost in a callback
+                signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
             yield
         finally:
             _no_alarm(has_alarms)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     Question = tuple[Graph, Box, Spec]
 
+MOST = 1e9  # seconds, or gigabytes
 HELP = "decide a VNN-LIB property of an ONNX network: unsat, sat (with a counterexample), unknown or timeout"
 
 
@@ -142,10 +142,10 @@ def _shown(arguments: argparse.Namespace, question: Question | None, found: Answ
 
 
 def positive(text: str) -> float:
-    """A number > 0, for the parser of a command line."""
+    """A number > 0 that clocks and kernels can count to, for the parser of a command line."""
     value = float(text)
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"{text} is no limit; give a number > 0")
+    if not 0 < value <= MOST:
+        raise argparse.ArgumentTypeError(f"{text} is no limit; give a number > 0, at most {MOST:g}")
     return value
 
 

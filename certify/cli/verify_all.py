@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certify.cli.verify import positive
+from certify.cli.verify import MOST, positive
 from certify.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def read_instances(path: Path, seconds: float | None) -> list[Instance]:
             limit = seconds or float(rest[0])
         except ValueError:
             limit = math.nan
-        if len(line) < 2 or not 0 < limit < math.inf:
+        if len(line) < 2 or not 0 < limit <= MOST:
             raise UsageError(f"line {number} of {path} is not `network, property, seconds`: {','.join(line)}")
         found.append(Instance(network.strip(), prop.strip(), path.resolve().parent, limit))
     if not found:

@@ -223,6 +223,8 @@ def test_a_tie_is_a_counterexample() -> None:
     [found] = verify(graph, region, bounds.margins(torch.tensor([0]), 2))
     assert found.status is Status.FALSIFIED
     check_witness(graph, region, bounds.margins(torch.tensor([0]), 2), found)
+    assert found.witness is not None
+    assert not found.witness.is_inference()  # so that a network with gradients takes it
 
 
 def test_a_point_is_decided_by_running_it() -> None:

@@ -93,13 +93,34 @@ def test_some_empty_boxes_are_left_out(files, capsys):
 
 
 @pytest.mark.parametrize(
-    "option", [("--timeout", "0"), ("--timeout", "-1"), ("--timeout", "nan"), ("--memory", "0")]
+    "option",
+    [
+        ("--timeout", "0"),
+        ("--timeout", "-1"),
+        ("--timeout", "nan"),
+        ("--timeout", "1e300"),
+        ("--memory", "0"),
+    ],
 )
-def test_limits_of_nothing_are_refused(files, option, capsys):
+def test_limits_that_are_none_are_refused(files, option, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["verify", *map(str, files()), *option])
     assert ended.value.code == Exit.USAGE
     assert "give a number > 0" in capsys.readouterr().err
+
+
+def test_time_that_is_over_at_once(files):
+    """Nothing of the deadline is left behind that could end the process otherwise."""
+    program = (
+        "import sys, time\n"
+        "from certify.cli import main\n"
+        "code = main(sys.argv[1:])\n"
+        "time.sleep(2)\n"
+        "sys.exit(code)\n"
+    )
+    command = [sys.executable, "-c", program, "verify", *map(str, files()), "--timeout", "1e-9"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (Exit.INCONCLUSIVE, "timeout\n")
 
 
 @pytest.mark.parametrize("option", ["--out", "--proof"])
