@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
+from bounds.kinds import Tensors
 from bounds.propagate.dual import Pass
 from bounds.propagate.facts import Facts
 from bounds.propagate.forms import Forms, Layout, Own
 from bounds.propagate.problem import Problem
 from bounds.propagate.rows import lower_bounds
-from bounds.propagate.turns import Turn, elements, turns
+from bounds.propagate.turns import Turn, elements, only, turns
 
 # Adam with short memories: the bound is piecewise linear in the slopes, old gradients are soon wrong ones.
 _BETAS = (0.5, 0.99)
@@ -123,6 +124,46 @@ def climb(
     return _ascend(bound, free, start, pace if free else Pace(0))
 
 
+@dataclass(frozen=True, eq=False)
+class Moving:
+    """What moves of one node's choices.
+
+    turn: of the elements in ``columns`` alone, of all where that is None. start: all choices at the start.
+    """
+
+    turn: Turn
+    columns: Tensor | None
+    start: Tensor
+
+    @classmethod
+    def of(cls, turn: Turn, start: Tensor) -> Moving:
+        """The elements that any row may move, where these are few; Adam goes over them a dozen times."""
+        free = turn.free.flatten(1).any(0)
+        if 2 * int(free.sum()) <= len(free):
+            free[0] |= ~free.any()  # one that does not move rather than none, which has no largest gradient
+            columns = free.nonzero().squeeze(1)
+            part = turn.of(columns)
+            if part is not None:
+                return cls(part, columns, start)
+        return cls(turn, None, start)
+
+    def part(self, x: Tensor) -> Tensor:
+        """Of a tensor (rows, *shape) what moves."""
+        return x if self.columns is None else only(x, self.columns)
+
+    def whole(self, moved: Tensor) -> Tensor:
+        """All choices, (rows, *shape)."""
+        if self.columns is None:
+            return moved
+        return self.start.flatten(1).index_copy(1, self.columns, moved).view_as(self.start)
+
+    def gradient(self, moved: Tensor, rows: Tensor | None, xs: Tensors) -> Tensor:
+        """The derivative of every row's bound."""
+        if rows is None:
+            return torch.zeros_like(moved)
+        return self.turn.gradient(moved, self.part(rows), tuple([self.part(x) for x in xs]))
+
+
 def _ascend(
     bound: Callable[[Sequence[Tensor]], tuple[Tensor, Pass]],
     free: Sequence[Turn],
@@ -130,26 +171,30 @@ def _ascend(
     pace: Pace,
 ) -> Climb:
     """Adam (Kingma & Ba 2015) on all rows at once; keeps the choices of each row's best bound."""
-    moving = list(start)
-    best, (value, found) = moving, bound(moving)
+    value, found = bound(start)
+    if not pace.steps:
+        return Climb(value, value, list(start), found)
     first = best_value = value
-    scale = [turn.scale(found.rows.get(turn.index)) for turn in free]
+    parts = [Moving.of(turn, chosen) for turn, chosen in zip(free, start, strict=True)]
+    best = moving = [part.part(part.start) for part in parts]
+    scale = [part.turn.scale(found.rows.get(part.turn.index)) for part in parts]
     moments = [(torch.zeros_like(chosen), torch.zeros_like(chosen)) for chosen in moving]
     for step in range(pace.steps):
         rate = pace.rate_at(step)
-        scaled = [_times(g, s) for g, s in zip(gradients(free, moving, found), scale, strict=True)]
+        scaled = [_times(g, s) for g, s in zip(gradients(parts, moving, found), scale, strict=True)]
         largest = torch.stack([vector_norm(g.reshape(len(g), -1), torch.inf, 1) for g in scaled]).amax(0)
         moving = [
-            turn.inside(
+            part.turn.inside(
                 _moved(step, rate, chosen, g.div_(_column(largest.clamp_min(_TINY), g)), size, *moment)
             )
-            for turn, chosen, size, g, moment in zip(free, moving, scale, scaled, moments, strict=True)
+            for part, chosen, size, g, moment in zip(parts, moving, scale, scaled, moments, strict=True)
         ]
-        value, found = bound(moving)
+        value, found = bound([part.whole(chosen) for part, chosen in zip(parts, moving, strict=True)])
         better = value > best_value
         best_value = torch.where(better, value, best_value)
         best = [torch.where(_column(better, k), s, k) for k, s in zip(best, moving, strict=True)]
-    return Climb(first, best_value, best, found)
+    chosen = [part.whole(k) for part, k in zip(parts, best, strict=True)]
+    return Climb(first, best_value, chosen, found)
 
 
 def _moved(
@@ -169,15 +214,13 @@ def _times(x: Tensor, scale: Tensor) -> Tensor:
     return x if scale.dim() == 0 and bool(scale == 1) else x * scale
 
 
-def gradients(free: Sequence[Turn], chosen: Sequence[Tensor], found: Pass) -> list[Tensor]:
-    """The derivative of every row's bound by all that it has chosen."""
-    inputs = [found.graph.nodes[turn.index].inputs for turn in free]
+def gradients(parts: Sequence[Moving], moving: Sequence[Tensor], found: Pass) -> list[Tensor]:
+    """The derivative of every row's bound by all that moves."""
+    inputs = [found.graph.nodes[part.turn.index].inputs for part in parts]
     values = found.minimisers(max(map(max, inputs)))
     return [
-        turn.gradient(value, found.rows[turn.index], tuple(values[i] for i in ins))
-        if turn.index in found.rows
-        else torch.zeros_like(value)
-        for turn, value, ins in zip(free, chosen, inputs, strict=True)
+        part.gradient(moved, found.rows.get(part.turn.index), tuple([values[i] for i in ins]))
+        for part, moved, ins in zip(parts, moving, inputs, strict=True)
     ]
 
 

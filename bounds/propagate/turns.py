@@ -43,6 +43,10 @@ class Turn(ABC):
         """How far numbers may reasonably move, where ``rows`` come to the node; broadcasts against them."""
         return (self.high - self.low).nan_to_num(0, 0, 0)
 
+    def of(self, columns: Tensor) -> Turn | None:
+        """The same with some elements alone, (rows, len(columns)); None where they cannot be parted."""
+        return None
+
     @abstractmethod
     def gradient(self, value: Tensor, rows: Tensor, xs: Tensors) -> Tensor:
         """The derivative of each row's bound, where ``rows`` come to the node and its inputs are at ``xs``.
@@ -66,6 +70,12 @@ class Slope(Turn):
     op: Pointwise
     x: Interval
     pivot: bool
+
+    def of(self, columns: Tensor) -> Turn | None:
+        if not self.pivot:  # points of contact depend on parameters of single elements
+            return None
+        x = Interval(only(self.x.lower, columns), only(self.x.upper, columns))
+        return replace(self, start=only(self.start, columns), free=only(self.free, columns), x=x)
 
     def gradient(self, value: Tensor, rows: Tensor, xs: Tensors) -> Tensor:
         """A line that is turned around its touching point moves by the distance from there."""
@@ -111,6 +121,10 @@ class Multiplier(Turn):
     least: Tensor
     most: Tensor
 
+    def of(self, columns: Tensor) -> Turn:
+        every = (self.start, self.free, self.low, self.high, self.least, self.most)
+        return Multiplier(self.index, *[only(x, columns) for x in every])
+
     def inside(self, value: Tensor) -> Tensor:
         return value.clamp(self.low, self.high)
 
@@ -119,7 +133,7 @@ class Multiplier(Turn):
         if rows is None:
             return torch.zeros_like(self.start)
         largest = rows.abs().reshape(len(rows), -1).amax(1)
-        return largest.view(-1, *[1] * (rows.dim() - 1)).expand_as(self.start)
+        return largest.view(-1, *[1] * (self.start.dim() - 1)).expand_as(self.start)
 
     def gradient(self, value: Tensor, rows: Tensor, xs: Tensors) -> Tensor:
         """How far the minimiser violates what is known, or, where a multiplier is at work, overfulfils it."""
@@ -131,6 +145,11 @@ class Multiplier(Turn):
     def own(self, so_far: Own, value: Tensor, rounded: bool) -> Own:
         at = torch.where(value > 0, self.least, torch.where(value < 0, self.most, 0.0))
         return replace(so_far, push=Push(value, at))
+
+
+def only(x: Tensor, columns: Tensor) -> Tensor:
+    """Some elements of every row, (rows, len(columns))."""
+    return x.flatten(1).index_select(1, columns)
 
 
 def turns(graph: Graph, facts: list[Facts], layout: Layout) -> list[Turn]:

@@ -1,5 +1,7 @@
 """The derivative of rows' bounds by their slopes and planes, against differences of the bounds themselves."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -60,7 +62,8 @@ def test_gradients_are_differences(family: str, norm: float) -> None:
         value = lower_bounds(graph, facts, problem.region, graph.output, rows, forms, own=own, record=record)
         return value, Pass(graph, facts, problem.region, layout, record, own)
 
-    gradients = alpha.gradients(free, slopes, bound(slopes, {})[1])
+    parts = [alpha.Moving(turn, None, s) for turn, s in zip(free, slopes, strict=True)]
+    gradients = alpha.gradients(parts, slopes, bound(slopes, {})[1])
     assert any(bool(g.any()) for g in gradients)
     step = 1e-7
     for k, turn in enumerate(free):
@@ -74,3 +77,36 @@ def test_gradients_are_differences(family: str, norm: float) -> None:
                 ends.append(bound(moved, {})[0])
             expected = (gradients[k] * direction).reshape(18, -1).sum(1)
             torch.testing.assert_close((ends[0] - ends[1]) / (2 * step), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_steps_over_few_elements_are_steps_over_all(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = FAMILIES[family](5).to(torch.float64)
+    problem = Problem(graph, region(graph, 5, 0.3, batch=2).to(torch.float64), Level.FLOAT, 2**28)
+    facts = forward_facts(problem, tighten=True)
+    layout, n = Layout(torch.arange(2), 4), graph.output_shape[0]
+    g = torch.Generator().manual_seed(2)
+    rows = torch.randn(8, n, generator=g, dtype=torch.float64)
+    free = turns(graph, facts, layout)
+    # Few of them are free, not the same in all rows, and they begin where there is something to win.
+    free = [replace(turn, free=turn.free & _some(turn.free)) for turn in free]
+    start = [turn.inside(torch.where(turn.free, 0.5, turn.start)) for turn in free]
+    narrow = [alpha.Moving.of(turn, s).columns is not None for turn, s in zip(free, start, strict=True)]
+    assert any(narrow)
+
+    def climbed() -> alpha.Climb:
+        return alpha.climb(problem, facts, rows, layout, rows.new_zeros(8), free, start, alpha.Pace(5))
+
+    few = climbed()
+    assert bool((few.value > few.first).any())
+    monkeypatch.setattr(alpha.Moving, "of", lambda turn, chosen: alpha.Moving(turn, None, chosen))
+    every = climbed()
+    torch.testing.assert_close(few.value, every.value, rtol=0, atol=0)
+    for a, b in zip(few.chosen, every.chosen, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def _some(free: Tensor) -> Tensor:
+    some = torch.zeros_like(free)
+    some[1:, ::3] = True
+    return some
