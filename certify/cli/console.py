@@ -9,6 +9,7 @@ from rich.table import Table
 
 from certify.reporting.digits import rounded_down, thinned
 from certify.reporting.schema import Report
+from certify.reporting.words import UNFINISHED
 from certify.verdict import Verdict
 
 
@@ -16,6 +17,8 @@ def show(report: Report, folder: Path) -> None:
     """The summary tables, and where the rest is."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(_table(report))
+    if not report.complete:
+        console.print(UNFINISHED, markup=False)
     for health in report.health:
         console.print(health.summary, markup=False)
     for each in report.contradictions:

@@ -16,11 +16,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Run the command."""
+    """Run the command: exit code 6 for a report that is INVALID."""
     from certify.cli.console import show
     from certify.reporting import report_of, write_pictures
 
     report = report_of(arguments.folder)
     write_pictures(report, arguments.folder)
     show(report, arguments.folder)
-    return Exit.PASS
+    return Exit.PASS if report.status == "VALID" else Exit.SOUNDNESS_VIOLATION

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from certify.cli.run import TRUST_CODE
 from certify.errors import Exit, RunMismatch, UsageError
+
+if TYPE_CHECKING:
+    from certify.rows import VerdictRow
 
 HELP = "write each Linf query of a run as VNN-LIB, with its answer and counterexample in competition format"
 
@@ -27,6 +31,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from certify.formats import not_expressible, query_text, result_text
     from certify.job import prepare
     from certify.ledger import Ledger
+    from certify.reporting.findings import Findings
     from certify.verdict import Verdict
 
     config = read_config(arguments.config).trusting(arguments.trust_code)
@@ -41,9 +46,12 @@ def execute(arguments: argparse.Namespace) -> int:
     with Ledger.read(arguments.run) as ledger:
         if ledger.identity != job.identity:
             raise RunMismatch(f"{arguments.run} belongs to another model, data or configuration")
-        rows = ledger.verdicts()
+        rows = Findings.of(ledger).verdicts  # nothing counts of a sample that was proved and attacked
     folder: Path = arguments.out
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made a folder of queries: {error.strerror}") from error
     model, data = job.model.to("cpu"), job.data
     for row in rows:
         x, y = data.x[row.sample], int(data.y[row.sample])
@@ -52,7 +60,14 @@ def execute(arguments: argparse.Namespace) -> int:
         witness = clean if row.witness is None else torch.from_numpy(row.witness.copy())
         stem = f"sample-{row.sample}-eps-{row.eps!r}"
         (folder / f"{stem}.vnnlib").write_text(query_text(model, x, y, config.threat_at(row.eps)))
-        answer = result_text(model, witness, row.verdict is Verdict.VERIFIED)
+        answer = result_text(model, witness, row.verdict is Verdict.VERIFIED and _is_proved(row))
         (folder / f"{stem}.result").write_text(answer)
     print(f"{len(rows)} queries of {config.model.path.name}: {folder}")
     return Exit.PASS
+
+
+def _is_proved(row: VerdictRow) -> bool:
+    """Whether "unsat" may stand for it, which knows neither levels nor chances."""
+    from bounds.rounding import Level
+
+    return row.level in (Level.REAL, Level.DEPLOYED) and row.alpha == 0

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from certify.reporting.schema import Point, Report, Share, SmoothedModel
+from certify.reporting.words import doubts
 
 
 def mlbom(report: Report) -> bytes:
@@ -32,12 +33,15 @@ def _model(report: Report, data_ref: str) -> dict[str, Any]:
         "bom-ref": f"model:{model.sha256}",
         "name": model.name,
         "properties": [
-            {"name": f"certify:{name}:sha256", "value": digest} for name, digest in sorted(found.items())
+            *({"name": f"certify:{name}:sha256", "value": digest} for name, digest in sorted(found.items())),
+            {"name": "certify:report:status", "value": report.status},
+            {"name": "certify:report:complete", "value": str(report.complete).lower()},
+            {"name": "certify:attacked-accuracy-is", "value": report.attacked_accuracy_is},
         ],
         "modelCard": {
             "modelParameters": {"task": "classification", "datasets": [{"ref": data_ref}]},
             "quantitativeAnalysis": {"performanceMetrics": list(_metrics(report))},
-            "considerations": {"technicalLimitations": list(report.not_claimed)},
+            "considerations": {"technicalLimitations": [*doubts(report), *report.not_claimed]},
         },
     }
 

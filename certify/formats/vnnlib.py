@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bounds.vnnlib import format_counterexample
 from certify.errors import UsageError
-from certify.model import Model
+from certify.model import Model, answers
 from certify.threat import L0, L1, L2, Linf, Patch, Pixels, Threat
 
 # A float64 has at most 1,075 digits behind the point and 309 before it; their sums fit as well.
@@ -64,6 +64,8 @@ def result_text(model: Model, witness: Tensor | None, verified: bool) -> str:
         return "unsat\n" if verified else "unknown\n"
     with torch.no_grad():
         outputs = model(witness[None])
+    if not answers(outputs).all():
+        return "unknown\n"  # NaN breaks no property
     return f"sat\n{format_counterexample(witness, outputs)}\n"
 
 

@@ -13,7 +13,7 @@ from certify.reporting.compliance import with_maps
 from certify.reporting.findings import Findings
 from certify.reporting.html import page
 from certify.reporting.markdown import eval_results, model_card
-from certify.reporting.pictures import Picture, pictures
+from certify.reporting.pictures import NAMES, Picture, pictures
 from certify.reporting.schema import Report, Volatile
 from certify.result import Result
 
@@ -90,18 +90,30 @@ def write_all(folder: Path, contents: Contents | None = None) -> Report:
 
 
 def render(made: Report, folder: Path) -> None:
-    """Write everything that is made from a report into a folder: the same files for the same report."""
+    """Write everything that is made from a report into a folder: the same files for the same report.
+
+    What an earlier report had, and this one has not, is removed.
+    """
     drawn = write_pictures(made, folder)
     _write(folder / "report.html", page(made, drawn))
     _write(folder / "report.md", model_card(made))
     results = eval_results(made)
-    if results is not None:
+    if results is None:
+        (folder / "eval_results.yaml").unlink(missing_ok=True)
+    else:
         _write(folder / "eval_results.yaml", results)
 
 
 def write_pictures(made: Report, folder: Path) -> list[tuple[Picture, str]]:
-    """Write each picture as SVG, PNG and CSV into ``folder``; returns them with their SVG."""
-    return [(picture, write_picture(picture, folder)) for picture in pictures(made)]
+    """Write each picture as SVG, PNG and CSV into ``folder``; returns them with their SVG.
+
+    Pictures that the report does not have are removed: inputs, for instance, that it is to keep out.
+    """
+    drawn = [(picture, write_picture(picture, folder)) for picture in pictures(made)]
+    for name in set(NAMES) - {picture.name for picture, _ in drawn}:
+        for kind in ("csv", "svg", "png"):
+            (folder / f"{name}.{kind}").unlink(missing_ok=True)
+    return drawn
 
 
 def write_picture(picture: Picture, folder: Path) -> str:

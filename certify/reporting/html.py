@@ -17,6 +17,7 @@ from certify.reporting.guarantees import meaning, rests_on, shown, unsaid
 from certify.reporting.pictures import Picture, pictures
 from certify.reporting.pictures.gallery import becomes
 from certify.reporting.schema import HealthCheck, Point, Report, SampleVerdict, Share, SmoothedModel
+from certify.reporting.words import doubts
 from certify.verdict import Verdict, statistical_sentence
 
 _ROWS = 5000  # of verdicts on a page
@@ -73,19 +74,7 @@ def environment() -> jinja2.Environment:
 
 def headlines(report: Report) -> list[str]:
     """What to say first: what puts all numbers in doubt, then the numbers."""
-    count = len(report.contradictions)
-    who = "1 sample was" if count == 1 else f"{count} samples were"
-    doubts = [
-        f"INVALID: {who} both proved robust and attacked, and counted as errors: until this is resolved, no "
-        "other number here is to be relied upon."
-    ]
-    unfinished = ["This run is not finished: the numbers are those of the samples that are."]
-    return [
-        *(doubts if count else []),
-        *([] if report.complete else unfinished),
-        *(each.summary for each in report.health if not each.reliable),
-        *(_headline(point) for point in _ends(report.curve)),
-    ]
+    return [*doubts(report), *(_headline(point) for point in _ends(report.curve))]
 
 
 def facts(report: Report) -> list[tuple[str, str]]:

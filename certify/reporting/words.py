@@ -6,8 +6,25 @@ import math
 from collections.abc import Sequence
 
 from bounds.rounding import Level
-from certify.reporting.schema import SampleVerdict, Word
+from certify.reporting.schema import Report, SampleVerdict, Word
 from certify.verdict import SENTENCES, Verdict, attack_sentence
+
+UNFINISHED = "This run is not finished: the numbers are those of the samples that are."
+
+
+def doubts(report: Report) -> list[str]:
+    """What puts all numbers of a report in doubt."""
+    count = len(report.contradictions)
+    who = "1 sample was" if count == 1 else f"{count} samples were"
+    invalid = (
+        f"INVALID: {who} both proved robust and attacked, and counted as errors: until this is resolved, no "
+        "other number here is to be relied upon."
+    )
+    return [
+        *([invalid] if count else []),
+        *([] if report.complete else [UNFINISHED]),
+        *(each.summary for each in report.health if not each.reliable),
+    ]
 
 
 def claimed(levels: Sequence[Level], attacks: Sequence[str]) -> tuple[Word, ...]:

@@ -12,11 +12,13 @@ from certify.reporting.pictures.spread import margins, radii
 from certify.reporting.pictures.style import Picture
 from certify.reporting.schema import Report
 
-__all__ = ["Picture", "pictures", "scatter"]
+__all__ = ["NAMES", "Picture", "pictures", "scatter"]
+
+NAMES = ("curve", "gap", "classes", "margins", "cactus", "gallery", "radius", "radii")
 
 
 def pictures(report: Report) -> list[Picture]:
-    """All pictures that the report has numbers for, in the order of the page."""
+    """All pictures that the report has numbers for, in the order of the page and of ``NAMES``."""
     found = [
         (sandwich, bool(report.curve)),
         (waterfall, bool(report.gap)),

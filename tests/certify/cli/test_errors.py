@@ -281,6 +281,17 @@ def test_a_run_with_a_contradiction_never_ends_well_later(config, contradicted, 
     assert kept.read_bytes() == before
     for source in (folder, folder / "report.json"):
         assert main(["report", str(source)]) == Exit.SOUNDNESS_VIOLATION
+    assert main(["curve", str(folder)]) == Exit.SOUNDNESS_VIOLATION
+
+
+def test_nothing_is_exported_as_decided_that_is_contradicted(config, contradicted):
+    folder, queries = contradicted[0], config.parent / "queries"
+    assert main(["export", str(folder), str(config), "--out", str(queries)]) == Exit.PASS
+    with Ledger.read(folder) as ledger:
+        found = {each.sample for each in ledger.contradictions()}
+    for path in queries.glob("*.result"):
+        if int(path.name.split("-")[1]) in found:
+            assert path.read_text() == "unknown\n"
 
 
 def test_a_contradiction_is_replayed(config, contradicted, capsys, monkeypatch, refuse):

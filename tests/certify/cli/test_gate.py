@@ -309,7 +309,18 @@ def test_exported_queries_have_their_answers_from_verify(copy, verdict, code):
         assert main(["verify", str(copy / "net.onnx"), str(query)]) == code
 
 
+def test_only_what_is_proved_is_exported_as_unsat(copy, capsys):
+    config = copy / "config.toml"
+    project.change(config, "steps = 5", 'steps = 5\n[deciders.crown]\nlevel = "float"')
+    assert main(["run", str(config), "--out", str(copy / "floats")]) == Exit.PASS
+    assert main(["export", str(copy / "floats"), str(config), "--out", str(copy / "x")]) == Exit.PASS
+    words = {path.read_text().split("\n")[0] for path in (copy / "x").glob("*.result")}
+    assert words == {"sat", "unknown"}
+
+
 def test_export_refuses_another_run_and_steps_before_the_network(copy, refuse):
+    code, line = refuse("export", copy / "run", copy / "config.toml", "--out", copy / "key" / "x")
+    assert (code, "folder of queries" in line) == (Exit.USAGE, True)
     project.change(copy / "config.toml", "steps = 5", "steps = 6")
     code, _ = refuse("export", copy / "run", copy / "config.toml", "--out", copy / "x")
     assert code == Exit.HASH_MISMATCH

@@ -71,6 +71,15 @@ def test_the_bom_follows_the_official_schema_and_tells_the_rates():
     assert found["clean accuracy", "linf eps 0.2"] == 4 / 5
 
 
+def test_the_bom_tells_what_puts_its_numbers_in_doubt():
+    unfinished = json.loads(mlbom(report({0.1: "vv"}, complete=False, attacked_accuracy_is="unreliable")))
+    model = unfinished["components"][0]
+    told = {each["name"]: each["value"] for each in model["properties"]}
+    assert told["certify:report:complete"] == "false"
+    assert told["certify:attacked-accuracy-is"] == "unreliable"
+    assert "not finished" in model["modelCard"]["considerations"]["technicalLimitations"][0]
+
+
 def test_a_bad_bom_is_refused_by_the_validator():
     broken = json.loads(mlbom(report({0.1: "v"})))
     broken["components"][0]["modelCard"]["surplus"] = 1
@@ -124,6 +133,7 @@ def test_counterexamples_break_the_query_that_they_belong_to(model, tmp_path):
         outputs = torch.tensor([[float(values[f"Y_{j}"]) for j in range(3)]], dtype=torch.float64)
         assert bool(region.contains(point))
         assert bool(spec.worst(spec.evaluate(outputs)) <= 0)
+    assert result_text(model, torch.full((3,), torch.nan), False) == "unknown\n"
     assert result_text(model, None, True) == "unsat\n"
     assert result_text(model, None, False) == "unknown\n"
 

@@ -28,7 +28,7 @@ from certify.reporting.digits import rounded_down, thinned
 from certify.reporting.findings import Findings
 from certify.reporting.html import page
 from certify.reporting.markdown import eval_results, model_card
-from certify.reporting.pictures import pictures
+from certify.reporting.pictures import NAMES, pictures
 from certify.reporting.pictures.gallery import arrays, becomes
 from certify.reporting.schema import Share
 from certify.rows import RadiusRow, VerdictRow
@@ -392,6 +392,12 @@ def test_markdown_and_hub_results_tell_the_same(whole):
         assert line in text
     elsewhere = report.model_copy(update={"data": report.data.model_copy(update={"hub": None})})
     assert eval_results(elsewhere) is None
+    assert 'notes: "proved lower bound' in results
+    floats = [row.model_copy(update={"level": Level.FLOAT}) for row in report.samples]
+    assert "not proved (level float): lower" in eval_results(
+        report.model_copy(update={"samples": tuple(floats)})
+    )
+    assert eval_results(report.model_copy(update={"status": "INVALID"})) is None
 
 
 def test_a_run_folder_gets_all_files_and_the_same_again(tmp_path, whole):
@@ -415,6 +421,10 @@ def test_a_run_folder_gets_all_files_and_the_same_again(tmp_path, whole):
     render(Report.read(folder / "report.json"), other)
     assert {p.name: p.read_bytes() for p in other.iterdir()} == {name: first[name] for name in made_of_it}
     assert report_of(folder, Contents(0)).gallery == ()
+    write_all(folder, Contents(0))
+    gone = first.keys() - {p.name for p in folder.iterdir()}
+    assert gone == {f"gallery.{kind}" for kind in ("csv", "svg", "png")}  # inputs are to be kept out
+    assert {name.split(".")[0] for name in drawn} == set(NAMES)
 
 
 def test_an_unfinished_run_says_so():
