@@ -18,7 +18,7 @@ FORMAT = "certify-gate/1"
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """What a policy says of a report. waivers: those that were used, and those that have expired.
+    """What a policy says of a report. waivers: those that were used.
 
     exit: see ``certify.errors.Exit``; a soundness violation comes first and cannot be waived, then a run that
     evaluated nothing, then failed rules, then inconclusive ones.
