@@ -75,7 +75,7 @@ class Checker:
         sizes = np.array([network.size(v) for v in values])
         if tree.hidden_set.size != len(values) - 1:
             raise Refused("tree", f"hidden_set speaks of {tree.hidden_set.size} steps, not {len(values) - 1}")
-        if len(tree.slopes) and tree.slopes.shape[1] != sizes[1:].sum():
+        if tree.slopes.shape not in ((0, 0), (len(tree.slopes), sizes[1:].sum())):
             raise Refused("tree", f"slopes speak of {tree.slopes.shape[1]} elements, not {sizes[1:].sum()}")
         if bool((tree.layer >= len(values)).any()) or bool((tree.element >= sizes[tree.layer]).any()):
             raise Refused("tree", "it splits what is not there")
@@ -162,6 +162,8 @@ class Checker:
         a, inside = self.chain.a, (part.lower <= witness.point) & (witness.point <= part.upper)
         if not bool(inside.all()):
             raise Refused("witness", "it is not in the box")
+        if self.level == "deployed" and (witness.point.astype(np.float32) != witness.point).any():
+            raise Refused("witness", "it is no point of float32 numbers")
         with np.errstate(all="ignore"):
             point = a.array(witness.point)[None]
             facts = self.chain.forward(point, point, None, None, None)

@@ -10,14 +10,14 @@ import hashlib
 import json
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bounds.proof.format import Array, Clause, Part, Proof, Statement, Tree, Witness
+from bounds.proof.format import ARRAYS, SIZES, Array, Clause, Part, Proof, Statement, Tree, Witness, shapes
 from bounds.proof.refused import Refused
 
 MAGIC = b"CERTPROOF"
@@ -26,20 +26,8 @@ MOST_BYTES = 2**28  # of a file, and of its arrays
 _MOST_HEADER = 2**24
 _MOST = 2**31 - 1  # of any number in the header
 _START = struct.Struct("<9sHI")  # magic, schema, bytes of the header
-# The arrays of a tree in the order of the file, with their types; their shapes follow from the header.
-_TREE = {
-    "clauses": "<i4",
-    "splits": "?",
-    "layer": "<i4",
-    "element": "<i4",
-    "at": "<f8",
-    "weights": "<f4",
-    "multipliers": "<f4",
-    "slopes": "u1",
-    "hidden_set": "<i4",
-    "chosen": "<i4",
-}
-_TREE_KEYS = {"alternatives", "clauses", "hidden", "part", "path", "sets", "slopes", "splits", "steps"}
+_TREE_KEYS = {"hidden", "part", *SIZES}
+_KEYS = {"alternatives", "clauses", "hidden", "part", "path", "sets", "slopes", "splits", "steps"}
 _KEYS = {"bytes", "inputs", "level", "model", "outputs", "parts", "trees", "witness"}
 
 
@@ -84,7 +72,7 @@ def packed(proof: Proof) -> bytes:
     statement, witness = proof.statement, proof.witness
     arrays = [*_statement_arrays(statement)]
     for tree in proof.trees:
-        arrays += [np.ascontiguousarray(getattr(tree, name), dtype) for name, dtype in _TREE.items()]
+        arrays += [getattr(tree, name).astype(kind) for name, (kind, _) in ARRAYS.items()]
     if witness is not None:
         arrays.append(witness.point.astype("<f8"))
     body = b"".join(array.tobytes() for array in arrays)
@@ -95,7 +83,7 @@ def packed(proof: Proof) -> bytes:
         "model": statement.model,
         "outputs": statement.parts[0].clauses[0].rows.shape[1],
         "parts": [[len(clause.rows) for clause in part.clauses] for part in statement.parts],
-        "trees": [_tree_header(tree) for tree in proof.trees],
+        "trees": [{"hidden": tree.hidden, "part": tree.part, **tree.sizes} for tree in proof.trees],
         "witness": None if witness is None else witness.part,
     }
     head = _canonical(header)
@@ -154,8 +142,7 @@ def _proof(header: dict[str, Any], arrays: _Arrays) -> Proof:
         parts.append(Part(lower, upper, clauses))
     trees = []
     for head in header["trees"]:
-        shapes = _tree_shapes(head)
-        values = {name: arrays.take(dtype, *shapes[name]) for name, dtype in _TREE.items()}
+        values = {name: arrays.take(kind, *shape) for name, (kind, shape) in shapes(head).items()}
         trees.append(Tree(part=head["part"], hidden=head["hidden"], **values))
     witness = None
     if header["witness"] is not None:
@@ -170,43 +157,12 @@ def _statement_arrays(statement: Statement) -> Iterator[Array]:
             yield from (clause.rows.astype("<f8"), clause.offset.astype("<f8"))
 
 
-def _tree_header(tree: Tree) -> dict[str, int | str]:
-    return {
-        "alternatives": tree.weights.shape[1],
-        "clauses": tree.clauses.size,
-        "hidden": tree.hidden,
-        "part": tree.part,
-        "path": len(tree.path_leaf),
-        "sets": len(tree.slopes),
-        "slopes": tree.slopes.shape[1],
-        "splits": len(tree.layer),
-        "steps": tree.hidden_set.size,
-    }
-
-
-def _tree_shapes(head: dict[str, Any]) -> dict[str, Sequence[int]]:
-    splits, clauses = head["splits"], head["clauses"]
-    return {
-        "clauses": (clauses,),
-        "splits": (2 * splits + 1,),
-        "layer": (splits,),
-        "element": (splits,),
-        "at": (splits,),
-        "weights": (splits + 1, head["alternatives"]),
-        "multipliers": (head["path"], clauses),
-        "slopes": (head["sets"], head["slopes"]),
-        "hidden_set": (head["steps"],),
-        "chosen": (splits + 1, clauses),
-    }
-
-
 def _sizes(header: dict[str, Any]) -> Iterator[int]:
     """The bytes of all arrays, part by part."""
     for counts in header["parts"]:
         yield 8 * (2 * header["inputs"] + sum(counts) * (header["outputs"] + 1))
     for head in header["trees"]:
-        shapes = _tree_shapes(head)
-        yield sum(np.dtype(dtype).itemsize * prod(shapes[name]) for name, dtype in _TREE.items())
+        yield sum(np.dtype(kind).itemsize * prod(shape) for kind, shape in shapes(head).values())
     if header["witness"] is not None:
         yield 8 * header["inputs"]
 

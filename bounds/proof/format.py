@@ -7,6 +7,7 @@ A statement is about one network: for every x in the box of each part, every cla
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,28 @@ LEVELS = ("real", "deployed")
 HIDDEN = ("none", "root", "leaf")
 MOST_DEPTH = 4096
 _NAMED = 64  # hexadecimal digits of a SHA-256
+# The sizes that a tree states, and its arrays in the order of the file: their types and shapes.
+SIZES = ("alternatives", "clauses", "path", "sets", "slopes", "splits", "steps")
+ARRAYS = {
+    "clauses": ("<i4", "clauses"),
+    "splits": ("?", "nodes"),
+    "layer": ("<i4", "splits"),
+    "element": ("<i4", "splits"),
+    "at": ("<f8", "splits"),
+    "weights": ("<f4", "leaves alternatives"),
+    "multipliers": ("<f4", "path clauses"),
+    "slopes": ("u1", "sets slopes"),
+    "hidden_set": ("<i4", "steps"),
+    "chosen": ("<i4", "leaves clauses"),
+}
+
+
+def shapes(sizes: Mapping[str, int]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """The type and shape of each array of a tree with some sizes."""
+    every = {**sizes, "nodes": 2 * sizes["splits"] + 1, "leaves": sizes["splits"] + 1}
+    return {
+        name: (kind, tuple(every[size] for size in shape.split())) for name, (kind, shape) in ARRAYS.items()
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +57,8 @@ class Clause:
 
     def __post_init__(self) -> None:
         alternatives = len(self.rows)
-        _check("clause", "rows", self.rows, np.float64, (alternatives, self.rows.shape[-1]))
-        _check("clause", "offset", self.offset, np.float64, (alternatives,))
+        _check("clause", "rows", self.rows, "<f8", (alternatives, self.rows.shape[-1]))
+        _check("clause", "offset", self.offset, "<f8", (alternatives,))
         if alternatives == 0:
             raise Refused("clause", "it has no alternatives")
 
@@ -53,8 +76,8 @@ class Part:
 
     def __post_init__(self) -> None:
         size = (self.lower.size,)
-        _check("part", "lower", self.lower, np.float64, size)
-        _check("part", "upper", self.upper, np.float64, size)
+        _check("part", "lower", self.lower, "<f8", size)
+        _check("part", "upper", self.upper, "<f8", size)
         if not bool((self.lower <= self.upper).all()):
             raise Refused("part", "the box has a lower end above its upper end")
         if not self.clauses or len({c.rows.shape[1] for c in self.clauses}) != 1:
@@ -121,21 +144,13 @@ class Tree:
     def __post_init__(self) -> None:
         if self.hidden not in HIDDEN:
             raise Refused("tree", f"unknown way {self.hidden!r} to bound hidden layers")
-        _check("tree", "splits", self.splits, np.bool_, (self.splits.size,))
         if self.clauses.size == 0:
             raise Refused("tree", "it proves no clause")
         paths = _paths(self.splits, len(self.multipliers))
         for name, path in zip(("leaf", "split", "side"), paths, strict=True):
             object.__setattr__(self, f"path_{name}", path)
-        splits, clauses = (self.num_leaves - 1,), self.clauses.size
-        _check("tree", "clauses", self.clauses, np.int32, (clauses,))
-        for name, dtype in (("layer", np.int32), ("element", np.int32), ("at", np.float64)):
-            _check("tree", name, getattr(self, name), dtype, splits)
-        _check("tree", "weights", self.weights, np.float32, (self.num_leaves, self.weights.shape[-1]))
-        _check("tree", "multipliers", self.multipliers, np.float32, (len(self.path_leaf), clauses))
-        _check("tree", "slopes", self.slopes, np.uint8, (len(self.slopes), self.slopes.shape[-1]))
-        _check("tree", "hidden_set", self.hidden_set, np.int32, (self.hidden_set.size,))
-        _check("tree", "chosen", self.chosen, np.int32, (self.num_leaves, clauses))
+        for name, (kind, shape) in shapes(self.sizes).items():
+            _check("tree", name, getattr(self, name), kind, shape)
         for name in ("clauses", "layer", "element", "weights", "multipliers", "hidden_set", "chosen"):
             if bool((getattr(self, name) < 0).any()):
                 raise Refused("tree", f"{name} has a negative number")
@@ -148,7 +163,16 @@ class Tree:
     @property
     def num_leaves(self) -> int:
         """How many pieces."""
-        return int((~self.splits).sum())
+        return len(self.layer) + 1
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What its arrays' shapes follow from."""
+        (_, alternatives), (sets, slopes) = self.weights.shape, self.slopes.shape
+        path, clauses, splits, steps = (
+            len(x) for x in (self.path_leaf, self.clauses, self.layer, self.hidden_set)
+        )
+        return dict(zip(SIZES, (alternatives, clauses, path, sets, slopes, splits, steps), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +183,7 @@ class Witness:
     point: Array
 
     def __post_init__(self) -> None:
-        _check("witness", "point", self.point, np.float64, (self.point.size,))
+        _check("witness", "point", self.point, "<f8", (self.point.size,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,10 +220,10 @@ class Proof:
         return self.statement.parts[index]
 
 
-def _check(place: str, name: str, value: Array, dtype: type, shape: tuple[int, ...]) -> None:
+def _check(place: str, name: str, value: Array, kind: str, shape: tuple[int, ...]) -> None:
     """Refuse an array of another type or shape, or with NaN or Inf."""
-    if value.dtype != dtype or value.shape != shape:
-        wanted = f"{np.dtype(dtype).name} of shape {shape}"
+    if value.dtype != np.dtype(kind) or value.shape != shape:
+        wanted = f"{np.dtype(kind).name} of shape {shape}"
         raise Refused(place, f"{name} is {value.dtype} of shape {value.shape}, not {wanted}")
     if not bool(np.isfinite(value).all()):
         raise Refused(place, f"{name} has NaN or Inf")

@@ -7,149 +7,176 @@ from math import prod
 import numpy as np
 
 from bounds.proof.format import Array
-from bounds.proof.network import MOST, Argument, Attributes, Operators, Reader, Value
+from bounds.proof.network import Argument, Attributes, Operators, Reader, Value
 from bounds.proof.steps import Pick
 
 MOVES = Operators()
+Moved = Value | Array
+_INTEGERS = (6, 7)  # the element types int32 and int64
 
 
-@MOVES.reads("Identity", "Dropout", "Cast")
-def _same(r: Reader, t: Attributes, xs: list[Argument]) -> Value | Array:
-    x = xs[0]
-    if t.place.startswith("Cast"):
-        t.expect("to", 6, 7)
-        if max(map(abs, r.integers(x)), default=0) >= 2**31:
-            raise r.refuse("a number is too large")
+@MOVES.reads("Identity")
+def _identity(r: Reader, t: Attributes, x: Argument) -> Moved:
+    return r.moved(x, lambda i: i)
+
+
+@MOVES.reads("Dropout")
+def _dropout(
+    r: Reader, t: Attributes, x: Argument, ratio: Argument = None, training: Argument = None
+) -> Moved:
     t.take("ratio")
     t.take("seed")
-    if x is None or any(isinstance(flag, Value) or (flag is not None and flag.any()) for flag in xs[2:]):
+    if training is not None and bool(r.constant(training).any()):
         raise r.refuse("it is supported outside of training only")
-    return x
+    return r.moved(x, lambda i: i)
+
+
+@MOVES.reads("Cast")
+def _cast(r: Reader, t: Attributes, x: Argument) -> Array:
+    t.expect("to", *_INTEGERS)
+    if max(map(abs, r.integers(x)), default=0) >= 2**31:
+        raise r.refuse("a number is too large")
+    return r.constant(x)
 
 
 @MOVES.reads("Constant")
-def _constant(r: Reader, t: Attributes, xs: list[Argument]) -> Array:
-    for name in ("value", "value_float", "value_int", "value_ints", "value_floats"):
+def _constant(r: Reader, t: Attributes) -> Array:
+    if isinstance(value := t.take("value"), np.ndarray):
+        return value
+    for name in ("value_float", "value_int", "value_ints", "value_floats"):
         if (found := t.take(name)) is not None:
-            kind = np.int64 if name.startswith("value_int") else np.float32
-            return found if name == "value" else np.asarray(found, kind)
+            return np.asarray(found, np.int64 if name.startswith("value_int") else np.float32)
     raise r.refuse("its kind of constant is not supported")
 
 
 @MOVES.reads("Shape")
-def _shape(r: Reader, t: Attributes, xs: list[Argument]) -> Array:
-    return np.array(r.constant(xs[0]).shape if not isinstance(xs[0], Value) else xs[0].shape, np.int64)
+def _shape(r: Reader, t: Attributes, x: Argument) -> Array:
+    return np.array(r.shape(x), np.int64)
 
 
 @MOVES.reads("Flatten")
-def _flatten(r: Reader, t: Attributes, xs: list[Argument]) -> Value | Array:
-    axis, x = t.take("axis", 1), xs[0]
-    shape = _shape_of(r, x)
+def _flatten(r: Reader, t: Attributes, x: Argument) -> Moved:
+    axis, shape = t.take("axis", 1), r.shape(x)
     rows = prod(shape[: axis if axis >= 0 else axis + len(shape)])
-    return r.moved(x, lambda i: i.reshape(rows, -1))  # type: ignore[arg-type]
-
-
-def _shape_of(r: Reader, x: Argument) -> tuple[int, ...]:
-    if x is None:
-        raise r.refuse("its first input is absent")
-    return tuple(x.shape)
+    return r.moved(x, lambda i: i.reshape(rows, -1))
 
 
 @MOVES.reads("Reshape")
-def _reshape(r: Reader, t: Attributes, xs: list[Argument]) -> Value | Array:
+def _reshape(r: Reader, t: Attributes, x: Argument, sizes: Argument) -> Moved:
     t.expect("allowzero", 0)
-    old, sizes = _shape_of(r, xs[0]), r.integers(xs[1])
-    new = [old[i] if n == 0 else n for i, n in enumerate(sizes)]
-    return r.moved(xs[0], lambda i: i.reshape(new))  # type: ignore[arg-type]
+    old = r.shape(x)
+    new = [old[k] if n == 0 else n for k, n in enumerate(r.integers(sizes))]
+    return r.moved(x, lambda i: i.reshape(new))
 
 
 @MOVES.reads("Transpose")
-def _transpose(r: Reader, t: Attributes, xs: list[Argument]) -> Value | Array:
-    order = t.take("perm", list(range(len(_shape_of(r, xs[0]))))[::-1])
-    return r.moved(xs[0], lambda i: i.transpose(order))  # type: ignore[arg-type]
+def _transpose(r: Reader, t: Attributes, x: Argument) -> Moved:
+    order = t.take("perm", list(range(len(r.shape(x))))[::-1])
+    return r.moved(x, lambda i: i.transpose(order))
 
 
-@MOVES.reads("Squeeze", "Unsqueeze")
-def _squeeze(r: Reader, t: Attributes, xs: list[Argument]) -> Value | Array:
-    axes = t.take("axes") if r.opset < 13 else (r.integers(xs[1]) if len(xs) > 1 else None)
-    if t.place.startswith("Unsqueeze"):
-        return r.moved(xs[0], lambda i: np.expand_dims(i, tuple(axes)))  # type: ignore[arg-type]
-    return r.moved(xs[0], lambda i: np.squeeze(i, None if axes is None else tuple(axes)))  # type: ignore[arg-type]
+@MOVES.reads("Squeeze")
+def _squeeze(r: Reader, t: Attributes, x: Argument, axes: Argument = None) -> Moved:
+    where = _axes(r, t, axes)
+    return r.moved(x, lambda i: np.squeeze(i, where))
+
+
+@MOVES.reads("Unsqueeze")
+def _unsqueeze(r: Reader, t: Attributes, x: Argument, axes: Argument = None) -> Moved:
+    where = _axes(r, t, axes)
+    return r.moved(x, lambda i: np.expand_dims(i, where))  # type: ignore[arg-type]  # None is refused there
+
+
+def _axes(r: Reader, t: Attributes, given: Argument) -> tuple[int, ...] | None:
+    """Axes by an attribute, or from opset 13 on by an input; None without any."""
+    axes = t.take("axes") if r.opset < 13 else given
+    if axes is None:
+        return None
+    found = tuple(r.integers(np.asarray(axes)))
+    if not found:
+        raise r.refuse("it names no axes, which some take for all")
+    return found
 
 
 @MOVES.reads("Expand")
-def _expand(r: Reader, t: Attributes, xs: list[Argument]) -> Value | Array:
-    shape = np.broadcast_shapes(_shape_of(r, xs[0]), tuple(r.integers(xs[1])))
+def _expand(r: Reader, t: Attributes, x: Argument, sizes: Argument) -> Moved:
+    shape = np.broadcast_shapes(r.shape(x), tuple(r.integers(sizes)))
     r.room(shape)
-    return r.moved(xs[0], lambda i: np.broadcast_to(i, shape))  # type: ignore[arg-type]
+    return r.moved(x, lambda i: np.broadcast_to(i, shape))
 
 
 @MOVES.reads("Gather")
-def _gather(r: Reader, t: Attributes, xs: list[Argument]) -> Value | Array:
-    axis, index = t.take("axis", 0), r.constant(xs[1])
-    r.integers(xs[1])
-    r.room((index.size, *_shape_of(r, xs[0])))
-    return r.moved(xs[0], lambda i: np.take(i, index, axis))  # type: ignore[arg-type]
+def _gather(r: Reader, t: Attributes, x: Argument, where: Argument) -> Moved:
+    axis, index = t.take("axis", 0), r.constant(where)
+    r.room((len(r.integers(where)), *r.shape(x)))
+    return r.moved(x, lambda i: np.take(i, index, axis))
 
 
 @MOVES.reads("Slice")
-def _slice(r: Reader, t: Attributes, xs: list[Argument]) -> Value | Array:
-    shape = _shape_of(r, xs[0])
+def _slice(
+    r: Reader,
+    t: Attributes,
+    x: Argument,
+    first: Argument = None,
+    last: Argument = None,
+    axes: Argument = None,
+    steps: Argument = None,
+) -> Moved:
+    shape = r.shape(x)
     if r.opset < 10:
-        starts, ends = t.take("starts"), t.take("ends")
-        axes, steps = t.take("axes", list(range(len(starts)))), [1] * len(starts)
-    else:
-        starts, ends = r.integers(xs[1]), r.integers(xs[2])
-        given = [r.integers(x) if x is not None else None for x in (*xs[3:], None, None)[:2]]
-        axes = list(range(len(starts))) if given[0] is None else given[0]
-        steps = [1] * len(starts) if given[1] is None else given[1]
-    if len({axis % len(shape) for axis in axes}) != len(axes):
-        raise r.refuse("an axis occurs twice")
+        first, last, axes = (
+            None if (found := t.take(name)) is None else np.asarray(found)
+            for name in ("starts", "ends", "axes")
+        )
+    starts, ends = r.integers(first), r.integers(last)
+    where = list(range(len(starts))) if axes is None else r.integers(axes)
+    strides = [1] * len(starts) if steps is None else r.integers(steps)
+    if len({axis % len(shape) for axis in where}) != len(where) or min(strides) < 1:
+        raise r.refuse("it is supported forwards, and once for an axis, only")
     cuts = [slice(None)] * len(shape)
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+    for start, end, axis, step in zip(starts, ends, where, strides, strict=True):
         n = shape[axis]
-        if step < 1:
-            raise r.refuse("it is supported forwards only")
-        first, last = (min(max(k + n if k < 0 else k, 0), n) for k in (start, end))
-        cuts[axis] = slice(first, last, step)
-    return r.moved(xs[0], lambda i: i[tuple(cuts)])  # type: ignore[arg-type]
+        begin, stop = (min(max(k + n if k < 0 else k, 0), n) for k in (start, end))
+        cuts[axis] = slice(begin, stop, step)
+    return r.moved(x, lambda i: i[tuple(cuts)])
 
 
 @MOVES.reads("Split")
-def _split(r: Reader, t: Attributes, xs: list[Argument]) -> list[Value | Array]:
-    axis, shape = t.take("axis", 0), _shape_of(r, xs[0])
-    sizes = t.take("split") if r.opset < 13 else (r.integers(xs[1]) if len(xs) > 1 else None)
-    if sizes is None or sum(sizes) != shape[axis] or min(sizes) < 0:
+def _split(r: Reader, t: Attributes, x: Argument, pieces: Argument = None) -> list[Moved]:
+    axis, shape = t.take("axis", 0), r.shape(x)
+    sizes = t.take("split", []) if r.opset < 13 else r.integers(pieces)
+    if sum(sizes) != shape[axis] or min(sizes) < 0:
         raise r.refuse("it is supported with the sizes of all pieces only")
+    r.room((len(sizes), *shape))
     ends = np.cumsum(sizes)[:-1]
-    return [
-        r.moved(xs[0], lambda i, k=k: np.split(i, ends, axis)[k])  # type: ignore[arg-type, misc]
-        for k in range(len(sizes))
-    ]
+    return [r.moved(x, lambda i, k=k: np.split(i, ends, axis)[k]) for k in range(len(sizes))]  # type: ignore[misc]
 
 
 @MOVES.reads("Pad")
-def _pad(r: Reader, t: Attributes, xs: list[Argument]) -> Value | Array:
+def _pad(r: Reader, t: Attributes, x: Argument, widths: Argument = None, fill: Argument = None) -> Moved:
     t.expect("mode", b"constant")
-    old = r.opset < 11
-    pads = t.take("pads") if old else r.integers(xs[1])
-    fill = t.take("value", 0.0) if old else (r.constant(xs[2]) if len(xs) > 2 and xs[2] is not None else 0.0)
-    shape = _shape_of(r, xs[0])
-    if len(xs) > 3 or len(pads) != 2 * len(shape) or min(pads) < 0 or max(pads) > MOST or np.any(fill):
+    old, shape = r.opset < 11, r.shape(r.value(x))
+    pads = t.take("pads", []) if old else r.integers(widths)
+    filled = t.take("value", 0.0) if old else 0.0 if fill is None else r.numbers(fill)
+    if len(pads) != 2 * len(shape) or min(pads) < 0 or np.any(filled):
         raise r.refuse("it is supported with zeros around all axes only")
-    widths = list(zip(pads[: len(shape)], pads[len(shape) :], strict=True))
-    x = r.value(xs[0])
-    r.room([n + a + b for n, (a, b) in zip(shape, widths, strict=True)])
-    return r.moved(x, lambda i: np.pad(i, widths, constant_values=-1))
+    both = list(zip(pads[: len(shape)], pads[len(shape) :], strict=True))
+    r.room([n + p + q for n, (p, q) in zip(shape, both, strict=True)])
+    return r.moved(x, lambda i: np.pad(i, both, constant_values=-1))
 
 
 @MOVES.reads("Concat")
-def _concat(r: Reader, t: Attributes, xs: list[Argument]) -> Value | Array:
+def _concat(r: Reader, t: Attributes, *xs: Argument) -> Moved:
     axis = t.take("axis")
+    if axis is None:
+        raise r.refuse("it does not say along which axis")
+    sizes = [prod(r.shape(x)) for x in xs]
+    r.room([sum(sizes)])
     if all(isinstance(x, np.ndarray) for x in xs):
         return np.concatenate([r.constant(x) for x in xs], axis)
-    parts, sizes = [], [prod(r.value(x).shape) for x in xs]
-    for x, size, end in zip(xs, sizes, np.cumsum(sizes), strict=True):
-        parts.append(np.arange(end - size, end).reshape(r.value(x).shape))
+    parts = [
+        np.arange(end - size, end).reshape(r.shape(x))
+        for x, size, end in zip(xs, sizes, np.cumsum(sizes), strict=True)
+    ]
     places = np.concatenate(parts, axis)
     return r.add(Pick(places.reshape(-1), tuple(sizes)), [r.value(x) for x in xs], places.shape)

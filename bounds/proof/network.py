@@ -19,7 +19,7 @@ from bounds.proof.protobuf import Node
 from bounds.proof.refused import Refused
 from bounds.proof.steps import Affine, Pick, Scale, Sum
 
-MOST = 2**26  # elements of one value
+MOST = 2**28  # elements of all values of a network, and of what is moved to make them
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +62,14 @@ class Attributes:
     """A node's attributes; those that nobody asked for are refused, since they might mean something."""
 
     def __init__(self, node: Node) -> None:
-        self._left, self.place = dict(node.attributes), f"{node.op} {node.name!r}"
+        self._left, self.op, self.place = dict(node.attributes), node.op, f"{node.op} {node.name!r}"
 
     def take(self, name: str, default: Any = None) -> Any:
-        """The attribute or its default."""
-        return self._left.pop(name, default)
+        """The attribute or its default, which it must have the type of unless that is None."""
+        found = self._left.pop(name, default)
+        if default is not None and type(found) is not type(default):
+            raise Refused(self.place, f"attribute {name} is of another type")
+        return found
 
     def expect(self, name: str, *allowed: object) -> None:
         """Refuse an attribute with any other value than these; it may be absent."""
@@ -80,7 +83,7 @@ class Attributes:
 
 
 Argument = Value | Array | None
-Handler = Callable[["Reader", Attributes, list[Argument]], "Value | Array | list[Value | Array]"]
+Handler = Callable[..., "Value | Array | list[Value | Array]"]  # of a reader, attributes, and the inputs
 
 
 class Operators(dict[str, Handler]):
@@ -98,36 +101,37 @@ class Operators(dict[str, Handler]):
 
 @dataclass(eq=False)
 class Reader:
-    """One walk over a file's nodes. operators: how each is read."""
+    """One walk over a file's nodes. operators: how each is read. used: elements so far, at most ``MOST``."""
 
     a: Arithmetic
     opset: int
     operators: Mapping[str, Handler]
     values: dict[str, Value | Array]
     steps: list[Step] = field(default_factory=list)
+    place: str = "model"
+    used: int = 0
 
     def visit(self, node: Node) -> None:
         """Read one operator."""
         attributes = Attributes(node)
-        place = attributes.place
+        self.place = attributes.place
         if node.op not in self.operators:
-            raise Refused(place, "this operator is not supported by the checker")
+            raise self.refuse("this operator is not supported by the checker")
         missing = [name for name in node.inputs if name and name not in self.values]
         if missing:
-            raise Refused(place, f"nothing before it makes its input {missing[0]!r}")
+            raise self.refuse(f"nothing before it makes its input {missing[0]!r}")
         args = [self.values[name] if name else None for name in node.inputs]
-        self.place = place
         try:
-            made = self.operators[node.op](self, attributes, args)
-        except (ValueError, IndexError, TypeError, AttributeError, MemoryError) as error:
-            raise Refused(place, "its inputs are not what the operator takes") from error
+            made = self.operators[node.op](self, attributes, *args)
+        except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
+            raise self.refuse("its inputs are not what the operator takes") from error
         attributes.done()
         results = made if isinstance(made, list) else [made]
         if len([name for name in node.outputs if name]) > len(results):
-            raise Refused(place, "it has outputs that are not supported")
+            raise self.refuse("it has outputs that are not supported")
         for name, value in zip(node.outputs, results, strict=False):
             if name in self.values:
-                raise Refused(place, f"its output {name!r} has the name of another value")
+                raise self.refuse(f"its output {name!r} has the name of another value")
             self.values[name] = value
 
     def refuse(self, reason: str) -> Refused:
@@ -135,60 +139,77 @@ class Reader:
         return Refused(self.place, reason)
 
     def room(self, shape: Sequence[int]) -> int:
-        """How many elements a shape has; refuse more than anything real."""
-        if prod(shape) > MOST:
-            raise self.refuse(f"its value has more than {MOST} elements")
-        return prod(shape)
+        """How many elements a shape has; refuse none, and more than anything real in all."""
+        size = prod(shape)
+        self.used += size
+        if size < 1 or self.used >= MOST:
+            raise self.refuse(f"its value is empty, or the network needs {MOST} elements")
+        return size
 
     def add(self, does: Affine | Function, xs: list[Value], shape: tuple[int, ...]) -> Value:
         """One more step."""
-        size = self.room(shape)
-        self.steps.append(Step(does, tuple(x.index for x in xs), size, self.place))
+        self.steps.append(Step(does, tuple(x.index for x in xs), self.room(shape), self.place))
         return Value(len(self.steps), shape)
 
-    def moved(self, x: Value | Array, move: Callable[[Array], Array]) -> Value | Array:
+    def moved(self, x: Argument, move: Callable[[Array], Array]) -> Value | Array:
         """Elements of x moved, dropped or repeated; -1 for a zero."""
         if not isinstance(x, Value):
-            return move(x)
+            return move(self.constant(x))
         size = prod(x.shape)
-        places = np.asarray(move(np.arange(size).reshape(x.shape)))
+        places = move(np.arange(size).reshape(x.shape))
         self.room(places.shape)
         flat = places.reshape(-1)
         if np.array_equal(flat, np.arange(size)):
             return Value(x.index, places.shape)
         return self.add(Pick(flat, (size,)), [x], places.shape)
 
-    def value(self, x: Value | Array | None) -> Value:
+    def value(self, x: Argument) -> Value:
         """An argument that must depend on the input."""
         if not isinstance(x, Value):
             raise self.refuse("an input that should be a value is a constant or absent")
         return x
 
-    def constant(self, x: Value | Array | None) -> Array:
+    def constant(self, x: Argument) -> Array:
         """An argument that must be a constant."""
         if x is None or isinstance(x, Value):
             raise self.refuse("an input that should be a constant is not one, or absent")
         return x
 
-    def integers(self, x: Value | Array | None) -> list[int]:
+    def numbers(self, x: Argument) -> Array:
+        """An argument that must be constant floats, as numbers to compute with."""
+        found = self.constant(x)
+        if found.dtype.kind != "f":
+            raise self.refuse("an input should consist of floats")
+        return self.a.array(found)
+
+    def integers(self, x: Argument) -> list[int]:
         """An argument that must be constant integers."""
         found = self.constant(x)
         if found.dtype != np.int64:
             raise self.refuse("an input should consist of integers")
         return [int(n) for n in found.reshape(-1)]
 
+    def shape(self, x: Argument) -> tuple[int, ...]:
+        """The shape of an argument."""
+        return x.shape if isinstance(x, Value) else self.constant(x).shape
+
     def spread(self, x: Value, shape: tuple[int, ...]) -> Value:
         """x broadcast to a shape."""
-        return self.value(self.moved(x, lambda i: np.broadcast_to(i, shape)))
+        return x if x.shape == shape else self.value(self.moved(x, lambda i: np.broadcast_to(i, shape)))
 
-    def scaled(self, x: Value, weight: object, bias: object, **more: Any) -> Value:
-        """``weight x + bias``, elementwise, with constants that are numbers of the arithmetic or None."""
-        one = self.a.array(1.0)
-        w, b = one if weight is None else np.asarray(weight), None if bias is None else np.asarray(bias)
-        shape = np.broadcast_shapes(x.shape, w.shape, () if b is None else b.shape)
+    def scaled(
+        self, x: Value, weight: Array, bias: Array | None, executed: int = 2, size: Array | None = None
+    ) -> Value:
+        """``weight x + bias``, elementwise. size: at least all that was summed to the bias."""
+        given = (weight, bias, size)
+        shape = np.broadcast_shapes(x.shape, *(np.shape(c) for c in given if c is not None))
         x = self.spread(x, shape)
-        flat = [None if v is None else np.broadcast_to(v, shape).reshape(-1) for v in (w, b)]
-        return self.add(Scale(weight=flat[0], bias=flat[1], **{"executed": 2, **more}), [x], shape)  # type: ignore[arg-type]
+        w, b, s = (None if c is None else np.broadcast_to(np.asarray(c), shape).reshape(-1) for c in given)
+        return self.add(Scale(weight=w, bias=b, bias_size=s, executed=executed), [x], shape)  # type: ignore[arg-type]
+
+    def shifted(self, x: Value, bias: Array, executed: int = 2) -> Value:
+        """``x + bias``, elementwise."""
+        return self.scaled(x, self.a.array(1.0), bias, executed)
 
     def sum(self, x: Value, y: Value, sign: int, executed: int = 2) -> Value:
         """``x + sign y``."""

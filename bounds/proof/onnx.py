@@ -8,7 +8,7 @@ from bounds.proof import protobuf
 from bounds.proof.arithmetic import Arithmetic
 from bounds.proof.format import Array
 from bounds.proof.moves import MOVES
-from bounds.proof.network import MOST, Network, Reader, Value
+from bounds.proof.network import Network, Reader, Value
 from bounds.proof.operators import OPERATORS
 from bounds.proof.refused import Refused
 
@@ -26,12 +26,11 @@ def read_network(data: bytes, a: Arithmetic, deployed: bool = False) -> Network:
     if model.opset not in _OPSETS:
         raise Refused("model", f"opset {model.opset} is not from {_OPSETS[0]} to {_OPSETS[-1]}")
     shape = (model.shape[0] or 1, *model.shape[1:]) if model.shape else ()
-    if prod(shape) > MOST:
-        raise Refused("model", f"its input has more than {MOST} elements")
     if 0 in shape:
         raise Refused("model", f"its input has open sizes, {model.shape}; only the first may be open")
     values: dict[str, Value | Array] = {**model.constants, model.input: Value(0, shape)}
     reader = Reader(a, model.opset, {**OPERATORS, **MOVES}, values)
+    reader.room(shape)
     for node in model.nodes:
         reader.visit(node)
     output = reader.values.get(model.output)

@@ -13,11 +13,11 @@ import numpy as np
 from bounds.proof.format import Array
 from bounds.proof.refused import Refused
 
-_FLOAT, _INT32, _INT64, _DOUBLE, _BOOL = 1, 6, 7, 11, 9
-_DTYPES = {_FLOAT: "<f4", _INT32: "<i4", _INT64: "<i8", _DOUBLE: "<f8", _BOOL: "?"}
-_TYPED = {_FLOAT: 4, _INT32: 5, _INT64: 7, _DOUBLE: 10, _BOOL: 5}  # the field of data of each type
-_NOTHING = memoryview(b"")
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
+_FLOAT, _DOUBLE = 1, 11
+# Of each element type that is read: how raw data look, and the field of others.
+_TYPES = {_FLOAT: ("<f4", 4), _DOUBLE: ("<f8", 10), 6: ("<i4", 5), 7: ("<i8", 7), 9: ("?", 5)}
+_FAR = 2.0**500  # float64 is read between this and its inverse: quotients and products are no denormals then
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,78 +51,95 @@ def model(data: bytes) -> Model:
     """The model in a file's bytes; raises ``Refused``."""
     try:
         return _model(_Message(memoryview(data), "model"))
-    except (IndexError, struct.error, ValueError, TypeError, AttributeError, OverflowError) as error:
+    except (LookupError, ValueError, OverflowError) as error:
         raise Refused("model", "it is no ONNX file, or it is truncated") from error
 
 
 class _Message:
-    """The fields of one message by number."""
+    """The fields of one message, by number and wire type.
+
+    A field with a wire type that is not its own is unknown to all readers, and left alone here, too.
+    """
 
     def __init__(self, data: memoryview, place: str) -> None:
         self.place = place
-        self.fields: dict[int, list[int | memoryview]] = {}
-        for number, value in _wire(data):
-            self.fields.setdefault(number, []).append(value)
+        self._fields: dict[tuple[int, int], list[Any]] = {}
+        for number, kind, value in _wire(data):
+            self._fields.setdefault((number, kind), []).append(value)
 
-    def one(self, number: int, default: Any = None) -> Any:
-        """The value of a field that may occur once; others would be merged by some readers."""
-        values = self.fields.get(number, [])
+    def every(self, number: int, kind: int = _BYTES) -> list[Any]:
+        """All values of a field: bytes, or integers for ``_VARINT``."""
+        return self._fields.get((number, kind), [])
+
+    def one(self, number: int, kind: int = _BYTES) -> Any:
+        """The value of a field that may occur once, or None; others would be merged by some readers."""
+        values = self.every(number, kind)
         if len(values) > 1:
             raise Refused(self.place, f"field {number} occurs more than once")
-        return values[0] if values else default
+        return values[0] if values else None
+
+    def integer(self, number: int) -> int:
+        """A signed integer, 0 where there is none."""
+        return self.one(number, _VARINT) or 0
 
     def text(self, number: int) -> str:
         """A text, empty where there is none."""
-        return bytes(_bytes(self.one(number, _NOTHING))).decode()
+        return bytes(self.one(number) or b"").decode()
+
+    def texts(self, number: int) -> tuple[str, ...]:
+        """Repeated texts."""
+        return tuple(bytes(value).decode() for value in self.every(number))
+
+    def message(self, number: int) -> _Message:
+        """A message, empty where there is none."""
+        return _Message(self.one(number) or memoryview(b""), self.place)
 
     def messages(self, number: int, place: str) -> list[_Message]:
         """Repeated messages."""
-        return [_Message(_bytes(value), place) for value in self.fields.get(number, [])]
+        return [_Message(value, place) for value in self.every(number)]
+
+    def repeated(self, number: int, kind: int) -> tuple[list[Any], list[Any]]:
+        """The values of a repeated field, one by one or packed: one of the two is empty."""
+        single, packed = self.every(number, kind), self.every(number)
+        if single and packed:
+            raise Refused(self.place, f"field {number} occurs in two ways")
+        return single, packed
 
     def integers(self, number: int) -> list[int]:
-        """Repeated signed integers, packed or not."""
-        found: list[int] = []
-        for value in self.fields.get(number, []):
-            if isinstance(value, int):
-                found.append(_signed(value))
-                continue
+        """Repeated signed integers."""
+        single, packed = self.repeated(number, _VARINT)
+        found = [*single]
+        for value in packed:
             here = 0
             while here < len(value):
                 n, here = _varint(value, here)
                 found.append(_signed(n))
         return found
 
-    def numbers(self, number: int, dtype: str) -> Array:
-        """Repeated floats, packed or not."""
-        parts = []
-        for value in self.fields.get(number, []):
-            raw = (
-                value if isinstance(value, memoryview) else value.to_bytes(np.dtype(dtype).itemsize, "little")
-            )
-            parts.append(np.frombuffer(bytes(raw), dtype))
-        return np.concatenate(parts) if parts else np.zeros(0, dtype)
+    def floats(self, number: int, dtype: str) -> Array:
+        """Repeated floats."""
+        single, packed = self.repeated(number, _FIXED32 if dtype == "<f4" else _FIXED64)
+        return np.concatenate([np.zeros(0, dtype), *(np.frombuffer(raw, dtype) for raw in single + packed)])
 
 
-def _wire(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def _wire(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
+    """Number, wire type and value of each field."""
     here = 0
     while here < len(data):
         key, here = _varint(data, here)
-        kind = key & 7
+        number, kind = key >> 3, key & 7
         if kind == _VARINT:
             value, here = _varint(data, here)
-            yield key >> 3, value
+            yield number, kind, _signed(value)
             continue
         if kind == _BYTES:
             size, here = _varint(data, here)
-        elif kind in (_FIXED64, _FIXED32):
-            size = 8 if kind == _FIXED64 else 4
         else:
-            raise ValueError("unknown wire type")
+            size = {_FIXED64: 8, _FIXED32: 4}[kind]
         if here + size > len(data):
             raise ValueError("truncated")
-        chunk = data[here : here + size]
+        yield number, kind, data[here : here + size]
         here += size
-        yield key >> 3, chunk if kind == _BYTES else int.from_bytes(chunk, "little")
 
 
 def _varint(data: memoryview, here: int) -> tuple[int, int]:
@@ -140,21 +157,14 @@ def _signed(n: int) -> int:
     return n - 2**64 if n >= 2**63 else n
 
 
-def _bytes(value: int | memoryview) -> memoryview:
-    if isinstance(value, int):
-        raise ValueError("a number where a message belongs")
-    return value
-
-
 def _model(message: _Message) -> Model:
-    if message.fields.get(25):
+    if message.every(25):
         raise Refused("model", "it has local functions; write them out")
-    sets = [(m.text(1), m.one(2, 0)) for m in message.messages(8, "opset")]
-    opsets = {number for domain, number in sets if domain in ("", "ai.onnx")}
+    opsets = {m.integer(2) for m in message.messages(8, "opset") if m.text(1) in ("", "ai.onnx")}
     if len(opsets) != 1:
         raise Refused("model", f"it names {len(opsets)} versions of ONNX, not one")
-    graph = _Message(_bytes(message.one(7, _NOTHING)), "graph")
-    if graph.fields.get(15):
+    graph = message.message(7)
+    if graph.every(15):
         raise Refused("graph", "it has sparse constants; store them dense")
     constants: dict[str, Array] = {}
     for tensor in graph.messages(5, "constant"):
@@ -166,24 +176,19 @@ def _model(message: _Message) -> Model:
     if len(inputs) != 1 or len(outputs) != 1:
         raise Refused("graph", f"it has {len(inputs)} inputs and {len(outputs)} outputs, not one of each")
     nodes = tuple(_node(m) for m in graph.messages(1, "node"))
-    arrays = [
-        *constants.values(),
-        *(v for n in nodes for v in n.attributes.values() if isinstance(v, np.ndarray)),
-    ]
     name, (shape, wide) = inputs[0].text(1), _shape(inputs[0])
-    wide = wide or any(array.dtype == np.float64 for array in arrays)
+    arrays = [*constants.values(), *(v for node in nodes for v in node.attributes.values())]
+    wide = wide or any(isinstance(v, np.ndarray) and v.dtype == np.float64 for v in arrays)
     return Model(opsets.pop(), nodes, constants, name, shape, outputs[0].text(1), wide)
 
 
 def _shape(value: _Message) -> tuple[tuple[int, ...], bool]:
     """The shape of an input, and whether it is in float64."""
-    place = f"input {value.text(1)!r}"
-    kind = _Message(_bytes(value.one(2, _NOTHING)), place)
-    tensor = _Message(_bytes(kind.one(1, _NOTHING)), place)
-    if tensor.one(1) not in (_FLOAT, _DOUBLE) or tensor.one(2) is None:
-        raise Refused(place, "it is no float tensor of known shape")
-    sizes = [_signed(d.one(1, 0)) for d in _Message(_bytes(tensor.one(2)), place).messages(1, place)]
-    return tuple(max(size, 0) for size in sizes), tensor.one(1) == _DOUBLE
+    tensor = value.message(2).message(1)
+    if tensor.integer(1) not in (_FLOAT, _DOUBLE) or tensor.one(2) is None:
+        raise Refused(f"input {value.text(1)!r}", "it is no float tensor of known shape")
+    sizes = [d.integer(1) for d in tensor.message(2).messages(1, value.place)]
+    return tuple(max(size, 0) for size in sizes), tensor.integer(1) == _DOUBLE
 
 
 def _node(message: _Message) -> Node:
@@ -196,44 +201,47 @@ def _node(message: _Message) -> Node:
         if attribute.text(1) in attributes:
             raise Refused(place, f"attribute {attribute.text(1)!r} occurs twice")
         attributes[attribute.text(1)] = _attribute(attribute)
-    names = [tuple(bytes(_bytes(v)).decode() for v in message.fields.get(k, [])) for k in (1, 2)]
-    return Node(op, name, names[0], names[1], attributes)
+    return Node(op, name, message.texts(1), message.texts(2), attributes)
 
 
 def _attribute(message: _Message) -> Any:
-    kind = message.one(20, 0)
-    if kind == 1:
-        return float(np.float32(struct.unpack("<f", message.one(2, 0).to_bytes(4, "little"))[0]))
-    if kind == 2:
-        return _signed(message.one(3, 0))
-    if kind == 3:
-        return bytes(_bytes(message.one(4, _NOTHING)))
-    if kind == 4:
-        return _tensor(_Message(_bytes(message.one(5)), message.place))
-    if kind == 6:
-        return message.numbers(7, "<f4").tolist()
-    if kind == 7:
-        return message.integers(8)
+    """A float, an int, bytes, an array, a tuple of floats or a list of ints."""
+    match message.integer(20):
+        case 1:
+            return struct.unpack("<f", message.one(2, _FIXED32) or bytes(4))[0]
+        case 2:
+            return message.integer(3)
+        case 3:
+            return bytes(message.one(4) or b"")
+        case 4:
+            return _tensor(message.message(5))
+        case 6:
+            return tuple(message.floats(7, "<f4").tolist())
+        case 7:
+            return message.integers(8)
     raise Refused(message.place, f"attribute {message.text(1)!r} has a type that is not read")
 
 
 def _tensor(message: _Message) -> Array:
-    """float32 and float64 as they are, integers as int64."""
+    """float32, float64 and bool as they are, integers as int64."""
     place = f"constant {message.text(8)!r}"
-    kind, dims = message.one(2, 0), message.integers(1)
-    if kind not in _DTYPES or min(dims, default=0) < 0:
-        raise Refused(place, f"type {kind} is not read, or a size is negative")
-    if message.one(14, 0) or message.fields.get(13):
-        raise Refused(place, "it lies in another file; store it in this one")
-    raw, dtype = message.one(9), _DTYPES[kind]
+    dims = message.integers(1)
+    if message.integer(2) not in _TYPES or min(dims, default=0) < 0:
+        raise Refused(place, f"type {message.integer(2)} is not read, or a size is negative")
+    if message.integer(14) or message.every(13) or message.every(3):
+        raise Refused(place, "it lies in another file, or in pieces; store it in this one")
+    (dtype, field), raw = _TYPES[message.integer(2)], message.one(9)
     if raw is not None:
-        values = np.frombuffer(bytes(_bytes(raw)), "u1" if kind == _BOOL else dtype)
-    elif kind in (_FLOAT, _DOUBLE):
-        values = message.numbers(_TYPED[kind], dtype)
+        values = np.frombuffer(raw, "u1" if dtype == "?" else dtype)
+    elif dtype.startswith("<f"):
+        values = message.floats(field, dtype)
     else:
-        values = np.array(message.integers(_TYPED[kind]), np.int64)
+        values = np.array(message.integers(field), dtype)  # what does not fit is refused
     if values.size != prod(dims):
         raise Refused(place, f"it has {values.size} values, not {prod(dims)}")
-    if kind in (_FLOAT, _DOUBLE) and not bool(np.isfinite(values).all()):
-        raise Refused(place, "it has NaN or Inf")
-    return values.astype(dtype[1:] if kind in (_FLOAT, _DOUBLE) else np.int64).reshape(dims)
+    values = values.astype({"<i4": "<i8"}.get(dtype, dtype)).reshape(dims)
+    if dtype.startswith("<f"):
+        size = np.abs(values.astype(np.float64))
+        if not bool(((size == 0) | ((size > 1 / _FAR) & (size < _FAR))).all()):
+            raise Refused(place, "it has NaN, Inf or a float64 number beyond 2^500 or its inverse")
+    return values

@@ -64,11 +64,19 @@ class Affine(ABC):
         return y + (np.abs(self.bias) if self.bias_size is None else self.bias_size)
 
 
-@dataclass(frozen=True, eq=False)
-class Dense(Affine):
-    """A matrix (outputs, inputs) applied to each of some equal groups of elements."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Weighted(Affine):
+    """A step whose W is made of the elements of an array."""
 
     weight: Array
+
+    @cached_property
+    def absolute(self) -> Affine:
+        return replace(self, weight=np.abs(self.weight))
+
+
+class Dense(Weighted):
+    """A matrix (outputs, inputs) applied to each of some equal groups of elements."""
 
     @property
     def terms(self) -> int:
@@ -85,20 +93,15 @@ class Dense(Affine):
             flat, weight = flat[:, used], weight[used]
         return [(flat @ weight).reshape(len(rows), -1)]
 
-    @cached_property
-    def absolute(self) -> Affine:
-        return replace(self, weight=np.abs(self.weight))
 
-
-@dataclass(frozen=True, eq=False)
-class Convolution(Affine):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Convolution(Weighted):
     """A convolution of any number of dimensions, on each of some equal groups of channels.
 
     weight: (groups, out channels, in channels, *kernel), within each group. size: of the image. pads: before
     and behind of each axis. A single group of weights serves all groups there are.
     """
 
-    weight: Array
     size: tuple[int, ...]
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
@@ -145,16 +148,16 @@ class Convolution(Affine):
         matrix: Array = np.ascontiguousarray(flat.transpose(0, 1, 3, 2)).reshape(groups, outs, -1)
         return matrix
 
-    def linear(self, xs: list[Array]) -> Array:
-        (x,) = xs
-        ins = self.weight.shape[2]
-        image = x.reshape(len(x), -1, ins, *self.size)
+    def columns(self, x: Array) -> Array:
+        """What windows hold, zero in the border: (samples, groups, kernel elements * channels, pixels)."""
+        image = x.reshape(len(x), -1, self.weight.shape[2], *self.size)
         wide = np.zeros((*image.shape[:3], *self.padded), x.dtype)
         wide[self._inside] = image
         columns = np.stack([wide[window] for window in self._windows()], 2)
-        columns = columns.reshape(*image.shape[:2], -1, prod(self.out_size))
-        y: Array = self._matrix @ columns
-        return y.reshape(len(x), -1)
+        return columns.reshape(*image.shape[:2], -1, prod(self.out_size))
+
+    def linear(self, xs: list[Array]) -> Array:
+        return np.asarray(self._matrix @ self.columns(xs[0])).reshape(len(xs[0]), -1)
 
     def adjoint(self, rows: Array) -> list[Array]:
         outs, ins = self.weight.shape[1:3]
@@ -167,16 +170,9 @@ class Convolution(Affine):
             wide[window] += columns[:, :, number]
         return [wide[self._inside].reshape(len(rows), -1)]
 
-    @cached_property
-    def absolute(self) -> Affine:
-        return replace(self, weight=np.abs(self.weight))
 
-
-@dataclass(frozen=True, eq=False)
-class Scale(Affine):
+class Scale(Weighted):
     """Each element times a number of its own."""
-
-    weight: Array
 
     @property
     def terms(self) -> int:
@@ -187,10 +183,6 @@ class Scale(Affine):
 
     def adjoint(self, rows: Array) -> list[Array]:
         return [rows * self.weight]
-
-    @cached_property
-    def absolute(self) -> Affine:
-        return replace(self, weight=np.abs(self.weight))
 
 
 @dataclass(frozen=True, eq=False)

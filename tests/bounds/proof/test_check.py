@@ -72,6 +72,26 @@ def test_witnesses() -> None:
             check(Proof(claim, witness=Witness(0, point)), data)
 
 
+def test_witnesses_of_executions_are_float32() -> None:
+    data = two_shifts(1.0)
+    claim = statement(data, LOW, HIGH, np.array([[-1.0]]), level="deployed")
+    for point, right in ((np.float32(0.35), True), (0.35, False)):
+        proof = Proof(claim, witness=Witness(0, np.array([point], np.float64)))
+        if right:
+            assert check(proof, data).least is None
+        else:
+            with pytest.raises(Refused, match="float32"):
+                check(proof, data)
+
+
+def test_sets_of_slopes_that_are_none_take_no_memory() -> None:
+    data = two_shifts(1.0)
+    claim = statement(data, LOW, HIGH, np.array([[1.0]]))
+    tree = replace(leaf(claim.parts[0], 2), slopes=np.zeros((0, 2**31 - 1), np.uint8))
+    with pytest.raises(Refused, match="slopes"):
+        check(Proof(claim, (tree,)), data)
+
+
 def test_a_part_without_its_model() -> None:
     data = two_shifts(1.0)
     claim = statement(data, LOW, HIGH, np.array([[1.0]]))

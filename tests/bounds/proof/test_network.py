@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from bounds import proof
-from bounds.proof import Clause, Part, Refused, model_bytes
+from bounds.proof import Clause, Part, Refused, model_bytes, network
 from bounds.proof.arithmetic import Exact, Floats
 from bounds.proof.check import Checker
 from bounds.proof.format import Array
@@ -25,6 +26,7 @@ from bounds.proof.moves import MOVES
 from bounds.proof.network import Network
 from bounds.proof.onnx import read_network
 from bounds.proof.operators import OPERATORS
+from bounds.proof.protobuf import _attribute, _Message, _tensor
 from bounds.proof.steps import Affine
 from tests.bounds.proof.nets import leaf, onnx_bytes
 
@@ -331,11 +333,13 @@ HUGE: dict[str, tuple[tuple[str, list[str], dict[str, object]], dict[str, Array]
     "pads": (("Conv", ["x", "w"], {"pads": [2**40] * 4}), {"w": f(1, 1, 2, 2)}, [1, 1, 4, 4]),
     "both pads": (("Conv", ["x", "w"], {"pads": [2**20] * 4}), {"w": f(1, 1, 2, 2)}, [1, 1, 4, 4]),
     "kernel": (("MaxPool", ["x"], {"kernel_shape": [9999, 9999], "pads": [9999] * 4}), {}, [1, 1, 4, 4]),
-    "broadcast": (("Add", ["x", "c"], {}), {"c": np.zeros((2**14, 1), np.float32)}, [1, 2**14]),
+    "broadcast": (("Add", ["x", "c"], {}), {"c": np.zeros((2**15, 1), np.float32)}, [1, 2**15]),
     "expand": (("Expand", ["x", "s"], {}), {"s": i(2**30, 2**30, 4)}, [1, 4]),
     "gather": (("Gather", ["x", "g"], {"axis": 1}), {"g": np.zeros(2**14, np.int64)}, [2**14, 1]),
     "pad": (("Pad", ["x", "p"], {}), {"p": i(0, 2**30, 0, 2**30)}, [1, 4]),
     "groups": (("MatMul", ["x", "w"], {}), {"w": f(1, 2**14)}, [2**14, 1]),
+    "windows": (("MaxPool", ["x"], {"kernel_shape": [999, 999]}), {}, [1, 1, 2000, 2000]),
+    "pieces": (("Split", ["x", "s"], {}), {"s": np.ones(2**15, np.int64)}, [2**15]),
     "input": (("Transpose", ["x"], {}), {}, [2**20, 2**20]),
 }
 
@@ -356,6 +360,16 @@ HUGE: dict[str, tuple[tuple[str, list[str], dict[str, object]], dict[str, Array]
         ("LeakyRelu", ["x"], {"alpha": 2.0}, {}, [1, 3], 17),
         ("Pad", ["x", "p"], {"mode": "reflect"}, {"p": i(0, 1, 0, 1)}, [1, 3], 17),
         ("Cast", ["x"], {"to": 10}, {}, [1, 3], 17),
+        ("MaxPool", ["x"], {"kernel_shape": [2], "auto_pad": "VALID", "pads": [0, 1]}, {}, [1, 1, 3], 17),
+        ("Add", ["x", "c"], {}, {"c": i(1, 2, 3)}, [1, 3], 17),
+        ("Gather", ["x", "c"], {"axis": 1}, {"c": np.array([True])}, [1, 3], 17),
+        ("Relu", ["x", "x"], {}, {}, [1, 3], 17),
+        ("Squeeze", ["x", "a"], {}, {"a": np.zeros(0, np.int64)}, [1, 3], 17),
+        ("Slice", ["x", "s", "s"], {}, {"s": i(0)}, [1, 3], 17),  # an empty value
+        ("Conv", ["x", "w"], {"group": 0}, {"w": f(1, 1, 2, 2)}, [1, 1, 3, 3], 17),
+        ("LeakyRelu", ["x"], {"alpha": 0}, {}, [1, 3], 17),  # no float
+        ("MaxPool", ["x"], {"kernel_shape": [2], "strides": [1.0]}, {}, [1, 1, 3], 17),
+        ("Concat", ["x", "x"], {}, {}, [1, 3], 17),
         ("Dropout", ["x", "r", "t"], {}, {"r": np.float32(0.5), "t": np.array(True)}, [1, 3], 17),
     ],
 )
@@ -378,6 +392,93 @@ def test_small_files_of_huge_networks(name: str) -> None:
     data = onnx_bytes([helper.make_node(op, inputs, ["y"], **attributes)], constants, shape)
     with pytest.raises(Refused):
         read_network(data, Floats())
+
+
+def test_a_constant_that_is_doubled_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "MOST", 2**16)
+    names = ["c", *(f"c{k}" for k in range(60))]
+    nodes = [helper.make_node("Concat", [a, a], [b], axis=0) for a, b in itertools.pairwise(names)]
+    with pytest.raises(Refused, match="elements"):
+        read_network(
+            onnx_bytes([*nodes, helper.make_node("Add", ["x", "c59"], ["y"])], {"c": f(4)}, [4]), Floats()
+        )
+
+
+def test_a_value_that_is_moved_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of a few kilobytes do not keep the reader busy for hours."""
+    monkeypatch.setattr(network, "MOST", 2**16)
+    names = ["x", *(f"v{k}" for k in range(1000)), "y"]
+    nodes = [helper.make_node("Transpose", [a], [b]) for a, b in itertools.pairwise(names)]
+    with pytest.raises(Refused, match="elements"):
+        read_network(onnx_bytes(nodes, {}, [2**5, 2**4]), Floats())
+
+
+# What makes a file another one for readers that mind wire types (field * 8 + type), and how they see it.
+WIRES: dict[str, tuple[bytes, bytes]] = {
+    "a float as an integer": (b"\x15\x00\x00\x80\x3e", b"\x10\x80\x80\x80\xf4\x03"),  # alpha is not there
+    "sizes of eight bytes": (b"\x08\x04", b"\x09" + (4).to_bytes(8, "little")),  # of a scalar
+}
+
+
+@pytest.mark.parametrize("name", WIRES)
+def test_fields_of_another_wire_type_do_not_count(name: str) -> None:
+    one, other = WIRES[name]
+    if name.startswith("a float"):
+        node = helper.make_node("LeakyRelu", ["x"], ["y"], alpha=0.25).attribute[0].SerializeToString()
+        assert one in node
+        read = _attribute(_Message(memoryview(node.replace(one, other)), ""))
+        assert read == onnx.AttributeProto.FromString(node.replace(one, other)).f == 0
+    else:
+        tensor = numpy_helper.from_array(f(4), "c").SerializeToString()
+        assert tensor.startswith(one)
+        changed = tensor.replace(one, other, 1)
+        assert list(onnx.TensorProto.FromString(changed).dims) == []
+        with pytest.raises(Refused, match="4 values, not 1"):
+            _tensor(_Message(memoryview(changed), ""))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.int32_data.extend([0]),  # four values and a fifth
+        lambda t: t.ClearField("int32_data"),
+        lambda t: setattr(t, "data_location", TensorProto.EXTERNAL),
+        lambda t: t.segment.SetInParent(),
+        lambda t: setattr(t, "data_type", TensorProto.UINT8),
+        lambda t: t.dims.__setitem__(0, -4),
+    ],
+)
+def test_tensors_that_are_none(change: Callable[[onnx.TensorProto], None]) -> None:
+    tensor = helper.make_tensor("c", TensorProto.INT32, [4], [1, -2, 3, 4])
+    read = _tensor(_Message(memoryview(tensor.SerializeToString()), ""))
+    np.testing.assert_array_equal(read, [1, -2, 3, 4])
+    change(tensor)
+    with pytest.raises(Refused):
+        _tensor(_Message(memoryview(tensor.SerializeToString()), ""))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int32, np.int64, np.bool_])
+def test_tensors_in_both_ways_of_storing(kind: type) -> None:
+    values: Array = (RNG.normal(size=(2, 3)) * 2).astype(kind)
+    typed = helper.make_tensor("c", helper.np_dtype_to_tensor_dtype(values.dtype), (2, 3), values.ravel())
+    for tensor in (typed, numpy_helper.from_array(values, "c")):
+        read = _tensor(_Message(memoryview(tensor.SerializeToString()), ""))
+        np.testing.assert_array_equal(read, values)
+        assert read.dtype == (np.int64 if np.issubdtype(kind, np.integer) else kind)
+
+
+def test_whole_numbers_that_do_not_fit_are_not_read_as_others() -> None:
+    tensor = helper.make_tensor("c", TensorProto.INT32, [1], [3]).SerializeToString()
+    packed = b"\x2a\x01\x03"
+    assert packed in tensor
+    with pytest.raises((Refused, OverflowError)):
+        _tensor(_Message(memoryview(tensor.replace(packed, b"\x2a\x05\x83\x80\x80\x80\x10")), ""))
+
+
+@pytest.mark.parametrize("value", [1e-310, 1e-160, 1e160, np.inf])
+def test_float64_numbers_beyond_what_error_accounts_cover(value: float) -> None:
+    with pytest.raises(Refused, match="float64"):
+        read_network(changed(_weight(np.full((3, 2), value))), Floats())
 
 
 def test_the_page_names_every_operator() -> None:
