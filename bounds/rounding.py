@@ -38,6 +38,11 @@ class Level(Enum):
     def __repr__(self) -> str:
         return f"Level.{self.name}"
 
+    @classmethod
+    def _missing_(cls, value: object) -> Level:
+        names = ", ".join(repr(each.value) for each in cls)
+        raise InvalidInput(f"level {value!r} is not known; use one of {names}")
+
     @property
     def arithmetic(self) -> Arithmetic:
         """The arithmetic that this claim is computed in."""

@@ -16,7 +16,7 @@ class Spec:
 
     matrix: (batch, rows, outputs), or batch 1 for a specification that all samples share.
     offset: (batch, rows).
-    clause: (batch, rows) integers; rows with the same number are alternatives ("or"), clauses are joined
+    clause: (batch, rows) integers >= 0; rows with the same number are alternatives ("or"), clauses are joined
         by "and". ``None``: every row is a clause of its own.
 
     Strict by design: a tie is not robust.
@@ -40,6 +40,8 @@ class Spec:
             raise InvalidInput(
                 f"spec clauses have shape {tuple(self.offset.shape)}, not {tuple(self.clause.shape)}"
             )
+        if self.clause is not None and (self.clause.is_floating_point() or bool((self.clause < 0).any())):
+            raise InvalidInput("spec clauses are integers >= 0")
         if not (self.matrix.isfinite().all() and self.offset.isfinite().all()):
             raise InvalidInput("a spec holds NaN or Inf; give finite coefficients")
 

@@ -17,6 +17,7 @@ from certify.decide import check_deciders, queries
 from certify.deterministic.bounding import supports
 from certify.errors import UsageError
 from certify.model import Model
+from certify.query import check_samples
 from certify.radius.bracket import Bracket
 from certify.radius.search import Ball, Search
 from certify.run import Run
@@ -96,6 +97,7 @@ def certified_radius(
     began = time.monotonic()
     _check(threat, seconds, tolerance)
     if y is None:
+        check_samples(model, x, torch.zeros(len(x), dtype=torch.long))
         with torch.no_grad():
             y = model(x.to(run.device)).argmax(1).cpu()
     batches = list(queries(model, x, y, threat, run, samples=samples))

@@ -44,6 +44,8 @@ def test_bad_specifications_are_refused() -> None:
         (one[0], torch.zeros(1, 2), None),
         (one, torch.zeros(2, 2), None),
         (one, torch.zeros(1, 2), torch.zeros(1, 3, dtype=torch.int64)),
+        (one, torch.zeros(1, 2), torch.tensor([[0, -1]])),
+        (one, torch.zeros(1, 2), torch.zeros(1, 2)),
         (one * torch.inf, torch.zeros(1, 2), None),
     ]:
         with pytest.raises(bounds.InvalidInput):

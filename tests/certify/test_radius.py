@@ -145,6 +145,8 @@ def test_bad_input_is_named() -> None:
     for threat in (ct.L0(1), ct.Linf(0.0)):
         with pytest.raises(UsageError, match="Linf, L2 or L1"):
             ct.certified_radius(model, x, threat)
+    with pytest.raises(UsageError, match="x has shape"):
+        ct.certified_radius(model, x[:, :1], ct.Linf(0.1))
     with pytest.raises(UsageError, match="tolerance"):
         ct.certified_radius(model, x, ct.Linf(0.1), tolerance=0.0)
     with pytest.raises(UsageError, match="seconds"):

@@ -314,6 +314,8 @@ def test_bad_input_is_named() -> None:
         verify(graph, bounds.Box(region.lower[:, :3], region.upper[:, :3]), spec)
     with pytest.raises(InvalidInput, match="outputs"):
         verify(graph, region, bounds.margins(torch.tensor([0]), 5))
+    with pytest.raises(InvalidInput, match="level 'exact' is not known"):
+        verify(graph, region, spec, level="exact")
 
 
 def test_layers_over_an_axis_of_size_one_with_mostly_dead_neurons(data_dir: Path) -> None:
