@@ -63,7 +63,7 @@ def _value(node: onnx.NodeProto, x: Tensor, weights: list[Tensor]) -> Tensor:
 
 def run(case: AttackCase) -> AttackAnswer:
     """AutoAttack "standard" in one batch."""
-    import pyautoattack  # type: ignore[import-not-found]
+    import pyautoattack
 
     torch.set_num_threads(case.threads)
     model = Counted(case.net).eval()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import auto_LiRPA  # type: ignore[import-not-found]
+import auto_LiRPA
 import numpy as np
 import onnx
 import torch

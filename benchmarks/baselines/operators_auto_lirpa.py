@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from auto_LiRPA import (  # type: ignore[import-not-found]
+from auto_LiRPA import (
     BoundedModule,
     BoundedTensor,
     PerturbationLpNorm,

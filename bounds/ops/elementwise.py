@@ -242,8 +242,10 @@ def _total(call: Call) -> Value:
     """The sum or mean of any number of graph values and constants."""
     total, *others = (value for key, value in call.args.items() if key.isdigit())
     for other in others:
-        both = isinstance(total, Tensor) and isinstance(other, Tensor)
-        total = total + other if both else summed(call, total, other)  # type: ignore[operator]
+        if isinstance(total, Tensor) and isinstance(other, Tensor):
+            total = total + other
+        else:
+            total = summed(call, total, other)
     if not isinstance(total, Ref):
         raise call.unsupported("no operand depends on the input")
     if call.operator == "Sum" or not others:

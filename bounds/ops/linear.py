@@ -119,9 +119,9 @@ def _partial(rows: Tensor, matrix: Tensor, live: Tensor | None, wanted: Tensor |
     kept = None if live is None else positions(live)
     columns = None if wanted is None else positions(wanted)
     parts = []
-    for s, here in enumerate(rows):
+    for s in range(len(rows)):
         part = matrix if kept is None else matrix.index_select(0, kept[s])
-        here = here if kept is None else here.index_select(1, kept[s])  # noqa: PLW2901
+        here = rows[s] if kept is None else rows[s].index_select(1, kept[s])
         if columns is None:
             parts.append(here @ part)
             continue

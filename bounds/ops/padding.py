@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from bounds.ops.registry import Call, Value, from_onnx, from_torch
 from bounds.ops.slicing import padded, sliced
 
 # What numpy.pad calls the modes of torch and ONNX.
-_MODES = {
+_MODES: Mapping[str, Literal["reflect", "edge", "wrap"]] = {
     "reflect": "reflect",
     "replicate": "edge",
     "edge": "edge",
@@ -31,7 +32,7 @@ def _around(call: Call, x: Ref, pads: Mapping[int, tuple[int, int]], mode: str, 
         kept = np.arange(size)[max(0, -before) : size - max(0, -after)]
         if not len(kept):
             raise call.unsupported("it leaves nothing")
-        index = np.pad(kept, (max(0, before), max(0, after)), _MODES[mode])  # type: ignore[call-overload]
+        index = np.pad(kept, (max(0, before), max(0, after)), _MODES[mode])
         x = sliced(call, x, axis, index.tolist())
     return x
 

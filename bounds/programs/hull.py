@@ -73,8 +73,8 @@ def _corners(pieces: Sequence[Piece], x: Interval) -> _Corners:
     points, values = [], []
     for piece in pieces:
         start, end = torch.maximum(piece.start, x.lower), torch.minimum(piece.end, x.upper)
-        for z in (start, end):
-            z = torch.where(start <= end, z, math.nan)  # noqa: PLW2901
+        for end_point in (start, end):
+            z = torch.where(start <= end, end_point, math.nan)
             points.append(z)
             values.append(piece.slope * z + piece.shift)
     return _Corners(torch.cat(points), torch.cat(values))

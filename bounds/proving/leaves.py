@@ -95,8 +95,7 @@ def _sets(leaves: Sequence[Leaf], clauses: int, elements: int) -> tuple[Array, A
     sets: list[Array] = []
     chosen = np.zeros((len(leaves), clauses), np.int32)
     for k, leaf in enumerate(leaves):
-        for c in range(clauses) if leaf.codes is not None else ():
-            row = leaf.codes[c]  # type: ignore[index]  # there are some
+        for c, row in enumerate([] if leaf.codes is None else leaf.codes[:clauses]):
             if row.any():
                 number = numbers.setdefault(row.tobytes(), len(sets) + 1)
                 if number > len(sets):

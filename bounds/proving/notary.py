@@ -43,7 +43,7 @@ class Notary:
         """Which domains of a batch are proved, (domains,); these are kept. Raises ``OutOfMemory``."""
         hope = ((found.domains.lower > 0) | found.empty).cpu()
         outcome = torch.zeros_like(hope)
-        for number in found.domains.question[hope].unique().tolist():  # type: ignore[no-untyped-call]
+        for number in torch.unique(found.domains.question[hope]).tolist():
             mine = (hope & (found.domains.question == number)).nonzero()[:, 0]
             weights, rows = self.mixing.of_domains(found, mine, self.questions[number])
             leaves = self.translation.leaves(found, mine, weights, rows)

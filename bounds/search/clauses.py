@@ -23,7 +23,7 @@ def joined(graph: Graph, spec: Spec) -> tuple[Graph, Spec]:
     if spec.clause is None or not _same(spec):
         return graph, spec
     clause = spec.clause[0]
-    groups = [(clause == number).nonzero()[:, 0] for number in clause.unique(sorted=True)]  # type: ignore[no-untyped-call]
+    groups = [(clause == number).nonzero()[:, 0] for number in torch.unique(clause)]
     width = max(map(len, groups))
     if width == 1:
         return graph, spec

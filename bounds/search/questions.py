@@ -23,7 +23,7 @@ def questions(spec: Spec, left: Tensor, lower: Tensor, apart: bool) -> tuple[Spe
     for place, sample in enumerate(left.tolist()):
         asked = open_rows[sample].nonzero()[:, 0]
         clause = asked if spec.clause is None else spec.clause.expand(batch, -1)[sample, asked]
-        numbers = clause.unique(sorted=True).tolist()  # type: ignore[no-untyped-call]
+        numbers = torch.unique(clause).tolist()
         for group in [[number] for number in numbers] if apart else [numbers]:
             mine = [asked[clause == number] for number in group]
             rows.append((sample, torch.cat(mine)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ class PatchSearch(RegionAttack):
 
     candidates: int = 32
     places: int = 5
-    attack: Attack = field(default_factory=lambda: PGD(steps=40))  # type: ignore[type-arg]
+    attack: Attack[Any] = field(default_factory=lambda: PGD(steps=40))
 
     def __post_init__(self) -> None:
         if min(self.candidates, self.places) < 1:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,13 +68,13 @@ class Trial:
         return share(other & ~self.broken)
 
     @cached_property
-    def main(self) -> Attack | None:  # type: ignore[type-arg]
+    def main(self) -> Attack[Any] | None:
         """The strongest of the attacks whose steps can be watched."""
         able = [each for each in self.attacks if isinstance(each, Attack)]
         return max(able, key=lambda each: int(self.broken_by([each]).sum()), default=None)
 
     @cached_property
-    def iterative(self) -> Attack | None:  # type: ignore[type-arg]
+    def iterative(self) -> Attack[Any] | None:
         """The same, where it makes more than one step."""
         return None if isinstance(self.main, FGSM) else self.main
 

@@ -96,7 +96,7 @@ def _initialised(generator: torch.Generator) -> nn.Sequential:
                 layer.weight.mul_(
                     0.5
                 )  # small intervals at first, so that bounds of deep layers say something
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+                nn.init.zeros_(layer.get_parameter("bias"))
     return module
 
 

@@ -69,7 +69,7 @@ def pad_swapped(patch: pytest.MonkeyPatch) -> None:
     original = Conv.adjoint_unit
 
     def adjoint_unit(self: Conv, *rest: object) -> object:
-        pulled = original(self, *rest)  # type: ignore[arg-type]
+        pulled = original(self, *rest)
         return None if pulled is None else tuple(replace(p, top=p.top + 1) for p in pulled)
 
     patch.setattr(Conv, "adjoint_unit", adjoint_unit)
@@ -95,7 +95,7 @@ def ends_swapped(patch: pytest.MonkeyPatch) -> None:
     original = crown.lower_bounds
 
     def halved(*arguments: object) -> Tensor:
-        return original(*arguments) * 0.95  # type: ignore[arg-type]
+        return original(*arguments) * 0.95
 
     patch.setattr(crown, "lower_bounds", halved)
 

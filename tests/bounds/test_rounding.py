@@ -107,7 +107,7 @@ def test_bad_questions_get_one_clear_line(change: dict[str, object], message: st
     graph = Net((2,), 3).linear(3).relu().linear(2).build()
     arguments = {"region": bounds.Ball(torch.rand(2, 2), 0.1), **change}
     with pytest.raises(bounds.InvalidInput, match=message):
-        bounds.bound(graph, **arguments)  # type: ignore[arg-type]
+        bounds.bound(graph, **arguments)
 
 
 def test_weights_that_are_not_finite_are_refused() -> None:

@@ -98,7 +98,7 @@ def test_exact_where_all_terms_are_positive(method: str) -> None:
     x = torch.rand(2, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     found = bounds.bound(perturbed(graph, relative(0.1)), bounds.Box(x, x), method=method)
     for end, factor in ((found.lower, 0.9), (found.upper, 1.1)):
-        worst = moved(graph, lambda p, i, by=factor: p * (1 if i else by))  # type: ignore[misc]
+        worst = moved(graph, lambda p, i, by=factor: p * (1 if i else by))
         torch.testing.assert_close(end, worst(x), rtol=1e-12, atol=1e-12)
 
 

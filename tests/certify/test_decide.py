@@ -64,7 +64,7 @@ def liar(only: tuple[int, ...] = (0, 1, 2, 3)) -> Fixed:
 
 
 def judge(*deciders: Decider, **options: object) -> Result:
-    return evaluate(MODEL, X, Y, THREAT, deciders, **options)  # type: ignore[arg-type]
+    return evaluate(MODEL, X, Y, THREAT, deciders, **options)
 
 
 def verdicts(result: Result) -> str:
@@ -354,5 +354,5 @@ def test_batches_are_cut_by_index_and_reported() -> None:
 def test_bad_input_is_one_clear_line(change: dict[str, object], message: str) -> None:
     arguments = {"model": MODEL, "x": X, "y": Y, "threat": THREAT, "deciders": [liar()], **change}
     with pytest.raises(UsageError, match=message) as caught:
-        evaluate(**arguments)  # type: ignore[arg-type]
+        evaluate(**arguments)
     assert "\n" not in str(caught.value)

@@ -240,4 +240,4 @@ def test_certificates_hold_for_every_transform() -> None:
 )
 def test_what_means_nothing_is_refused(make: object) -> None:
     with pytest.raises(UsageError):
-        make()  # type: ignore[operator]
+        make()

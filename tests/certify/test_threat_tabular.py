@@ -141,7 +141,7 @@ def test_a_patch_at_a_place_is_that_rectangle() -> None:
 )
 def test_threats_that_mean_nothing_are_refused(threat: object, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        threat()  # type: ignore[operator]
+        threat()
 
 
 @pytest.mark.parametrize(

@@ -185,4 +185,4 @@ def test_the_float32_box_of_a_ball_covers_the_stated_radius() -> None:
 )
 def test_bad_sets_are_refused(make: object, message: str) -> None:
     with pytest.raises(bounds.InvalidInput, match=message):
-        make(torch.ones(2, 3))  # type: ignore[operator]
+        make(torch.ones(2, 3))

@@ -118,4 +118,4 @@ def test_bad_lines_are_refused(change: dict[str, object], message: str) -> None:
     zero = torch.zeros(2).double()
     good = {"center": torch.full((2, 2), 0.5), "direction": torch.ones(2, 2), "lower": zero, "upper": zero}
     with pytest.raises(bounds.InvalidInput, match=message):
-        bounds.Line(**(good | change))  # type: ignore[arg-type]
+        bounds.Line(**(good | change))

@@ -96,4 +96,4 @@ def test_no_budget_leaves_the_words() -> None:
 def test_bad_sets_are_refused(change: dict[str, object], message: str) -> None:
     arguments = {"center": torch.ones(2, 3, 4), "choices": torch.ones(2, 3, 1, 4), **change}
     with pytest.raises(bounds.InvalidInput, match=message):
-        bounds.Substitution(**arguments)  # type: ignore[arg-type]
+        bounds.Substitution(**arguments)

@@ -186,4 +186,4 @@ def test_restarts_never_find_less() -> None:
 )
 def test_wrong_settings_are_named(arguments: dict[str, int], named: str) -> None:
     with pytest.raises(UsageError, match=named):
-        APGD(**arguments)  # type: ignore[arg-type]
+        APGD(**arguments)

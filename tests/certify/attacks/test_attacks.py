@@ -379,7 +379,7 @@ def test_outputs_that_are_no_numbers_are_no_success_and_are_noted() -> None:
 )
 def test_wrong_settings_are_named(arguments: dict[str, float], named: str) -> None:
     with pytest.raises(UsageError, match=named):
-        PGD(**arguments)  # type: ignore[arg-type]
+        PGD(**arguments)
 
 
 def test_a_model_without_gradients_is_not_supported() -> None:

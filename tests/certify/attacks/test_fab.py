@@ -89,4 +89,4 @@ def test_restarts_never_find_much_less() -> None:
 )
 def test_wrong_settings_are_named(arguments: dict[str, float], named: str) -> None:
     with pytest.raises(UsageError, match=named):
-        FAB(**arguments)  # type: ignore[arg-type]
+        FAB(**arguments)

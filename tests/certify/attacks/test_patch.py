@@ -208,7 +208,7 @@ def test_a_universal_patch_breaks_images_it_has_not_seen_at_any_place() -> None:
 )
 def test_what_means_nothing_is_refused(make: object) -> None:
     with pytest.raises(UsageError):
-        make()  # type: ignore[operator]
+        make()
 
 
 @pytest.mark.slow

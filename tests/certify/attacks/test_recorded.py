@@ -49,7 +49,7 @@ def recorded(folder: Path, name: str, norm: str, attack: str) -> list[float]:
     ]
 
 
-def attacked(folder: Path, name: str, threat: Threat, attack: Attack) -> Result:  # type: ignore[type-arg]
+def attacked(folder: Path, name: str, threat: Threat, attack: Attack) -> Result:
     model, x, y = network(folder, name, 100)
     return evaluate(model, x, y, threat, [attack], run=Run(batch_size=100))
 

@@ -32,7 +32,7 @@ class TestSquare(AttackConformance):
         self.budget = budget
 
     @property
-    def weak(self) -> bool:  # type: ignore[override]
+    def weak(self) -> bool:
         """In the box its points are corners, the optimum of a linear model; in a ball it comes near."""
         return self.budget.norm != math.inf
 

@@ -33,12 +33,12 @@ def base() -> Model:
 
 def distilled() -> Defended:
     """Logits in the thousands: the softmax is 1 and 0, the gradient of the cross-entropy is 0."""
-    return Temperature(1 / 1000).around(base())  # type: ignore[return-value]
+    return Temperature(1 / 1000).around(base())
 
 
 def compressed() -> Defended:
     """Rounding, which has no gradient."""
-    return JPEG(30).around(base())  # type: ignore[return-value]
+    return JPEG(30).around(base())
 
 
 def shattered(transform: Transform) -> Model:

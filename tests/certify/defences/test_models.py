@@ -81,7 +81,7 @@ def test_each_defended_model_has_an_identity_of_its_own() -> None:
         assert type(moved) is type(each)
         assert moved.digest == each.digest
         with pytest.raises(FrozenInstanceError):
-            each.name = "other"  # type: ignore[misc]
+            each.name = "other"
     assert MeanLogits().of(models[0], models[1]).digest != MeanLogits().of(models[1], models[0]).digest
     assert RandomNoise(0.1).around(models[0], n0=7).digest == RandomNoise(0.1).around(models[0]).digest
 

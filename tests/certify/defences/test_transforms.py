@@ -68,7 +68,7 @@ def test_jpeg_is_that_of_a_real_codec(quality: int, subsampling: str, size: tupl
     options = {} if grey else {"subsampling": subsampling}
     pil.fromarray(levels[:, :, 0] if grey else levels).save(file, "JPEG", quality=quality, **options)
     there = np.asarray(pil.open(file)).reshape(levels.shape).astype(float)
-    ours = JPEG(quality, "4:4:4" if grey else subsampling)(x, UNIT)  # type: ignore[arg-type]
+    ours = JPEG(quality, "4:4:4" if grey else subsampling)(x, UNIT)
     here = (ours[0].permute(1, 2, 0) * 255).numpy()
     np.testing.assert_allclose(here, here.round(), atol=1e-9)
     tables = pil.open(file).quantization
@@ -153,7 +153,7 @@ def test_filters_have_their_own_gradients(transform: Transform) -> None:
     [
         (lambda: JPEG(0), "quality"),
         (lambda: JPEG(101), "quality"),
-        (lambda: JPEG(50, "4:1:1"), "subsampling"),  # type: ignore[arg-type]
+        (lambda: JPEG(50, "4:1:1"), "subsampling"),
         (lambda: BitDepth(0), "bits"),
         (lambda: Median(1), "size of Median"),
         (lambda: Mean(0), "size of Mean"),

@@ -107,7 +107,7 @@ def test_values():
             DiscreteGaussian(sigma)
     for elements in (0, 1.5, True):
         with pytest.raises(UsageError, match="elements"):
-            DiscreteGaussian(0.5, elements)  # type: ignore[arg-type]
+            DiscreteGaussian(0.5, elements)
 
 
 def test_total_variation_grows_with_the_elements():

@@ -146,7 +146,7 @@ EVERY = [BY_SCORES[0][0], BY_SCORES[2][0], *(attack for attack, _ in BY_DECISION
 @pytest.mark.parametrize("attack", EVERY, ids=repr)
 @pytest.mark.parametrize("queries", [2, 3, 17, 150])
 def test_queries_are_counted_exactly_and_never_exceed_the_budget(attack: Decider, queries: int) -> None:
-    attack = type(attack)(queries)  # type: ignore[call-arg]
+    attack = type(attack)(queries)
     model = mlp((2, 16, 16, 3), valid=(0.0, 1.0))
     x = uniform(6, 2, seed=5)
     y = right_answers(model, x)
@@ -172,9 +172,7 @@ def test_a_view_gives_no_more_answers_than_the_budget_whatever_is_asked() -> Non
     problem, _ = linear(2, 3, (-2.0, 3.0))
     rows: list[int] = []
     forward = problem.forward
-    problem = Nearby(
-        **{**vars(problem), "forward": lambda z: rows.append(len(z)) or forward(z)}  # type: ignore[func-returns-value]
-    )
+    problem = Nearby(**{**vars(problem), "forward": lambda z: rows.append(len(z)) or forward(z)})
 
     class Nothing:
         def note(self, index: Tensor, points: Tensor, values: Tensor, given: Tensor) -> None: ...

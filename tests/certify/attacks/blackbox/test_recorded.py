@@ -29,7 +29,7 @@ def test_decisions_come_nearer_than_the_peers(
     model, x, y = network(data_dir, name, 25)
     right = model(x).argmax(1) == y
     x, y = x[right], y[right]
-    attack = kind(int(row["fwd_per_sample"]))  # type: ignore[call-arg]
+    attack = kind(int(row["fwd_per_sample"]))
     problem = nearby(Query(model, x, y, L2(1.0), tuple(range(len(x)))), 2, repr(attack), Run())
     found = attack.find(problem)
     assert found.found.all()

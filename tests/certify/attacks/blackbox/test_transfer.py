@@ -38,7 +38,7 @@ class TestTransfer(AttackConformance):
         self.linear = model
         return model, query
 
-    def ask(self, query: Query) -> list:  # type: ignore[type-arg]
+    def ask(self, query: Query) -> list:
         kind = getattr(self, "linear", NET)
         return TransferAttack(PGD(10), (kind,)).decide(query, Run())
 
@@ -142,7 +142,7 @@ def test_substitutes_are_made_for_inputs_of_every_shape(shape: tuple[int, ...]) 
 def test_wrong_settings_of_a_substitute_are_named() -> None:
     for arguments in ({"queries": 1}, {"rounds": 0}, {"epochs": 0}, {"step": 0.0}, {"rate": math.nan}):
         with pytest.raises(UsageError, match=next(iter(arguments))):
-            Substitute(**arguments)  # type: ignore[arg-type]
+            Substitute(**arguments)
     with pytest.raises(UsageError, match="shape"):
         Substitute().train(NET, uniform(3, 4, seed=1))
     with pytest.raises(UsageError, match="at least one"):
