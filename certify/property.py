@@ -29,8 +29,8 @@ class Status(Enum):
 class Answer:
     """The status and, where it is ``SAT``, the counterexample.
 
-    x: (inputs,) float32, inside the region, or the nearest float32 where an input is pinned to a number that
-    is none; y: (outputs,) float32, what the network answers there.
+    x: (inputs,) in the network's dtype, inside the region, or the nearest number where an input is pinned to
+    one that the dtype does not have; y: (outputs,), what the network answers there.
     """
 
     status: Status
@@ -52,22 +52,22 @@ def answer(
     level: what "unsat" claims.
     Raises ``UsageError`` if network and property have different numbers of variables.
     """
-    region, network = shaped(graph, region, spec), graph.to(torch.float32)
+    region = shaped(graph, region, spec)
     run.progress("decide", 0, 1)
     found = bounds.verify(
-        network,
+        graph,
         region,
         spec,
         timeout=seconds,
         level=level,
         memory=run.memory,
-        falsify=falsifier(network, run),
+        falsify=falsifier(graph.to(torch.float32), run),
         joint=True,
     )
     for each in found:
         if each.witness is not None:
             with torch.no_grad():
-                y = network(each.witness[None])
+                y = graph(each.witness[None])
             return Answer(Status.SAT, each.witness.flatten(), y.flatten())
     statuses = {each.status for each in found}
     if statuses == {bounds.Status.VERIFIED}:

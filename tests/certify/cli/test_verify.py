@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 import certify.property
 from bounds.vnnlib import read_vnnlib
@@ -21,21 +21,22 @@ RAMP = ([[1.0, 1.0]], [0.0, -1.0], [[1.0], [-1.0]], [0.0])
 ZERO = ([[1.0, 1.0]], [0.0, 0.0], [[1.0], [-1.0]], [0.0])
 
 
-def network(path, parameters, operator="Relu"):
+def network(path, parameters, operator="Relu", dtype=np.float32):
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     nodes = [
         helper.make_node("Gemm", ["x", "w1", "b1"], ["h"]),
         helper.make_node(operator, ["h"], ["a"]),
         helper.make_node("Gemm", ["a", "w2", "b2"], ["y"]),
     ]
     tensors = [
-        numpy_helper.from_array(np.array(value, dtype=np.float32), name)
+        numpy_helper.from_array(np.array(value, dtype=dtype), name)
         for name, value in zip(("w1", "b1", "w2", "b2"), parameters, strict=True)
     ]
     graph = helper.make_graph(
         nodes,
         "net",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1])],
+        [helper.make_tensor_value_info("x", kind, [1, 1])],
+        [helper.make_tensor_value_info("y", kind, [1, 1])],
         tensors,
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
@@ -113,6 +114,23 @@ def test_a_property_that_only_exact_arithmetic_refutes_is_not_called_unsat(ask):
         ([[1.0, 1.0]], [big, big - 1], [[1.0], [-1.0]], [0.0]), "0.3", "0.4", ">= Y_0 0.5", "--timeout", "3"
     )
     assert first != "unsat"
+
+
+@pytest.mark.parametrize(("limit", "status"), [(1 + 2e-10, "unsat"), (1 + 5e-11, "sat")])
+def test_a_network_of_double_precision_is_not_rounded(tmp_path, capsys, limit, status):
+    """y = (1 + 1e-10) x, of which float32 makes x."""
+    network(tmp_path / "net.onnx", ([[1 + 1e-10]], [0.0], [[1.0]], [0.0]), dtype=np.float64)
+    (tmp_path / "prop.vnnlib").write_text(
+        "(declare-const X_0 Real)\n(declare-const Y_0 Real)\n"
+        f"(assert (>= X_0 0))\n(assert (<= X_0 1))\n(assert (>= Y_0 {limit!r}))\n"
+    )
+    main(["verify", str(tmp_path / "net.onnx"), str(tmp_path / "prop.vnnlib")])
+    first, _, rest = capsys.readouterr().out.partition("\n")
+    assert first == status
+    if status == "sat":
+        (x,), (y,) = counterexample(rest)
+        assert y >= limit
+        assert y == (1 + 1e-10) * x
 
 
 def test_the_result_is_written_to_a_file_as_printed(ask, tmp_path):
