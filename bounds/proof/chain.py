@@ -26,7 +26,6 @@ from bounds.proof.arithmetic import Arithmetic, gamma
 from bounds.proof.format import Array
 from bounds.proof.functions import Function
 from bounds.proof.network import Network, Step
-from bounds.proof.refused import Refused
 from bounds.proof.steps import Affine, Pick, Scale
 
 _U32, _LEAST32 = 2.0**-24, 2.0**-149
@@ -53,8 +52,8 @@ class Facts:
     low: list[Array]
     high: list[Array]
     empty: Array
-    cushion: list[Array | None] = field(default_factory=lambda: [None])
-    lines: list[tuple[Line, Line] | None] = field(default_factory=lambda: [None])
+    cushion: list[Any] = field(default_factory=lambda: [None])
+    lines: list[Any] = field(default_factory=lambda: [None])
 
     @property
     def lists(self) -> tuple[list[Any], ...]:
@@ -272,7 +271,7 @@ class Chain:
                     account.less(row[value], a.gamma(2) * size)
                 else:
                     row[value] = part
-                account.less_plainly(a.tiny * (1 + size.max(1)))
+                account.less_rows(account.of(a.tiny * (1 + size.max(1))))
         if 0 in row:
             self._settle(facts, 0, row[0], account)
         lower = account.lower()
@@ -289,18 +288,16 @@ class Chain:
         self, facts: Facts, asked: Rows, k: int, does: Function, lam: Array, account: _Account
     ) -> Array:
         """Rows at a function's output, through the lines that they see, to its input."""
-        around = facts.lines[k + 1]
         codes = None if asked.codes is None else asked.codes[:, self.starts[k] :][:, : lam.shape[1]]
         if codes is not None and bool(codes.any()):  # each row its own lines
             value = self.network.steps[k].inputs[0]
             low, high = account.of(facts.low[value]), account.of(facts.high[value])
             (below, above), cushion, _ = self._around(does, low, high, codes)
             account.less_rows(_dot(np.abs(lam), cushion))
-        elif around is not None:
-            account.less(lam, facts.cushion[k + 1])
-            below, above = (Line(account.of(line.slope), account.of(line.constant)) for line in around)
         else:
-            raise Refused("network", "a function without lines")
+            account.less(lam, facts.cushion[k + 1])
+            lines = facts.lines[k + 1]
+            below, above = (Line(account.of(line.slope), account.of(line.constant)) for line in lines)
         up, down = np.maximum(lam, self.a.zeros()), np.minimum(lam, self.a.zeros())
         account.add(_dot(up, below.constant) + _dot(down, above.constant))
         return np.asarray(up * below.slope + down * above.slope)
@@ -380,15 +377,9 @@ class _Account:
         """Add to the constants, which are rounded down."""
         self._constant = self._a.down(self._constant + x)
 
-    def less(self, lam: Array, cushion: Array | None) -> None:
+    def less(self, lam: Array, cushion: Array) -> None:
         """Take off what rows feel of a cushion."""
-        if cushion is None:
-            raise Refused("network", "a step without a cushion")
         self.less_rows(self.dot(np.abs(lam), cushion))
-
-    def less_plainly(self, x: Array) -> None:
-        """Take off numbers (pieces or 1,)."""
-        self.less_rows(self.of(x))
 
     def less_rows(self, x: Array) -> None:
         """Take off a number from each row."""

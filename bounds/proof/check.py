@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -23,6 +24,20 @@ class Checked:
 
     leaves: int
     least: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Leaves:
+    """Some leaves of a tree.
+
+    cuts: the splits on the ways to them. weights: (leaves, alternatives of all clauses). multipliers: (cut
+    steps, clauses). codes: slope codes (leaves * clauses, elements of all functions), None for none.
+    """
+
+    cuts: Cuts
+    weights: Array
+    multipliers: Array
+    codes: Array | None
 
 
 class Checker:
@@ -57,6 +72,25 @@ class Checker:
         if part.lower.size != network.inputs or part.clauses[0].rows.shape[1] != network.size(network.output):
             raise Refused("statement", "it has other numbers of inputs or outputs than the model")
 
+    def accept(self, proof: Proof) -> Checked:
+        """Accept a proof or raise ``Refused``."""
+        statement = proof.statement
+        self.fits(statement)
+        if proof.witness is not None:
+            if not self.refutes(statement.parts[proof.witness.part], proof.witness):
+                raise Refused("witness", "no clause is certain to fail there")
+            return Checked(0, None)
+        leaves, least = 0, np.inf
+        for number, tree in enumerate(proof.trees):
+            bounds = self.bounds(statement.parts[tree.part], tree)
+            wrong = np.argwhere(~(bounds > 0))
+            if len(wrong):
+                leaf, clause = wrong[0].tolist()
+                place = f"tree {number}, leaf {leaf}, clause {tree.clauses[clause]} of part {tree.part}"
+                raise Refused(place, f"its bound, {float(bounds[leaf, clause]):g}, is not > 0")
+            leaves, least = leaves + len(bounds), min(least, float(bounds.min()))
+        return Checked(leaves, least)
+
     def bounds(self, part: Part, tree: Tree) -> Array:
         """Of each leaf and clause of a tree a lower bound of its mixture: (leaves, clauses).
 
@@ -64,14 +98,19 @@ class Checker:
         all are > 0.
         """
         self._fit(tree)
+        clauses: list[int] = tree.clauses.tolist()
         with np.errstate(all="ignore"):
-            known = self._known(part, tree) if tree.hidden == "root" else None
-            found = [self._leaves(part, tree, leaves, known) for leaves in self._batches(tree)]
+            known = self._known(part, self._hidden(tree)) if tree.hidden == "root" else None
+            codes = self._hidden(tree) if tree.hidden == "leaf" else None
+            found = [
+                self.lower(part, clauses, self._leaves(tree, number), known, codes)
+                for number in self.batches(tree.num_leaves, len(clauses))
+            ]
         return np.concatenate(found)
 
     def _fit(self, tree: Tree) -> None:
         network = self.chain.network
-        values = self._values()
+        values = self.values
         sizes = np.array([network.size(v) for v in values])
         if tree.hidden_set.size != len(values) - 1:
             raise Refused("tree", f"hidden_set speaks of {tree.hidden_set.size} steps, not {len(values) - 1}")
@@ -80,74 +119,82 @@ class Checker:
         if bool((tree.layer >= len(values)).any()) or bool((tree.element >= sizes[tree.layer]).any()):
             raise Refused("tree", "it splits what is not there")
 
-    def _values(self) -> list[int]:
+    @cached_property
+    def values(self) -> list[int]:
         """The value that each layer of splits speaks of: the input, and what enters the nonlinear steps."""
         network = self.chain.network
         return [0, *(network.steps[k].inputs[0] for k in network.functions)]
 
-    def _batches(self, tree: Tree) -> Iterator[slice]:
-        """Leaves in parts that fit into memory."""
+    def batches(self, leaves: int, clauses: int) -> Iterator[slice]:
+        """So many leaves in parts that fit into memory."""
         size = 1 + sum(step.size for step in self.chain.network.steps)
-        most = min(_MEMORY // (100 * size), self.chain.rows_at_once // tree.clauses.size)
-        for first in range(0, tree.num_leaves, max(1, most)):
-            yield slice(first, min(first + max(1, most), tree.num_leaves))
+        most = max(1, min(_MEMORY // (100 * size), self.chain.rows_at_once // clauses))
+        for first in range(0, leaves, most):
+            yield slice(first, min(first + most, leaves))
 
     def _hidden(self, tree: Tree) -> Array:
         """The slope codes of rows over each value."""
         codes = np.zeros((len(self.chain.network.steps) + 1, tree.slopes.shape[1]), np.uint8)
-        for value, number in zip(self._values()[1:], tree.hidden_set.tolist(), strict=True):
+        for value, number in zip(self.values[1:], tree.hidden_set.tolist(), strict=True):
             if number:
                 codes[value] = tree.slopes[number - 1]
         return codes
 
-    def _known(self, part: Part, tree: Tree) -> Facts:
+    def _known(self, part: Part, codes: Array) -> Facts:
         """The facts of a whole box, which are kept for the next tree."""
-        codes = self._hidden(tree)
         key = (part.lower.tobytes(), part.upper.tobytes(), codes.tobytes())
         if self._root is None or self._root[0] != key:
-            a = self.chain.a
-            box = a.array(part.lower)[None], a.array(part.upper)[None]
-            self._root = key, self.chain.forward(*box, None, None, codes)
+            self._root = key, self.whole(part, codes)
         return self._root[1]
 
-    def _leaves(self, part: Part, tree: Tree, leaves: slice, known: Facts | None) -> Array:
-        a, count = self.chain.a, leaves.stop - leaves.start
-        path = slice(*np.searchsorted(tree.path_leaf, [leaves.start, leaves.stop]).tolist())
+    def whole(self, part: Part, hidden: Array | None) -> Facts:
+        """The facts of a whole box. hidden: see ``Chain.forward``."""
+        low, high = (self.chain.a.array(end)[None] for end in (part.lower, part.upper))
+        with np.errstate(all="ignore"):
+            return self.chain.forward(low, high, None, None, hidden)
+
+    def _leaves(self, tree: Tree, number: slice) -> Leaves:
+        """Some leaves of a tree."""
+        a, path = self.chain.a, slice(*np.searchsorted(tree.path_leaf, [number.start, number.stop]).tolist())
         split = tree.path_split[path]
         cuts = Cuts(
-            tree.path_leaf[path] - leaves.start,
-            np.array(self._values())[tree.layer[split]],
+            tree.path_leaf[path] - number.start,
+            np.array(self.values)[tree.layer[split]],
             tree.element[split],
             tree.path_side[path],
             a.array(tree.at[split]),
         )
-        low, high = (np.tile(a.array(end), (count, 1)) for end in (part.lower, part.upper))
-        codes = self._hidden(tree) if tree.hidden == "leaf" else None
-        facts = self.chain.forward(low, high, cuts, known, codes)
-        rows = self._asked(part, tree, leaves, facts, cuts, a.array(tree.multipliers[path]))
-        bounds = self.chain.lower(facts, rows).reshape(count, tree.clauses.size)
-        return np.where(facts.empty[:, None], np.inf, bounds)
-
-    def _asked(
-        self, part: Part, tree: Tree, leaves: slice, facts: Facts, cuts: Cuts, multipliers: Array
-    ) -> Rows:
-        """One row for each leaf and clause: the mixture of the clause's alternatives."""
-        output, count = self.chain.network.output, leaves.stop - leaves.start
-        clauses = [part.clauses[c] for c in tree.clauses]
-        weights = self.chain.a.array(tree.weights[leaves])
-        ends = np.cumsum([0, *(len(clause.rows) for clause in clauses)])
-        mixed = [
-            self._mixture(clause, weights[:, first:last], facts.size(output))
-            for clause, first, last in zip(clauses, ends[:-1], ends[1:], strict=True)
-        ]
-        rows = np.stack([row for row, _ in mixed], 1).reshape(count * len(clauses), -1)
-        constant = np.stack([constant for _, constant in mixed], 1).reshape(-1)
-        chosen = tree.chosen[leaves].reshape(-1)
-        codes = None
+        chosen, codes = tree.chosen[number].reshape(-1), None
         if chosen.any():
             codes = np.concatenate([np.zeros((1, tree.slopes.shape[1]), np.uint8), tree.slopes])[chosen]
-        piece = np.arange(count).repeat(len(clauses))
-        return Rows(output, rows, piece, constant, cuts, multipliers, codes)
+        return Leaves(cuts, a.array(tree.weights[number]), a.array(tree.multipliers[path]), codes)
+
+    def lower(
+        self, part: Part, clauses: Sequence[int], leaves: Leaves, known: Facts | None, hidden: Array | None
+    ) -> Array:
+        """Lower bounds of the mixtures of some clauses: (leaves, clauses), see ``bounds``.
+
+        known, hidden: see ``Chain.forward``.
+        """
+        a, output, count = self.chain.a, self.chain.network.output, len(leaves.weights)
+        low, high = (np.tile(a.array(end), (count, 1)) for end in (part.lower, part.upper))
+        facts = self.chain.forward(low, high, leaves.cuts, known, hidden)
+        ends = np.cumsum([len(part.clauses[c].rows) for c in clauses])[:-1]
+        weights = np.split(leaves.weights, ends, 1)
+        size = facts.size(output)
+        mixed = [self._mixture(part.clauses[c], w, size) for c, w in zip(clauses, weights, strict=True)]
+        rows, constant = (np.stack(each, 1) for each in zip(*mixed, strict=True))
+        asked = Rows(
+            output,
+            rows.reshape(count * len(clauses), -1),
+            np.arange(count).repeat(len(clauses)),
+            constant.reshape(-1),
+            leaves.cuts,
+            leaves.multipliers,
+            leaves.codes,
+        )
+        bounds = self.chain.lower(facts, asked).reshape(count, -1)
+        return np.where(facts.empty[:, None], np.inf, bounds)
 
     def _mixture(self, clause: Clause, weights: Array, size: Array) -> tuple[Array, Array]:
         """Weights (leaves, alternatives) times a clause's rows: (leaves, outputs), constant (leaves,)."""
@@ -165,8 +212,7 @@ class Checker:
         if self.level == "deployed" and (witness.point.astype(np.float32) != witness.point).any():
             raise Refused("witness", "it is no point of float32 numbers")
         with np.errstate(all="ignore"):
-            point = a.array(witness.point)[None]
-            facts = self.chain.forward(point, point, None, None, None)
+            facts = self.whole(Part(witness.point, witness.point, part.clauses), None)
             size = facts.size(self.chain.network.output)
             for clause in part.clauses:
                 negative = Clause(-clause.rows, -clause.offset)
@@ -181,21 +227,4 @@ class Checker:
 
 def check(proof: Proof, data: bytes, exact: bool = False) -> Checked:
     """Accept a proof about the network in some bytes, or raise ``Refused`` with the place and the reason."""
-    statement = proof.statement
-    checker = Checker(data, statement.level, exact)
-    checker.fits(statement)
-    if proof.witness is not None:
-        part = statement.parts[proof.witness.part]
-        if not checker.refutes(part, proof.witness):
-            raise Refused("witness", "no clause is certain to fail there")
-        return Checked(0, None)
-    leaves, least = 0, np.inf
-    for number, tree in enumerate(proof.trees):
-        bounds = checker.bounds(statement.parts[tree.part], tree)
-        wrong = np.argwhere(~(bounds > 0))
-        if len(wrong):
-            leaf, clause = wrong[0].tolist()
-            place = f"tree {number}, leaf {leaf}, clause {tree.clauses[clause]} of part {tree.part}"
-            raise Refused(place, f"its bound, {float(bounds[leaf, clause]):g}, is not > 0")
-        leaves, least = leaves + len(bounds), min(least, float(bounds.min()))
-    return Checked(leaves, least)
+    return Checker(data, proof.statement.level, exact).accept(proof)

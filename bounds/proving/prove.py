@@ -13,10 +13,10 @@ from torch import Tensor
 from bounds.bound import bindable, check_shapes
 from bounds.graph import Graph
 from bounds.interval import Interval
-from bounds.proof.chain import Chain
-from bounds.proof.check import Checked, Checker, check
+from bounds.proof.chain import Chain, Facts, Rows
+from bounds.proof.check import Checked, Checker
 from bounds.proof.file import digest
-from bounds.proof.format import Proof, Statement
+from bounds.proof.format import Array, Proof, Statement
 from bounds.propagate import facts as engine
 from bounds.propagate.crown import forward_facts
 from bounds.propagate.problem import OutOfTime, Problem
@@ -40,6 +40,18 @@ from bounds.sets import InputSet
 from bounds.spec import Spec
 
 _FEW_INPUTS = 12
+
+
+@dataclass(frozen=True, eq=False)
+class _Timed(Chain):
+    """The checker's chain of bounds, which ends some time."""
+
+    end: float
+
+    def lower(self, facts: Facts, asked: Rows) -> Array:
+        if time.monotonic() >= self.end:
+            raise OutOfTime
+        return super().lower(facts, asked)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +80,7 @@ def prove(
 
     The search is that of ``verify``, but a domain is closed only where the checker's own chain of bounds
     proves it. model: the bytes of the ONNX file that the graph was read from. leaves: bytes that the proof
-    may take before it is packed; see ``verify`` for the other limits. The checker's passes over a whole box
-    and over a finished proof are not cut short by the timeout.
+    may take before it is packed; see ``verify`` for the other limits. The timeout covers the checker, too.
 
     Raises ``Refused`` for networks that the checker does not read, ``InvalidInput`` for regions that are no
     boxes and level float, ``Unsupported`` for operators without bounds.
@@ -77,11 +88,14 @@ def prove(
     level, end = Level(level), time.monotonic() + timeout
     check_shapes(graph, region, spec)
     claim = statement(digest(model), level, region, spec)
-    chain = Checker(model, level.value).chain
+    checker = Checker(model, level.value)
+    checker.chain = _Timed(checker.chain.network, checker.chain.a, checker.chain.deployed, end)
     try:
         with torch.inference_mode():
-            proof, statuses = _Call(graph, region, spec, level, claim, chain, memory, pool, leaves, end).run()
-        return Attempted(proof, None if proof is None else check(proof, model), statuses)
+            proof, statuses = _Call(
+                graph, region, spec, level, claim, checker, memory, pool, leaves, end
+            ).run()
+        return Attempted(proof, None if proof is None else checker.accept(proof), statuses)
     except OutOfTime:
         return Attempted(None, None, [Status.TIMEOUT] * len(region))
 
@@ -93,7 +107,7 @@ class _Call:
     spec: Spec
     level: Level
     claim: Statement
-    chain: Chain
+    checker: Checker
     memory: int
     pool: int
     leaves: int
@@ -101,9 +115,9 @@ class _Call:
 
     def run(self) -> tuple[Proof | None, Sequence[Status]]:
         """The proof, if there is one, and the statuses of all parts; raises ``OutOfTime`` early on."""
-        network, parts = self.chain.network, self.claim.parts
-        sight = Foresight(self.chain, parts, [network.steps[k].size for k in network.functions])
-        found = easy(sight, self._check_time)
+        network, parts = self.checker.chain.network, self.claim.parts
+        sight = Foresight(self.checker, parts, [network.steps[k].size for k in network.functions])
+        found = easy(sight)
         ledger = Ledger.blank(time.monotonic(), self.level, False, len(parts))
         ledger.settle([k for k in range(len(parts)) if k not in found.left], Status.VERIFIED)
         otherwise, trees = Status.UNKNOWN, found.trees
@@ -120,10 +134,6 @@ class _Call:
             return None, statuses
         return Proof(self.claim, (*trees, *(notary.trees() if found.left else ()))), statuses
 
-    def _check_time(self) -> None:
-        if time.monotonic() >= self.end:
-            raise OutOfTime
-
     def _search(self, sight: Foresight, found: Easy, ledger: Ledger) -> tuple[Search, Notary]:
         """The search for what is left, with a judge to decide it."""
         left = torch.tensor(list(found.left))
@@ -138,7 +148,7 @@ class _Call:
         # The checker's word counts: the search may go ahead without account of its own rounding.
         level = Level.FLOAT if self.level is Level.REAL else self.level
         problem = Problem(graph, region[left], level, self.memory, self.end)
-        translation = Translation(matches(graph, self.chain.network, region), sum(sight.sizes))
+        translation = Translation(matches(graph, self.checker.chain.network, region), sum(sight.sizes))
         asked = list(self._questions(found, apart=not by_inputs))
         notary = Notary(sight, found.roots, asked, translation, mixing, by_inputs, self.leaves)
         rows, sample = questions(spec, left, _open(spec, found), apart=not by_inputs)

@@ -1,8 +1,10 @@
 """Proofs of verdicts: the checker accepts them, and there are none of what is false."""
 
+import importlib
 import itertools
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -166,6 +168,17 @@ def test_no_time_is_no_proof(tmp_path: Path) -> None:
     graph, data = network(FEW, 0, tmp_path)
     region, spec = question(graph, 0, None)
     assert prove(graph, region, spec, data, timeout=0).statuses == [Status.TIMEOUT]
+
+
+def test_the_time_ends_within_a_pass_of_the_checker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, data = network((4, 20, 20, 20, 3), 0, tmp_path)
+    region, spec = question(graph, 0, None)
+    clock = itertools.count()
+    module = importlib.import_module("bounds.proving.prove")  # the package has a function of its name
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    found = prove(graph, region, spec, data, timeout=2)  # the start, intervals, rows of one layer
+    assert found.statuses == [Status.TIMEOUT]
+    assert next(clock) == 3
 
 
 def test_bad_questions(tmp_path: Path) -> None:
