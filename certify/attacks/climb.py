@@ -17,13 +17,14 @@ class Climb(State):
     """Where a climb stands; every tensor has one entry per sample.
 
     best, best_loss, best_gradient: the point with the largest loss seen. target: the clause that the loss
-    aims at, None for all of them.
+    aims at, None for all of them. whole: the number of steps of the climb.
     """
 
     best: Tensor
     best_loss: Tensor
     best_gradient: Tensor
     target: Tensor | None
+    whole: int
 
     def seen(self, loss: Tensor, gradient: Tensor) -> Self:
         """With what a look at ``points`` has shown; loss: (batch,), gradient: as the points."""
@@ -36,5 +37,5 @@ class Climb(State):
         )
 
     @abstractmethod
-    def moved(self, region: bounds.InputSet, gradient: Tensor, steps: int) -> Climb:
-        """The state at the next points, from the gradient at these; steps: of the whole climb."""
+    def moved(self, region: bounds.InputSet, gradient: Tensor) -> Climb:
+        """The state at the next points, from the gradient at these."""

@@ -18,18 +18,24 @@ from certify.evidence import Claim, Decider, Evidence
 from certify.query import Query
 from certify.run import Run
 
+
+def _published(restarts: int = 1, loss: str = "cross-entropy", targets: int = 0) -> APGD:
+    """Auto-PGD with its authors' constants."""
+    return APGD(100, restarts, loss, targets, probes=0)
+
+
 # Croce & Hein 2020, section 6 and the settings that its authors publish as "plus" and "rand".
 VERSIONS: Mapping[str, tuple[Decider, ...]] = {
-    "standard": (APGD(), APGD(loss="dlr", targets=9), FAB(targets=9), Square()),
+    "standard": (_published(), _published(loss="dlr", targets=9), FAB(targets=9), Square()),
     "plus": (
-        APGD(restarts=5),
-        APGD(restarts=5, loss="dlr"),
+        _published(restarts=5),
+        _published(restarts=5, loss="dlr"),
         FAB(restarts=5),
         Square(),
-        APGD(loss="dlr", targets=9),
+        _published(loss="dlr", targets=9),
         FAB(targets=9),
     ),
-    "rand": (EoT(APGD(), m=20), EoT(APGD(loss="dlr"), m=20)),
+    "rand": (EoT(_published(), m=20), EoT(_published(loss="dlr"), m=20)),
 }
 _SUMMED = ("forwards", "backwards")
 _SMALLEST = ("smallest_margin", "distance")

@@ -40,7 +40,7 @@ class Momentum(Climb):
     checked: Tensor
 
     @classmethod
-    def begin(cls, points: Tensor, target: Tensor | None) -> Self:
+    def begin(cls, points: Tensor, target: Tensor | None, whole: int) -> Self:
         """Before the first look."""
         least = points.new_full((len(points),), -torch.inf)
         return cls(
@@ -49,6 +49,7 @@ class Momentum(Climb):
             best_loss=least,
             best_gradient=torch.zeros_like(points),
             target=target,
+            whole=whole,
             last=points,
             loss=least,
             rises=torch.zeros_like(least),
@@ -62,8 +63,8 @@ class Momentum(Climb):
         rises = self.rises + (loss > self.loss) if self.steps else self.rises
         return replace(super().seen(loss, gradient), rises=rises, loss=loss)
 
-    def moved(self, region: bounds.InputSet, gradient: Tensor, steps: int) -> Momentum:
-        windows = _windows(steps)
+    def moved(self, region: bounds.InputSet, gradient: Tensor) -> Momentum:
+        windows = _windows(self.whole)
         if self.steps in windows:
             state, gradient = self._checked(windows[self.steps], gradient)
         else:

@@ -158,15 +158,23 @@ def _sweep(slope: Tensor, room: Tensor, need: Tensor, norm: float) -> Tensor:
 
 
 def steepest(region: bounds.InputSet, gradient: Tensor) -> Tensor:
+    """``half_way``, but in a ball of the norm 2 of the whole ball, whatever a range cuts off.
+
+    The gradient's direction, that is: a part's own half way would not end at its best point.
+    """
+    if isinstance(region, bounds.Ball) and region.norm == 2:
+        return directions(gradient) * region.eps
+    return half_way(region, gradient)
+
+
+def half_way(region: bounds.InputSet, gradient: Tensor) -> Tensor:
     """Half the way from the worst to the best point of a convex region for a linear model.
 
     In an unclipped ball of radius eps: eps times the gradient's sign for the norm inf, its direction for 2,
     its largest coordinate for 1. Gradient and result: (batch, *shape).
     """
-    if isinstance(region, bounds.Box):
+    if isinstance(region, bounds.Box):  # the same as below, without a look for the middle
         return gradient.sign() * ((region.upper - region.lower) / 2)
-    if isinstance(region, bounds.Ball) and region.norm == 2:
-        return directions(gradient) * region.eps  # of the whole ball: a part's own would not end at its best
     return (region.argmax(gradient) - region.argmax(-gradient)) / 2
 
 

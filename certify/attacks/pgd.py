@@ -10,6 +10,7 @@ from torch import Tensor
 import bounds
 from certify.attacks.base import Attack, Look, Problem, State
 from certify.attacks.losses import LOSSES, aimed_at
+from certify.attacks.norms import half_way
 from certify.attacks.settings import SCHEDULES, check_between, check_counts, check_loss
 from certify.errors import UsageError
 
@@ -83,7 +84,7 @@ def ascend(region: bounds.InputSet, points: Tensor, gradient: Tensor, length: fl
 
     Best and worst are meant for the linear function with that gradient; (batch, *shape), projected.
     """
-    best = region.argmax(gradient)
-    # Where the set is no convex body there is no middle to start from: go towards the best point itself.
-    direction = (best - region.argmax(-gradient)) / 2 if region.is_convex else best - points
-    return region.project(points + length * direction)
+    if region.is_convex:
+        return region.project(points + length * half_way(region, gradient))
+    # No middle to start from: go towards the best point itself.
+    return region.project(points + length * (region.argmax(gradient) - points))

@@ -36,7 +36,7 @@ class Sparse(Climb):
     changed: Tensor
 
     @classmethod
-    def begin(cls, points: Tensor, target: Tensor | None) -> Self:
+    def begin(cls, points: Tensor, target: Tensor | None, whole: int) -> Self:
         """Before the first look."""
         least = points.new_full((len(points),), -torch.inf)
         return cls(
@@ -45,16 +45,17 @@ class Sparse(Climb):
             best_loss=least,
             best_gradient=torch.zeros_like(points),
             target=target,
+            whole=whole,
             size=torch.ones_like(least),
             share=torch.full_like(least, _FIRST_SHARE),
             changed=torch.full_like(least, points[0].numel() if len(points) else 0),
         )
 
-    def moved(self, region: bounds.InputSet, gradient: Tensor, steps: int) -> Sparse:
+    def moved(self, region: bounds.InputSet, gradient: Tensor) -> Sparse:
         if not isinstance(region, bounds.Ball):
             raise TypeError(f"sparse steps are for balls, not {type(region).__name__}")
         state = self
-        if self.steps and self.steps % max(1, int(_EVERY * steps)) == 0:
+        if self.steps and self.steps % max(1, int(_EVERY * self.whole)) == 0:
             state, gradient = self._checked(region.center, gradient)
         box = region.box()
         ended = torch.where(gradient > 0, state.points >= box.upper, state.points <= box.lower)

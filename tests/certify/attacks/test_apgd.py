@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -155,13 +156,37 @@ def test_targets_side_by_side_cost_and_find_what_they_should() -> None:
 
     x = torch.full((10, 1), 1.5)
     query = Query(model_of(forward, (1,), 5), x, torch.zeros(10).long(), Linf(2.0), tuple(range(10)))
-    answers = APGD(20, loss="margin", targets=4).decide(query, Run())
+    answers = APGD(20, 1, "margin", targets=4).decide(query, Run())
     assert all(each.witness is not None for each in answers)
     robust = Query(query.model, x, query.y, Linf(0.1), query.samples)
-    answers = APGD(20, loss="margin", targets=9).decide(robust, Run())
+    answers = APGD(20, 1, "margin", targets=9).decide(robust, Run())
     assert all(each.witness is None for each in answers)
     # Four targets exist: three side by side and one more, each 21 looks, and two looks at the start.
     assert {each.detail["forwards"] for each in answers} == {4 * 21 + 2}
+
+
+@pytest.mark.parametrize("norm", [math.inf, 2])
+def test_climbs_begin_at_the_best_point_for_the_mean_gradient(norm: float) -> None:
+    """A linear model has one gradient, so that its worst point is the first that is looked at."""
+    x = normal(5, 6, seed=3)
+    problem, (row,) = linear_problem(2, bounds.Ball(x, 0.7, norm), x)
+    worst = x @ row + 100 - 0.7 * torch.linalg.vector_norm(row, ord=DUAL[norm])
+    begun = APGD(8).init(problem, 0)
+    torch.testing.assert_close(100 + begun.points @ row, worst)
+    assert begun.whole == 4
+    published = APGD(8, probes=0).init(problem, 0)
+    assert published.whole == 8
+    assert (100 + published.points @ row > worst + 1e-3).all()
+
+
+def test_a_mean_gradient_of_zero_says_nothing() -> None:
+    """Where no probe has a gradient, the climb begins at a random point: one may be found on the way."""
+    x = torch.full((3, 2), 0.5)
+    flat = model_of(lambda z: torch.stack([z.sum(1) * 0 + 1, z.sum(1) * 0], 1), (2,), 2)
+    problem = APGD().problem(Query(flat, x, torch.zeros(3).long(), Linf(0.2), (0, 1, 2)), Run())
+    begun = APGD().init(problem, 0).points
+    assert torch.equal(begun, APGD(probes=0).init(replace(problem, key=repr(APGD())), 0).points)
+    assert (begun != x).all()
 
 
 def test_restarts_never_find_less() -> None:
@@ -180,6 +205,7 @@ def test_restarts_never_find_less() -> None:
         ({"steps": 0}, "steps"),
         ({"restarts": 0}, "restarts"),
         ({"targets": -1}, "targets"),
+        ({"probes": -1}, "probes"),
         ({"loss": "hinge"}, "cross-entropy"),
         ({"targets": 3}, "targeted loss"),
     ],

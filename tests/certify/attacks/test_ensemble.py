@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -46,15 +46,17 @@ def question(eps: float = 0.1) -> Query:
 
 def test_the_versions_have_the_published_settings() -> None:
     standard, plus, rand = (AttackEnsemble(v).members for v in ("standard", "plus", "rand"))
+    once, dlr = APGD(100, 1, probes=0), APGD(100, 1, "dlr", probes=0)
+    targeted = APGD(100, 1, "dlr", targets=9, probes=0)
     assert standard == (
-        APGD(steps=100, restarts=1, loss="cross-entropy"),
-        APGD(steps=100, restarts=1, loss="dlr", targets=9),
+        once,
+        targeted,
         FAB(steps=100, restarts=1, targets=9),
         Square(queries=5000, p_init=0.8),
     )
-    assert plus[:3] == (APGD(restarts=5), APGD(restarts=5, loss="dlr"), FAB(restarts=5))
-    assert set(plus[3:]) == {Square(), APGD(loss="dlr", targets=9), FAB(targets=9)}
-    assert rand == (EoT(APGD(), m=20), EoT(APGD(loss="dlr"), m=20))
+    assert plus[:3] == (replace(once, restarts=5), replace(dlr, restarts=5), FAB(restarts=5))
+    assert set(plus[3:]) == {Square(), targeted, FAB(targets=9)}
+    assert rand == (EoT(once, m=20), EoT(dlr, m=20))
 
 
 @dataclass(frozen=True)

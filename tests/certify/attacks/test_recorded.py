@@ -80,10 +80,8 @@ def test_auto_pgd_is_as_strong_as_the_peers(data_dir: Path, name: str, norm: str
 @pytest.mark.parametrize("name", ["cifar", "mnist"])
 def test_targeted_auto_pgd_is_as_strong_as_the_peer(data_dir: Path, name: str) -> None:
     best = min(recorded(data_dir, name, "linf", "APGD-T"))
-    once = attacked(data_dir, name, THREATS[name, "linf"], APGD(loss="dlr", targets=9))
-    assert once.robust_accuracy[1] <= best + ONE
-    twice = attacked(data_dir, name, THREATS[name, "linf"], APGD(restarts=2, loss="dlr", targets=9))
-    assert twice.robust_accuracy[1] <= best + 1e-9
+    result = attacked(data_dir, name, THREATS[name, "linf"], APGD(loss="dlr", targets=9))
+    assert result.robust_accuracy[1] <= best + 1e-9
 
 
 @pytest.mark.parametrize(("name", "most"), [("cifar", 0.58), ("mnist", 0.82)])
