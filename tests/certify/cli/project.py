@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
+
+import certify.reporting
+from certify.cli import main
 
 EPS = (0.02, 0.05, 0.15)
 INPUTS, HIDDEN, CLASSES, SAMPLES = 6, 16, 3, 20
@@ -40,6 +46,17 @@ samples = 8
 [run]
 batch_size = 6
 seed = 3
+"""
+
+
+RULES = """
+name = "toy"
+[[rules]]
+id = "proof"
+kind = "verified-accuracy"
+norm = "linf"
+eps = {eps}
+at_least = 0.3
 """
 
 
@@ -98,6 +115,28 @@ def make(folder: Path) -> Path:
     np.savez(folder / "data.npz", **samples())
     (folder / "config.toml").write_text(CONFIG)
     return folder / "config.toml"
+
+
+def judged(folder: Path, eps: float, tail: str = "", sign: bool = False) -> int:
+    """A project with a key, run and judged by one rule at some eps; returns the gate's exit code.
+
+    tail: of the configuration.
+    """
+    config, key, policy = make(folder), folder / "key", folder / "policy.toml"
+    config.write_text(f"{config.read_text()}\n{tail}")
+    policy.write_text(RULES.format(eps=eps))
+    assert main(["keygen", str(key)]) == 0
+    arguments = ["gate", str(config), "--out", str(folder / "run"), "--policy", str(policy)]
+    with without_pictures():
+        return main([*arguments, "--sign", str(key)] if sign else arguments)
+
+
+@contextmanager
+def without_pictures() -> Iterator[None]:
+    """Reports without what is slow to draw."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(certify.reporting, "render", lambda report, folder: None)
+        yield
 
 
 def change(config: Path, old: str, new: str) -> None:

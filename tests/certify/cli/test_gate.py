@@ -52,9 +52,8 @@ def policy(folder, proof=0.3, gap=0.9, head="", tail=""):
 
 @pytest.fixture(scope="module", autouse=True)
 def no_pictures():
-    """Only report.json is looked at here; pictures are slow to draw."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(certify.reporting, "render", lambda report, folder: None)
+    """Only report.json is looked at here."""
+    with project.without_pictures():
         yield
 
 

@@ -13,27 +13,13 @@ from certify.reporting.canonical import canonical, parsed
 from certify.reporting.rates import share
 from tests.certify.cli import project
 
-RULES = """
-name = "toy"
-[[rules]]
-id = "proof"
-kind = "verified-accuracy"
-norm = "linf"
-eps = 0.15
-at_least = 0.3
-"""
-
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A folder with a project whose run fails the policy."""
     folder = tmp_path_factory.mktemp("tampered")
-    config = project.make(folder)
-    (folder / "policy.toml").write_text(RULES)
-    assert main(["keygen", str(folder / "key")]) == 0
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(certify.reporting, "render", lambda report, folder: None)
-        assert gate(folder, target=config.name, out=folder / "run") == Exit.FAILED
+    assert project.judged(folder, 0.15) == Exit.FAILED
+    with project.without_pictures():
         yield folder
 
 
