@@ -53,7 +53,6 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from bounds.rounding import Level
     from certify.property import Answer, Status
-    from certify.verdict import SENTENCES
 
     level = Level(arguments.level)
     _check(arguments)
@@ -76,8 +75,8 @@ def execute(arguments: argparse.Namespace) -> int:
         print("warning: the memory did not suffice", file=sys.stderr)
         found = Answer(Status.UNKNOWN)
     tell(found.status, _counterexample(found))
-    if found.status is Status.UNSAT:
-        print(f"level {level.value}: {SENTENCES[level]}", file=sys.stderr)
+    if remark := _remark(found, question, level):
+        print(remark, file=sys.stderr)
     codes = {Status.UNSAT: Exit.PASS, Status.SAT: Exit.FAILED}
     if arguments.proof is not None and not _shown(arguments, question, found, level):
         return Exit.INCONCLUSIVE
@@ -112,6 +111,24 @@ def _answer(network: Path, prop: Path, timeout: float, level: Level) -> tuple[An
     with progress() as listener:
         left = max(0.0, timeout - (time.monotonic() - began))
         return answer(graph, region, spec, Run(progress=listener), left, level), (graph, region, spec)
+
+
+def _remark(found: Answer, question: Question | None, level: Level) -> str:
+    """What the word alone does not say."""
+    from certify.property import Status
+    from certify.verdict import SENTENCES
+
+    if found.status is Status.UNSAT:
+        return f"level {level.value}: {SENTENCES[level]}"
+    if found.x is None or question is None:
+        return ""
+    _, region, _ = question
+    inside = bool(region.contains(found.x.expand(len(region), -1)).any())
+    return (
+        ""
+        if inside
+        else "warning: next to the region, where an input is pinned to what is no float of the network"
+    )
 
 
 def _counterexample(found: Answer) -> str:

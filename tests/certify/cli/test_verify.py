@@ -100,6 +100,17 @@ def test_an_input_pinned_to_no_float32_is_met_to_the_nearest(ask):
     assert (first, x) == ("sat", float(np.float32(0.1)))
 
 
+def test_a_counterexample_next_to_the_region_is_told_from_one_inside(tmp_path, capsys):
+    network(tmp_path / "net.onnx", RAMP)
+    for value, told in ((0.1, True), (0.125, False)):
+        (tmp_path / "prop.vnnlib").write_text(
+            "(declare-const X_0 Real)\n(declare-const Y_0 Real)\n"
+            f"(assert (>= X_0 {value}))\n(assert (<= X_0 {value}))\n(assert (>= Y_0 0.05))\n"
+        )
+        assert main(["verify", str(tmp_path / "net.onnx"), str(tmp_path / "prop.vnnlib")]) == Exit.FAILED
+        assert ("next to the region" in capsys.readouterr().err) == told
+
+
 def test_float32_points_lie_inside_where_there_are_any(ask):
     # the float32 neighbours of 0.1 lie on both sides of it
     _, _, rest = ask(RAMP, "0.1", "0.2", "<= Y_0 0.15")
