@@ -13,10 +13,12 @@ from bounds.propagate.alpha import Pace
 from bounds.propagate.dual import Pass
 from bounds.search.bounding import Bounded, Root, bounded
 from bounds.search.domains import Domains, Places
+from bounds.search.sensitivity import losses, owed
 from bounds.spec import Spec
 
 _TRIED = 3  # candidates per domain whose children are bounded before one is chosen
 _POTENTIAL = 0.3  # weight of what a line may lose anywhere, against what it loses at the minimiser
+_EXACT = 0.05  # weight of a row's change over an input, against what lines lose because of the input
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,22 +69,23 @@ def neurons(found: Bounded, spec: Spec, count: int, nodes: Collection[int] | Non
         a, z, line = (values[row] for values in (last.rows[index], points[source], points[index]))
         loss = (a * (op.function(z) - line)).abs()
         at = op.split(x)
-        above = around.upper_slope * at + around.upper_intercept - op.function(at)
-        below = op.function(at) - around.lower_slope * at - around.lower_intercept
-        most = a.clamp(min=0) * below.abs() + (-a).clamp(min=0) * above.abs()
-        score = (loss + _POTENTIAL * most).nan_to_num(0, 0, 0)
+        score = (loss + _POTENTIAL * losses(op, x, around, a)).nan_to_num(0, 0, 0)
         inside = (x.lower < at) & (at < x.upper) & op.undecided(x)
         best.append(_top(torch.where(inside, score, 0.0), at, source, count))
     return _merged(best, len(found.domains), count, row)
 
 
 def inputs(found: Bounded, spec: Spec, count: int) -> Candidates:
-    """Inputs by how much the row that decides changes over their width, cut in the middle."""
+    """Inputs by how much of what lines lose for the row that decides is owed to them, cut in the middle.
+
+    How much the row itself changes over them breaks ties: a bound that is exact misses nothing else.
+    """
     row, box = deciding_rows(found, spec), found.last.region.box()
-    a = found.last.rows[0][row]
-    width = box.upper - box.lower
-    # an input that the row does not see may still matter to its relaxation
-    score = (a.abs() + 1e-3 * a.abs().flatten(1).amax(1).view(-1, *[1] * (a.dim() - 1)) + 1e-30) * width
+    width = (box.upper - box.lower).flatten(1)
+    varying = max(1, int((width > 0).sum(1).max()))
+    widest = width.topk(varying, dim=1).indices
+    score = found.last.rows[0][row].flatten(1).abs() * width * _EXACT + width * torch.finfo(width.dtype).tiny
+    score = score.scatter_add(1, widest, owed(found.last, row, widest)).view_as(box.lower)
     inside = (box.lower < box.centre) & (box.centre < box.upper)
     top = _top(torch.where(inside, score, 0.0), box.centre, 0, count)
     return _merged([top], len(found.domains), count, row)
