@@ -1,7 +1,7 @@
 """The public names of the engine; ``bounds`` has all of them, loaded when one is first asked for."""
 
 from bounds import errors
-from bounds.attained import minimisers
+from bounds.attained import Minimisers, minimisers
 from bounds.bound import METHODS, Bounds, bound
 from bounds.errors import BoundsError, InvalidFile, InvalidGraph, InvalidInput, Unsupported
 from bounds.graph import Builder, Graph
@@ -33,6 +33,7 @@ __all__ = [
     "L0Ball",
     "Level",
     "Line",
+    "Minimisers",
     "Patch",
     "Spec",
     "Status",

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from certify.attacks import PGD
-from certify.decide import evaluate
+from certify.decide import evaluate, proves
 from certify.deterministic import CROWN
 from certify.errors import UsageError
 from certify.evidence import Decider
@@ -59,10 +59,22 @@ def test_it_settles_what_its_members_settle_and_no_one_is_asked_twice(eps: float
     assert told <= looks <= told + 6 * len(answers)  # trials of candidates and checks of support besides
     for answer, verdict in zip(answers, verdicts, strict=True):
         assert (answer.margin or 0) > 0 or verdict is not Verdict.VERIFIED
-        if verdict is Verdict.VERIFIED:  # attacked by the first member alone
-            assert answer.detail["forwards"] == 11
+        if verdict is Verdict.VERIFIED:  # attacked at random points, and from where two margins' bounds are
+            assert answer.detail["forwards"] == 11 + 2 + 21
+        elif verdict is Verdict.UNKNOWN:  # no proof was tried
+            assert answer.margin == min(float(answer.detail["bound"]), 0)
         if verdict is Verdict.FALSIFIED:
-            assert str(answer.detail["member"]).startswith(("PGD", "APGD", "Square"))
+            assert str(answer.detail["member"]).startswith(("APGD", "FromBounds", "Square"))
+
+
+def test_a_bound_in_floats_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no certifier confirms it, a bound > 0 is not told as a margin."""
+    query = question(0.02)
+    members = tuple(each for each in Portfolio(steps=10, queries=20).members if not isinstance(each, CROWN))
+    monkeypatch.setattr(Portfolio, "members", members)
+    found = Portfolio().decide(query, Run())
+    assert any(float(each.detail["bound"]) > 0 for each in found)
+    assert not any(proves(each) for each in found)
 
 
 def test_a_model_without_a_graph_is_attacked_only() -> None:
