@@ -95,7 +95,10 @@ def _corner(found: Bounded, spec: Spec, row: int, domain: int) -> Corner | None:
 
 
 def _linear(found: Bounded, domain: int) -> list[Tensor] | None:
-    """Each node through the lines: its constant, then what each input adds; (1 + inputs, elements)."""
+    """Each node through the lines: its constant, then what each input adds; (1 + inputs, elements).
+
+    None where a node has no lines, or numbers too large for them.
+    """
     graph, inputs = found.last.graph, prod(found.last.region.shape)
     units = torch.cat([torch.zeros(1, inputs), torch.eye(inputs)]).to(found.rows)
     values = [units.view(-1, *found.last.region.shape)]
@@ -111,4 +114,6 @@ def _linear(found: Bounded, domain: int) -> list[Tensor] | None:
         else:
             return None
     flat = [value.flatten(1).double() for value in values]
+    if not all(bool(value.isfinite().all()) for value in flat):
+        return None
     return [torch.cat([value[:1], value[1:] - value[:1]]) for value in flat]

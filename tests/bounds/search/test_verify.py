@@ -306,6 +306,17 @@ def test_one_counterexample_ends_a_joint_property() -> None:
     assert time.monotonic() - began < 10
 
 
+def test_numbers_that_overflow_the_search_end_it_in_order() -> None:
+    graph = mlp(0, (16, 6, 6, 2))
+    with torch.no_grad():
+        graph.nodes[1].params[0].mul_(1e30)
+        graph.nodes[3].params[0].mul_(1e30)
+    region, spec = box(graph, 0, 0.5), bounds.Spec(torch.tensor([[[1.0, 0.3]]]), torch.zeros(1, 1))
+    for level in bounds.Level:
+        [found] = verify(graph, region, spec, timeout=2, level=level)
+        assert found.status is not Status.VERIFIED
+
+
 def test_bad_input_is_named() -> None:
     graph, region, spec = hard()
     with pytest.raises(InvalidInput, match="timeout"):
