@@ -166,9 +166,9 @@ class Chain:
         value = step.inputs[0]
         low, high = facts.low[value], facts.high[value]
         lines, cushion, radius = self._around(does, low, high, None)
-        below, above = does.below(low, self.a), does.above(high, self.a)
-        facts.low.append(below if radius is None else self.a.down(below - radius))
-        facts.high.append(above if radius is None else self.a.up(above + radius))
+        least, most = does.below(low, self.a), -does.below(high, self.a, -1)
+        facts.low.append(least if radius is None else self.a.down(least - radius))
+        facts.high.append(most if radius is None else self.a.up(most + radius))
         facts.cushion.append(cushion)
         facts.lines.append(lines)
 
@@ -176,26 +176,20 @@ class Chain:
         self, does: Function, low: Array, high: Array, codes: Array | None
     ) -> tuple[tuple[Line, Line], Array, Array | None]:
         """Lines around a function, their cushion, and how far an execution may be off (None: not at all)."""
-        a, slopes = self.a, does.slopes(low, high, self.a)
-        if codes is not None:
-            below, above = (
-                does.coded(slope, codes, low, high, a, sign)
-                for slope, sign in zip(slopes, (1, -1), strict=True)
-            )
-            slopes = below, above
-        lines = (
-            Line(slopes[0], does.least(low, high, slopes[0], a, 1)),
-            Line(slopes[1], -does.least(low, high, slopes[1], a, -1)),
-        )
-        steep = np.maximum(np.abs(lines[0].slope), np.abs(lines[1].slope))
-        far = np.maximum(np.abs(lines[0].constant), np.abs(lines[1].constant))
+        a, lines = self.a, []
+        for sign, own in zip((1, -1), does.slopes(low, high, self.a), strict=True):
+            slope = own if codes is None else does.coded(own, codes, low, high, a, sign)
+            lines.append(Line(slope, sign * does.least(low, high, slope, a, sign)))
+        below, above = lines
+        steep = np.maximum(np.abs(below.slope), np.abs(above.slope))
+        far = np.maximum(np.abs(below.constant), np.abs(above.constant))
         size = np.maximum(np.abs(low), np.abs(high))
         cushion = a.gamma(low.shape[1] + 8) * (steep * size + far) + a.tiny
         if not (self.deployed and any(does.deployed)):
-            return lines, cushion, None
-        most = np.maximum(np.abs(does.below(low, a)), np.abs(does.above(high, a)))
+            return (below, above), cushion, None
+        most = np.maximum(np.abs(does.below(low, a)), np.abs(does.below(high, a, -1)))
         radius = does.deployed[0] * most + does.deployed[1]
-        return lines, cushion + radius, radius
+        return (below, above), cushion + radius, radius
 
     def _cut(self, facts: Facts, value: int, cuts: Cuts | None) -> None:
         """Meet a value's intervals with the cuts."""

@@ -30,12 +30,8 @@ class Function(ABC):
     kinked: bool = False
 
     @abstractmethod
-    def below(self, z: Array, a: Arithmetic) -> Array:
-        """At most f(z)."""
-
-    @abstractmethod
-    def above(self, z: Array, a: Arithmetic) -> Array:
-        """At least f(z)."""
+    def below(self, z: Array, a: Arithmetic, sign: int = 1) -> Array:
+        """At most ``sign f(z)``."""
 
     @abstractmethod
     def slopes(self, low: Array, high: Array, a: Arithmetic) -> tuple[Array, Array]:
@@ -48,14 +44,11 @@ class Function(ABC):
     def least(self, low: Array, high: Array, slope: Array, a: Arithmetic, sign: int) -> Array:
         """At most ``sign (f(z) - slope z)`` for all z from low to high."""
         middle = np.minimum(np.maximum(low, a.zeros()), high)  # in the interval whatever that is
-        ends = [self._at(z, slope, a, sign) for z in (low, middle, high)]
-        return np.minimum(np.minimum(*ends[:2]), ends[2])
+        first, second, third = (self._at(z, slope, a, sign) for z in (low, middle, high))
+        return np.minimum(np.minimum(first, second), third)
 
     def _at(self, z: Array, slope: Array, a: Arithmetic, sign: int) -> Array:
-        product = slope * z
-        if sign > 0:
-            return a.down(self.below(z, a) - a.up(product))
-        return a.down(a.down(product) - self.above(z, a))
+        return a.down(self.below(z, a, sign) - a.up(sign * slope * z))
 
 
 @dataclass(frozen=True)
@@ -69,11 +62,9 @@ class Relu(Function):
     def deployed(self) -> tuple[float, float]:  # type: ignore[override]  # as a field it would be a setting
         return (2.0**-23, 2.0**-149) if self.leak else (0.0, 0.0)
 
-    def below(self, z: Array, a: Arithmetic) -> Array:
-        return np.where(z <= 0, a.down(a.array(self.leak) * z) if self.leak else a.zeros(), z)
-
-    def above(self, z: Array, a: Arithmetic) -> Array:
-        return np.where(z <= 0, a.up(a.array(self.leak) * z) if self.leak else a.zeros(), z)
+    def below(self, z: Array, a: Arithmetic, sign: int = 1) -> Array:
+        leaking = a.down(sign * a.array(self.leak) * z) if self.leak else a.zeros()
+        return np.where(z <= 0, leaking, sign * z)
 
     def slopes(self, low: Array, high: Array, a: Arithmetic) -> tuple[Array, Array]:
         leak, one = a.array(self.leak), a.array(1.0)
@@ -96,11 +87,9 @@ class Sigmoid(Function):
 
     deployed = (0.0, 2.0**-20)
 
-    def below(self, z: Array, a: Arithmetic) -> Array:
-        return np.maximum(self.value(z, a) * (1 - _ERROR) - a.tiny, self.limits[0])
-
-    def above(self, z: Array, a: Arithmetic) -> Array:
-        return np.minimum(self.value(z, a) * (1 + _ERROR) + a.tiny, self.limits[1])
+    def below(self, z: Array, a: Arithmetic, sign: int = 1) -> Array:
+        y = self.value(z, a)
+        return np.maximum(sign * y - (np.abs(y) * _ERROR + a.tiny), min(sign * end for end in self.limits))
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -171,14 +160,6 @@ class Tanh(Sigmoid):
     @property
     def limits(self) -> tuple[float, float]:
         return -1.0, 1.0
-
-    def below(self, z: Array, a: Arithmetic) -> Array:
-        y = self.value(z, a)
-        return np.maximum(y - np.abs(y) * _ERROR - a.tiny, -1.0)
-
-    def above(self, z: Array, a: Arithmetic) -> Array:
-        y = self.value(z, a)
-        return np.minimum(y + np.abs(y) * _ERROR + a.tiny, 1.0)
 
     def value(self, z: Array, a: Arithmetic) -> Array:
         a.root(z[..., :0])
