@@ -16,7 +16,7 @@ NaN and Inf on the way end in a bound that is not > 0.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -41,28 +41,30 @@ class Line:
     constant: Array
 
 
-@dataclass(eq=False)
-class Facts:
-    """What is known of each value on each piece; lists by value, of arrays (pieces or 1, elements).
+@dataclass(frozen=True, eq=False)
+class Fact:
+    """What is known of a value on each piece, (pieces or 1, elements).
 
-    low, high: of all values. cushion: of the step that makes a value. lines: below and above a function.
-    empty: (pieces,) where the splits leave nothing.
+    cushion: of the step that makes it. lines: below and above, where that is a function.
     """
 
-    low: list[Array]
-    high: list[Array]
+    low: Array
+    high: Array
+    cushion: Any = None
+    lines: Any = None
+
+    @cached_property
+    def size(self) -> Array:
+        """At least the magnitude of its elements."""
+        return np.maximum(np.abs(self.low), np.abs(self.high))
+
+
+@dataclass(eq=False)
+class Facts:
+    """What is known of each value. empty: (pieces,) where the splits leave nothing."""
+
+    values: list[Fact]
     empty: Array
-    cushion: list[Any] = field(default_factory=lambda: [None])
-    lines: list[Any] = field(default_factory=lambda: [None])
-
-    @property
-    def lists(self) -> tuple[list[Any], ...]:
-        """All of them."""
-        return (self.low, self.high, self.cushion, self.lines)
-
-    def size(self, value: int) -> Array:
-        """At least the magnitude of a value's elements."""
-        return np.maximum(np.abs(self.low[value]), np.abs(self.high[value]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,22 +111,21 @@ class Chain:
         known: of the whole box that all pieces lie in, whose cushions hold here, too. tighten: None, or the
         slope codes (values, elements of all functions) of rows for undecided elements of each value.
         """
-        facts = Facts([low], [high], np.zeros(len(low), np.bool_))
-        if known is not None and (cuts is None or not bool((cuts.value == 0).any())):
-            facts.low, facts.high = [known.low[0]], [known.high[0]]
-        self._cut(facts, 0, cuts)
+        facts = Facts([], np.zeros(len(low), np.bool_))
+        whole = known is not None and (cuts is None or not bool((cuts.value == 0).any()))
+        self._add(facts, known.values[0] if known is not None and whole else Fact(low, high), cuts)
         for k, step in enumerate(self.network.steps):
-            if known is not None and all(facts.low[i] is known.low[i] for i in step.inputs):
-                for mine, theirs in zip(facts.lists, known.lists, strict=True):
-                    mine.append(theirs[k + 1])
+            theirs = None if known is None else known.values[k + 1]
+            if known is not None and all(facts.values[i] is known.values[i] for i in step.inputs):
+                fact = known.values[k + 1]
             elif isinstance(step.does, Affine):
-                self._affine(facts, step, step.does, known)
+                fact = self._affine(facts, step, step.does, theirs)
             else:
-                self._function(facts, step, step.does)
-            if known is not None and facts.low[-1] is not known.low[k + 1]:
-                facts.low[-1] = _most(facts.low[-1], known.low[k + 1])
-                facts.high[-1] = -_most(-facts.high[-1], -known.high[k + 1])
-            self._cut(facts, k + 1, cuts)
+                fact = self._function(facts.values[step.inputs[0]], step.does)
+            if theirs is not None and fact is not theirs:
+                ends = _most(fact.low, theirs.low), -_most(-fact.high, -theirs.high)
+                fact = replace(fact, low=ends[0], high=ends[1])
+            self._add(facts, fact, cuts)
             if tighten is not None and k + 1 in self._loose:
                 self._tighten(facts, k + 1, tighten[k + 1])
         return facts
@@ -140,37 +141,28 @@ class Chain:
                     boxes.add(k + 1)
         return {self.network.steps[k].inputs[0] for k in self.network.functions} - exact
 
-    def _affine(self, facts: Facts, step: Step, does: Affine, known: Facts | None) -> None:
-        a = self.a
-        lows, highs = [facts.low[i] for i in step.inputs], [facts.high[i] for i in step.inputs]
-        middles = [(low + high) * a.half for low, high in zip(lows, highs, strict=True)]
-        spans = zip(lows, middles, highs, strict=True)
-        radii = [a.up(np.maximum(high - middle, middle - low)) for low, middle, high in spans]
+    def _affine(self, facts: Facts, step: Step, does: Affine, known: Fact | None) -> Fact:
+        a, xs = self.a, [facts.values[i] for i in step.inputs]
+        middles = [(x.low + x.high) * a.half for x in xs]
+        radii = [a.up(np.maximum(x.high - m, m - x.low)) for x, m in zip(xs, middles, strict=True)]
         if known is not None:
-            cushion = known.cushion[len(facts.low)]
+            cushion = known.cushion
         else:
-            sizes = [np.abs(middle) + radius for middle, radius in zip(middles, radii, strict=True)]
-            size = does.magnitude(sizes)
+            size = does.magnitude([np.abs(m) + radius for m, radius in zip(middles, radii, strict=True)])
             terms = does.terms if does.bias is None else max(does.terms, step.size)
             cushion = a.gamma(terms + 12) * size + a.tiny
             if self.deployed:
                 cushion = cushion + _executed(does, size)
         middle = does.value(middles)
         radius = a.up(does.absolute.linear(radii) + cushion)
-        facts.low.append(a.down(middle - radius))
-        facts.high.append(a.up(middle + radius))
-        facts.cushion.append(cushion)
-        facts.lines.append(None)
+        return Fact(a.down(middle - radius), a.up(middle + radius), cushion)
 
-    def _function(self, facts: Facts, step: Step, does: Function) -> None:
-        value = step.inputs[0]
-        low, high = facts.low[value], facts.high[value]
-        lines, cushion, radius = self._around(does, low, high, None)
-        least, most = does.below(low, self.a), -does.below(high, self.a, -1)
-        facts.low.append(least if radius is None else self.a.down(least - radius))
-        facts.high.append(most if radius is None else self.a.up(most + radius))
-        facts.cushion.append(cushion)
-        facts.lines.append(lines)
+    def _function(self, x: Fact, does: Function) -> Fact:
+        lines, cushion, radius = self._around(does, x.low, x.high, None)
+        least, most = does.below(x.low, self.a), -does.below(x.high, self.a, -1)
+        if radius is not None:
+            least, most = self.a.down(least - radius), self.a.up(most + radius)
+        return Fact(least, most, cushion, lines)
 
     def _around(
         self, does: Function, low: Array, high: Array, codes: Array | None
@@ -191,19 +183,22 @@ class Chain:
         radius = does.deployed[0] * most + does.deployed[1]
         return (below, above), cushion + radius, radius
 
-    def _cut(self, facts: Facts, value: int, cuts: Cuts | None) -> None:
-        """Meet a value's intervals with the cuts."""
-        if cuts is not None and bool((here := cuts.value == value).any()):
-            shape = (len(facts.empty), facts.low[value].shape[1])
-            for side, ends, meet in ((1, facts.low, np.maximum), (-1, facts.high, np.minimum)):
+    def _add(self, facts: Facts, fact: Fact, cuts: Cuts | None) -> None:
+        """One more value, whose intervals the cuts meet."""
+        if cuts is not None and bool((here := cuts.value == len(facts.values)).any()):
+            ends = []
+            for side, end, meet in ((1, fact.low, np.maximum), (-1, fact.high, np.minimum)):
                 chosen = here & (cuts.side == side)
-                ends[value] = np.broadcast_to(ends[value], shape).copy()
-                meet.at(ends[value], (cuts.piece[chosen], cuts.element[chosen]), cuts.at[chosen])
-        facts.empty |= (facts.low[value] > facts.high[value]).any(1)
+                ends.append(np.broadcast_to(end, (len(facts.empty), end.shape[1])).copy())
+                meet.at(ends[-1], (cuts.piece[chosen], cuts.element[chosen]), cuts.at[chosen])
+            fact = replace(fact, low=ends[0], high=ends[1])
+        facts.empty |= (fact.low > fact.high).any(1)
+        facts.values.append(fact)
 
     def _tighten(self, facts: Facts, value: int, codes: Array) -> None:
         """Meet undecided intervals with bounds by rows, from above first: what is below zero then is done."""
-        ends = facts.low[value].copy(), facts.high[value].copy()
+        fact = facts.values[value]
+        ends = fact.low.copy(), fact.high.copy()
         users = [s.does for s in self.network.steps if value in s.inputs and isinstance(s.does, Function)]
         kinked = all(does.kinked for does in users)
         for side in (-1, 1):
@@ -217,7 +212,7 @@ class Chain:
                 asked = Rows(value, rows, piece, zero, codes=codes[None] if codes.any() else None)
                 end = ends[side < 0]
                 end[piece, element] = side * _most(side * end[piece, element], self.lower(facts, asked))
-        facts.low[value], facts.high[value] = ends
+        facts.values[value] = replace(fact, low=ends[0], high=ends[1])
         facts.empty |= (ends[0] > ends[1]).any(1)
 
     def _chunks(self, rows: int) -> Iterator[slice]:
@@ -248,18 +243,18 @@ class Chain:
                 continue
             does = steps[k].does
             if isinstance(does, Affine):
-                account.less(lam, facts.cushion[k + 1])
+                account.less(lam, facts.values[k + 1].cushion)
                 if does.bias is not None:
                     account.add(lam @ does.bias)
                 moved = does.adjoint(lam)
             else:
                 if early is None and not row:  # the last function: what its own intervals give, may be more
                     now = account.copy()
-                    self._settle(facts, k + 1, lam, now)
+                    self._settle(facts.values[k + 1], lam, now)
                     early = now.lower()
                 moved = [self._through(facts, asked, k, does, lam, account)]
             for value, part in zip(steps[k].inputs, moved, strict=True):
-                size = facts.size(value)
+                size = facts.values[value].size
                 if value in row:
                     row[value] = row[value] + part
                     account.less(row[value], a.gamma(2) * size)
@@ -267,16 +262,16 @@ class Chain:
                     row[value] = part
                 account.less_rows(account.of(a.tiny * (1 + size.max(1))))
         if 0 in row:
-            self._settle(facts, 0, row[0], account)
+            self._settle(facts.values[0], row[0], account)
         lower = account.lower()
         return lower if early is None else _most(lower, early)
 
-    def _settle(self, facts: Facts, value: int, lam: Array, account: _Account) -> None:
+    def _settle(self, fact: Fact, lam: Array, account: _Account) -> None:
         """Replace rows over a value by the least that its intervals allow."""
         a, zero = self.a, self.a.zeros()
-        account.less(lam, a.gamma(lam.shape[1] + 4) * facts.size(value) + a.tiny)
+        account.less(lam, a.gamma(lam.shape[1] + 4) * fact.size + a.tiny)
         low, high = np.maximum(lam, zero), np.minimum(lam, zero)
-        account.add(account.dot(low, facts.low[value]) + account.dot(high, facts.high[value]))
+        account.add(account.dot(low, fact.low) + account.dot(high, fact.high))
 
     def _through(
         self, facts: Facts, asked: Rows, k: int, does: Function, lam: Array, account: _Account
@@ -284,13 +279,12 @@ class Chain:
         """Rows at a function's output, through the lines that they see, to its input."""
         codes = None if asked.codes is None else asked.codes[:, self.starts[k] :][:, : lam.shape[1]]
         if codes is not None and bool(codes.any()):  # each row its own lines
-            value = self.network.steps[k].inputs[0]
-            low, high = account.of(facts.low[value]), account.of(facts.high[value])
-            (below, above), cushion, _ = self._around(does, low, high, codes)
+            x = facts.values[self.network.steps[k].inputs[0]]
+            (below, above), cushion, _ = self._around(does, account.of(x.low), account.of(x.high), codes)
             account.less_rows(_dot(np.abs(lam), cushion))
         else:
-            account.less(lam, facts.cushion[k + 1])
-            lines = facts.lines[k + 1]
+            account.less(lam, facts.values[k + 1].cushion)
+            lines = facts.values[k + 1].lines
             below, above = (Line(account.of(line.slope), account.of(line.constant)) for line in lines)
         up, down = np.maximum(lam, self.a.zeros()), np.minimum(lam, self.a.zeros())
         account.add(_dot(up, below.constant) + _dot(down, above.constant))
@@ -314,8 +308,10 @@ class Chain:
         steps = np.flatnonzero(here).repeat(each)
         rows = cuts.piece[steps] * each + np.tile(np.arange(each), len(steps) // each)
         element, side, at = cuts.element[steps], cuts.side[steps], cuts.at[steps]
-        lam = row[value].copy() if value in row else a.zeros(len(asked.rows), facts.low[value].shape[1])
-        size = np.broadcast_to(facts.size(value), (len(facts.empty), lam.shape[1]))
+        lam = (
+            row[value].copy() if value in row else a.zeros(len(asked.rows), facts.values[value].low.shape[1])
+        )
+        size = np.broadcast_to(facts.values[value].size, (len(facts.empty), lam.shape[1]))
         size = size[cuts.piece[steps], element]
         worth, magnitude = a.zeros(len(lam)), a.zeros(len(lam))
         np.add.at(magnitude, rows, np.abs(mu * at) + (np.abs(lam[rows, element]) + mu) * size)

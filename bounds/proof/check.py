@@ -181,7 +181,7 @@ class Checker:
         facts = self.chain.forward(low, high, leaves.cuts, known, hidden)
         ends = np.cumsum([len(part.clauses[c].rows) for c in clauses])[:-1]
         weights = np.split(leaves.weights, ends, 1)
-        size = facts.size(output)
+        size = facts.values[output].size
         mixed = [self._mixture(part.clauses[c], w, size) for c, w in zip(clauses, weights, strict=True)]
         rows, constant = (np.stack(each, 1) for each in zip(*mixed, strict=True))
         asked = Rows(
@@ -213,7 +213,7 @@ class Checker:
             raise Refused("witness", "it is no point of float32 numbers")
         with np.errstate(all="ignore"):
             facts = self.whole(Part(witness.point, witness.point, part.clauses), None)
-            size = facts.size(self.chain.network.output)
+            size = facts.values[self.chain.network.output].size
             for clause in part.clauses:
                 negative = Clause(-clause.rows, -clause.offset)
                 each = a.array(np.eye(len(clause.rows)))

@@ -193,7 +193,8 @@ def _foreseen(problem: Problem, notary: Notary) -> list[engine.Facts]:
     known, roots = forward_facts(problem, tighten=False), list(notary.roots.values())
     for match in notary.translation.matches:
         shape = known[match.source].interval.lower.shape
-        ends = [root.low[match.value] for root in roots], [root.high[match.value] for root in roots]
+        found = [root.values[match.value] for root in roots]
+        ends = [x.low for x in found], [x.high for x in found]
         low, high = (torch.from_numpy(np.concatenate(each)).view(shape) for each in ends)
         known[match.source] = replace(known[match.source], interval=Interval(low, high))
     return forward_facts(problem, tighten=False, known=known)
