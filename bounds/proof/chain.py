@@ -58,6 +58,11 @@ class Fact:
         """At least the magnitude of its elements."""
         return np.maximum(np.abs(self.low), np.abs(self.high))
 
+    @cached_property
+    def largest(self) -> Array:
+        """That of all elements, (pieces or 1,)."""
+        return np.asarray(self.size.max(1))
+
 
 @dataclass(eq=False)
 class Facts:
@@ -254,13 +259,13 @@ class Chain:
                     early = now.lower()
                 moved = [self._through(facts, asked, k, does, lam, account)]
             for value, part in zip(steps[k].inputs, moved, strict=True):
-                size = facts.values[value].size
+                fact = facts.values[value]
                 if value in row:
                     row[value] = row[value] + part
-                    account.less(row[value], a.gamma(2) * size)
+                    account.less(row[value], a.gamma(2) * fact.size)
                 else:
                     row[value] = part
-                account.less_rows(account.of(a.tiny * (1 + size.max(1))))
+                account.less_rows(account.of(a.tiny * (1 + fact.largest)))
         if 0 in row:
             self._settle(facts.values[0], row[0], account)
         lower = account.lower()
@@ -338,7 +343,7 @@ def _most(x: Array, y: Array) -> Array:
 
 def _dot(lam: Array, x: Array) -> Array:
     """Of each row the sum of its products with numbers (rows or 1, elements)."""
-    return np.asarray(lam @ x[0] if len(x) == 1 else (lam * x).sum(1))
+    return np.asarray(lam @ x[0] if len(x) == 1 else np.einsum("ij,ij->i", lam, x))
 
 
 class _Account:
