@@ -15,7 +15,7 @@ NaN and Inf on the way end in a bound that is not > 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -31,6 +31,9 @@ from bounds.proof.steps import Affine, Pick, Scale
 _U32, _LEAST32 = 2.0**-24, 2.0**-149
 _MOST32 = 2.0**120  # from here on a float32 execution may overflow on its way
 _MEMORY = 2**22  # bytes of a batch of rows: what stays in a cache
+Hidden = Mapping[
+    int, Array
+]  # slope codes (elements of all functions) of rows over some values; others have none
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,12 +112,12 @@ class Chain:
     deployed: bool
 
     def forward(
-        self, low: Array, high: Array, cuts: Cuts | None, known: Facts | None, tighten: Array | None
+        self, low: Array, high: Array, cuts: Cuts | None, known: Facts | None, hidden: Hidden | None
     ) -> Facts:
         """Facts of pieces of a box, (pieces, inputs) each.
 
-        known: of the whole box that all pieces lie in, whose cushions hold here, too. tighten: None, or the
-        slope codes (values, elements of all functions) of rows for undecided elements of each value.
+        known: of the whole box that all pieces lie in, whose cushions hold here, too. hidden: slope codes for
+        rows over undecided elements, None where there are to be no such rows.
         """
         facts = Facts([], np.zeros(len(low), np.bool_))
         whole = known is not None and (cuts is None or not bool((cuts.value == 0).any()))
@@ -131,8 +134,8 @@ class Chain:
                 ends = _most(fact.low, theirs.low), -_most(-fact.high, -theirs.high)
                 fact = replace(fact, low=ends[0], high=ends[1])
             self._add(facts, fact, cuts)
-            if tighten is not None and k + 1 in self._loose:
-                self._tighten(facts, k + 1, tighten[k + 1])
+            if hidden is not None and k + 1 in self._loose:
+                self._tighten(facts, k + 1, hidden.get(k + 1))
         return facts
 
     @cached_property
@@ -200,7 +203,7 @@ class Chain:
         facts.empty |= (fact.low > fact.high).any(1)
         facts.values.append(fact)
 
-    def _tighten(self, facts: Facts, value: int, codes: Array) -> None:
+    def _tighten(self, facts: Facts, value: int, codes: Array | None) -> None:
         """Meet undecided intervals with bounds by rows, from above first: what is below zero then is done."""
         fact = facts.values[value]
         ends = fact.low.copy(), fact.high.copy()
@@ -214,7 +217,7 @@ class Chain:
                 piece, element = pieces[part], elements[part]
                 rows, zero = self.a.zeros(len(piece), low.shape[1]), self.a.zeros(len(piece))
                 rows[np.arange(len(piece)), element] = side
-                asked = Rows(value, rows, piece, zero, codes=codes[None] if codes.any() else None)
+                asked = Rows(value, rows, piece, zero, codes=None if codes is None else codes[None])
                 end = ends[side < 0]
                 end[piece, element] = side * _most(side * end[piece, element], self.lower(facts, asked))
         facts.values[value] = replace(fact, low=ends[0], high=ends[1])

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from bounds.proof.arithmetic import Exact, Floats, probe
-from bounds.proof.chain import Chain, Cuts, Facts, Rows
+from bounds.proof.chain import Chain, Cuts, Facts, Hidden, Rows
 from bounds.proof.file import digest
 from bounds.proof.format import Array, Clause, Part, Proof, Statement, Tree, Witness
 from bounds.proof.onnx import read_network
@@ -31,13 +31,15 @@ class Leaves:
     """Some leaves of a tree.
 
     cuts: the splits on the ways to them. weights: (leaves, alternatives of all clauses). multipliers: (cut
-    steps, clauses). codes: slope codes (leaves * clauses, elements of all functions), None for none.
+    steps, clauses). sets: of slope codes, (sets, elements of all functions). chosen: (leaves, clauses), as in
+    ``Tree``.
     """
 
     cuts: Cuts
     weights: Array
     multipliers: Array
-    codes: Array | None
+    sets: Array
+    chosen: Array
 
 
 class Checker:
@@ -132,22 +134,19 @@ class Checker:
         for first in range(0, leaves, most):
             yield slice(first, min(first + most, leaves))
 
-    def _hidden(self, tree: Tree) -> Array:
-        """The slope codes of rows over each value."""
-        codes = np.zeros((len(self.chain.network.steps) + 1, tree.slopes.shape[1]), np.uint8)
-        for value, number in zip(self.values[1:], tree.hidden_set.tolist(), strict=True):
-            if number:
-                codes[value] = tree.slopes[number - 1]
-        return codes
+    def _hidden(self, tree: Tree) -> Hidden:
+        numbers = zip(self.values[1:], tree.hidden_set.tolist(), strict=True)
+        return {value: tree.slopes[number - 1] for value, number in numbers if number}
 
-    def _known(self, part: Part, codes: Array) -> Facts:
+    def _known(self, part: Part, hidden: Hidden) -> Facts:
         """The facts of a whole box, which are kept for the next tree."""
-        key = (part.lower.tobytes(), part.upper.tobytes(), codes.tobytes())
+        codes = [(value, each.tobytes()) for value, each in hidden.items()]
+        key = (part.lower.tobytes(), part.upper.tobytes(), codes)
         if self._root is None or self._root[0] != key:
-            self._root = key, self.whole(part, codes)
+            self._root = key, self.whole(part, hidden)
         return self._root[1]
 
-    def whole(self, part: Part, hidden: Array | None) -> Facts:
+    def whole(self, part: Part, hidden: Hidden | None) -> Facts:
         """The facts of a whole box. hidden: see ``Chain.forward``."""
         low, high = (self.chain.a.array(end)[None] for end in (part.lower, part.upper))
         with np.errstate(all="ignore"):
@@ -164,13 +163,11 @@ class Checker:
             tree.path_side[path],
             a.array(tree.at[split]),
         )
-        chosen, codes = tree.chosen[number].reshape(-1), None
-        if chosen.any():
-            codes = np.concatenate([np.zeros((1, tree.slopes.shape[1]), np.uint8), tree.slopes])[chosen]
-        return Leaves(cuts, a.array(tree.weights[number]), a.array(tree.multipliers[path]), codes)
+        weights, multipliers = a.array(tree.weights[number]), a.array(tree.multipliers[path])
+        return Leaves(cuts, weights, multipliers, tree.slopes, tree.chosen[number])
 
     def lower(
-        self, part: Part, clauses: Sequence[int], leaves: Leaves, known: Facts | None, hidden: Array | None
+        self, part: Part, clauses: Sequence[int], leaves: Leaves, known: Facts | None, hidden: Hidden | None
     ) -> Array:
         """Lower bounds of the mixtures of some clauses: (leaves, clauses), see ``bounds``.
 
@@ -184,17 +181,21 @@ class Checker:
         size = facts.values[output].size
         mixed = [self._mixture(part.clauses[c], w, size) for c, w in zip(clauses, weights, strict=True)]
         rows, constant = (np.stack(each, 1) for each in zip(*mixed, strict=True))
-        asked = Rows(
-            output,
-            rows.reshape(count * len(clauses), -1),
-            np.arange(count).repeat(len(clauses)),
-            constant.reshape(-1),
-            leaves.cuts,
-            leaves.multipliers,
-            leaves.codes,
-        )
-        bounds = self.chain.lower(facts, asked).reshape(count, -1)
-        return np.where(facts.empty[:, None], np.inf, bounds)
+        most, bounds = max(1, self.chain.rows_at_once // count), []
+        for first in range(0, len(clauses), most):
+            some = slice(first, first + most)
+            each, chosen = constant[:, some], leaves.chosen[:, some].reshape(-1)
+            asked = Rows(
+                output,
+                rows[:, some].reshape(each.size, -1),
+                np.arange(count).repeat(each.shape[1]),
+                each.reshape(-1),
+                leaves.cuts,
+                leaves.multipliers[:, some],
+                np.where(chosen[:, None] > 0, leaves.sets[chosen - 1], 0) if chosen.any() else None,
+            )
+            bounds.append(self.chain.lower(facts, asked).reshape(each.shape))
+        return np.where(facts.empty[:, None], np.inf, np.concatenate(bounds, 1))
 
     def _mixture(self, clause: Clause, weights: Array, size: Array) -> tuple[Array, Array]:
         """Weights (leaves, alternatives) times a clause's rows: (leaves, outputs), constant (leaves,)."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bounds.proof.chain import Cuts, Facts
+from bounds.proof.chain import Cuts, Facts, Hidden
 from bounds.proof.check import Checker, Leaves
 from bounds.proof.format import Array, Part
 from bounds.proving.alternatives import Question
@@ -26,18 +26,13 @@ class Foresight:
 
     def whole(self, part: int, rows: bool) -> Facts:
         """What the checker finds in a whole box. rows: whether they bound hidden layers, too."""
-        return self.checker.whole(self.parts[part], self._codes if rows else None)
-
-    @property
-    def _codes(self) -> Array:
-        """None of its own slopes is changed for rows of hidden layers."""
-        return np.zeros((len(self.checker.chain.network.steps) + 1, sum(self.sizes)), np.uint8)
+        return self.checker.whole(self.parts[part], {} if rows else None)
 
     def lower(self, question: Question, leaves: Sequence[Leaf], known: Facts | None) -> Array:
         """Lower bounds (leaves, clauses), infinite where there is nothing left, in as few goes as memory
         allows. known: of the whole box; None where hidden layers get rows in each leaf."""
-        part, hidden = self.parts[question.part], self._codes if known is None else None
-        count = len(question.clauses)
+        part, count = self.parts[question.part], len(question.clauses)
+        hidden: Hidden | None = {} if known is None else None
         with np.errstate(all="ignore"):
             found = [
                 self.checker.lower(
@@ -56,5 +51,6 @@ class Foresight:
             Cuts(piece, np.array(self.checker.values)[layer], element, side, at),
             np.stack([leaf.weights for leaf in leaves]).astype(np.float64),
             np.concatenate([leaf.multipliers for leaf in leaves]).astype(np.float64),
-            codes if codes.any() else None,
+            codes,
+            (np.arange(len(codes)) + 1).reshape(len(leaves), clauses) * codes.any(),
         )

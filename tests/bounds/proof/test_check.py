@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import bounds
-from bounds.proof import Clause, Part, Proof, Refused, Statement, Witness, digest, model_bytes
+from bounds.proof import Clause, Part, Proof, Refused, Statement, Witness, chain, digest, model_bytes
 from bounds.proof.check import Checker, check
 from tests.bounds.proof.nets import leaf, mlp, statement, two_shifts
 
@@ -82,6 +82,21 @@ def test_witnesses_of_executions_are_float32() -> None:
         else:
             with pytest.raises(Refused, match="float32"):
                 check(proof, data)
+
+
+def test_many_clauses_of_a_leaf_are_bounded_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many rows as a proof has clauses do not fit into memory at once; bounds are the same."""
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(size=shape) for shape in ((6, 2), (6, 6), (5, 6))]
+    data = mlp(weights, [rng.normal(size=len(w)) for w in weights])
+    claim = statement(data, -np.ones(2), np.ones(2), rng.normal(size=(40, 5)))
+    codes, chosen = rng.integers(1, 256, (2, 12)).astype(np.uint8), rng.integers(3, size=(1, 40))
+    tree = replace(leaf(claim.parts[0], 2), slopes=codes, chosen=chosen.astype(np.int32))
+    whole = Checker(data, "real").bounds(claim.parts[0], tree)
+    monkeypatch.setattr(chain, "_MEMORY", 2**11)
+    few = Checker(data, "real")
+    assert few.chain.rows_at_once < 20
+    np.testing.assert_allclose(few.bounds(claim.parts[0], tree), whole, rtol=1e-12)
 
 
 def test_sets_of_slopes_that_are_none_take_no_memory() -> None:
