@@ -27,7 +27,7 @@ from bounds.sets import InputSet
 
 _INFLATE = 1.0 + 2.0**-20  # covers the rounding of the sums that make up the slack
 EVERY: tuple[type[Operator], ...] = (Affine, Pointwise, Bilinear, Known)
-FEW = 8  # rows of a sample from which on leaving out dead neurons pays
+FEW = 32  # rows of a sample from which on leaving out dead neurons pays
 _FULL = 0.6  # share of the image from which on a window is no longer worth its bookkeeping
 
 
