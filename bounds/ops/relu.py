@@ -16,6 +16,8 @@ from bounds.ops.registry import Call, Value, as_model, as_parameter, from_onnx, 
 from bounds.piecewise import Piecewise, joined
 from bounds.rounding import down, up
 
+_LEAST = 2.0**-126  # where an interval is but zero
+
 
 @dataclass(frozen=True)
 class LeakyReLU(Piecewise):
@@ -60,10 +62,16 @@ class LeakyReLU(Piecewise):
         """The gap is piecewise linear: smallest at an end or, where that is inside, at the kink."""
         gaps = (self.gap(slope, z, self.function(z), side, rounded) for z in (x.lower, x.upper))
         ends = torch.minimum(*gaps)
+        if not self.negative_slope:  # slopes of 0 and 1 leave no gap at a kink outside either
+            return ends.clamp(max=0) * side
         return torch.where((x.lower < 0) & (x.upper > 0), ends.clamp(max=0), ends) * side
 
     def slopes(self, x: Interval) -> tuple[Tensor, Tensor]:
         """The chord, and on the other side the piece over the larger part, which leaves the smaller area."""
+        if not self.negative_slope:  # a choice by a mask without pattern would take ten times as long
+            rise = x.upper.relu()
+            chord = rise / (rise + (-x.lower).relu()).clamp(min=_LEAST)
+            return (x.upper > -x.lower).to(chord), chord
         low, high = self.function(x.lower), self.function(x.upper)
         unstable = self.undecided(x)
         chord = (high - low) / torch.where(unstable, x.upper - x.lower, 1.0)

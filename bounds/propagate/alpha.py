@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.linalg import vector_norm
 
 from bounds.kinds import Tensors
 from bounds.propagate.dual import Pass
@@ -182,7 +181,7 @@ def _ascend(
     for step in range(pace.steps):
         rate = pace.rate_at(step)
         scaled = [_times(g, s) for g, s in zip(gradients(parts, moving, found), scale, strict=True)]
-        largest = torch.stack([vector_norm(g.reshape(len(g), -1), torch.inf, 1) for g in scaled]).amax(0)
+        largest = torch.stack([_largest(g.reshape(len(g), -1)) for g in scaled]).amax(0)
         moving = [
             part.turn.inside(
                 _moved(step, rate, chosen, g.div_(_column(largest.clamp_min(_TINY), g)), size, *moment)
@@ -207,6 +206,11 @@ def _moved(
     # What makes up for the start of the moments at zero is a matter of numbers, not of tensors.
     size = square.sqrt().add_(_NOISE * second**0.5)
     return torch.addcdiv(chosen, _times(mean, scale), size, value=rate * second**0.5 / first)
+
+
+def _largest(x: Tensor) -> Tensor:
+    """The largest absolute value of each row; many times faster than a norm on a processor."""
+    return torch.maximum(x.amax(1), -x.amin(1))
 
 
 def _times(x: Tensor, scale: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from bounds.errors import Unsupported
 from bounds.graph import Graph, Node
 from bounds.kinds import Affine, Bilinear, Input, Known, Pointwise
 from bounds.propagate.facts import Facts
-from bounds.propagate.forms import Layout, Own
+from bounds.propagate.forms import Layout, Own, by_sign
 from bounds.propagate.rows import FEW, appended, pushed
 from bounds.sets import InputSet
 
@@ -55,7 +55,7 @@ class Pass:
         if not self.region.is_box:
             return self.region[layout.rows].argmax(-a)
         box = self.region.box()
-        return torch.where(layout.grouped(a) >= 0, layout.of(box.lower), layout.of(box.upper)).view_as(a)
+        return by_sign(layout.grouped(a), layout.of(box.lower), layout.of(box.upper)).view_as(a)
 
     def _affine(self, op: Affine, node: Node, index: int, xs: tuple[Tensor, ...]) -> Tensor:
         """Of a layer of mostly dead neurons only what lives."""
@@ -84,7 +84,7 @@ class Pass:
             return low.view_as(z)
         high = choose(own.upper_intercept, shared.upper_intercept)
         high = torch.addcmul(high, choose(own.upper_slope, shared.upper_slope), points)
-        return torch.where(layout.grouped(self.rows[index]) >= 0, low, high).view_as(z)
+        return by_sign(layout.grouped(self.rows[index]), low, high).view_as(z)
 
     def _plane(self, op: Bilinear, index: int, xs: tuple[Tensor, ...]) -> Tensor:
         planes, samples = self.facts[index].planes, self.layout.rows

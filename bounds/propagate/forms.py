@@ -105,6 +105,15 @@ class Own:
     push: Push | None = None
 
 
+def by_sign(a: Tensor, above: Tensor, below: Tensor) -> Tensor:
+    """``above`` where a >= 0, ``below`` where a < 0; both finite, and broadcast against a.
+
+    As a sum of products, for on a processor a choice by a mask without pattern takes ten times as long.
+    """
+    chosen = above * torch.ge(a, 0, out=torch.empty_like(a))
+    return chosen.addcmul_(below, torch.lt(a, 0, out=torch.empty_like(a)))
+
+
 def value_range(layout: Layout, rows: Coefficients, x: Interval, rounded: bool) -> Interval:
     """The values of ``a . z`` over an interval per sample; with ``rounded`` including its error; (rows,)."""
     centre = x.centre

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 
 import torch
@@ -36,8 +37,14 @@ class Turn(ABC):
 
     def inside(self, value: Tensor) -> Tensor:
         """Free numbers strictly within the range: at its ends the bound has more than one derivative."""
-        margin = 2 * torch.finfo(value.dtype).eps * (self.high - self.low)
-        return torch.where(self.free, value.clamp(self.low + margin, self.high - margin), value)
+        return value.clamp(*self._limits)
+
+    @cached_property
+    def _limits(self) -> tuple[Tensor, Tensor]:
+        """Between which numbers stay, infinite where they are not free."""
+        margin = 2 * torch.finfo(self.start.dtype).eps * (self.high - self.low)
+        low, high = self.low + margin, self.high - margin
+        return torch.where(self.free, low, -torch.inf), torch.where(self.free, high, torch.inf)
 
     def scale(self, rows: Tensor | None) -> Tensor:
         """How far numbers may reasonably move, where ``rows`` come to the node; broadcasts against them."""
@@ -80,8 +87,14 @@ class Slope(Turn):
     def gradient(self, value: Tensor, rows: Tensor, xs: Tensors) -> Tensor:
         """A line that is turned around its touching point moves by the distance from there."""
         weight = rows.clamp(min=0) if self.side > 0 else rows.clamp(max=0)
-        away = xs[0] if self.pivot else xs[0] - self.op.touch(self.x, value, self.side)
-        return torch.where(self.free, weight * away, 0.0)
+        if self.pivot:
+            return weight.mul_(xs[0]).mul_(self._moves)
+        return torch.where(self.free, weight * (xs[0] - self.op.touch(self.x, value, self.side)), 0.0)
+
+    @cached_property
+    def _moves(self) -> Tensor:
+        """1 where numbers are free, else 0."""
+        return self.free.to(self.start.dtype)
 
     def own(self, so_far: Own, value: Tensor, rounded: bool) -> Own:
         intercept, cushion = None, so_far.cushion
