@@ -33,6 +33,7 @@ from certify.loading import (
 from certify.run import Run
 
 _TOLERANCE = 1e-4
+BINARY_HEAD = "binary head"  # the name of the nodes that make two logits of one
 
 Source = str | os.PathLike[str] | nn.Module
 Forward = Callable[[Tensor], Tensor]
@@ -177,8 +178,8 @@ class BinaryHead(nn.Module):
 def _with_two_logits(forward: Forward, graph: bounds.Graph) -> tuple[Forward, bounds.Graph]:
     """The same network with a logit for each of two classes."""
     builder = bounds.Builder(graph.input_shape)
-    z = builder.apply(Reshape((1,)), [builder.inlined(graph, builder.input)], name="binary head")
-    ends = builder.apply(Linear(), [z], (torch.tensor([[0.0], [1.0]]),), "binary head")
+    z = builder.apply(Reshape((1,)), [builder.inlined(graph, builder.input)], name=BINARY_HEAD)
+    ends = builder.apply(Linear(), [z], (torch.tensor([[0.0], [1.0]]),), BINARY_HEAD)
     both = builder.build(ends)
     return BinaryHead(forward) if isinstance(forward, nn.Module) else GraphForward(both), both
 

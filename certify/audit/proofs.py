@@ -99,27 +99,30 @@ def _proved(proof: Proof, model: bytes) -> Item:
 
 
 def _refuted(proof: Proof, model: bytes, network: Path) -> Item:
-    """The counterexample in exact arithmetic, or at least when the network is run in float32."""
+    """The counterexample in exact arithmetic, or at least when the network is run in its own."""
     try:
         check(proof, model)
     except Refused as refusal:
-        problems = [f"{refusal}, and it does not fail in float32, either"]
-        return item("counterexample", "fails when run in float32", [] if _fails(proof, network) else problems)
+        problems = [f"{refusal}, and it does not fail when the network is run, either"]
+        return item(
+            "counterexample", "fails when the network is run", [] if _fails(proof, network) else problems
+        )
     return Item("counterexample", Outcome.CONFIRMED, "the property fails there in exact arithmetic")
 
 
 def _fails(proof: Proof, network: Path) -> bool:
-    """Whether a clause has no positive row at the witness, a point of its box, in a float32 execution."""
+    """Whether a clause has no positive row at the witness, a point of its box, where the network is run."""
     if proof.witness is None:
         return False
     part, point = proof.statement.parts[proof.witness.part], proof.witness.point
-    x = torch.from_numpy(point).float()
+    graph = read_onnx(network)
+    dtypes = {p.dtype for node in graph.nodes for p in node.params if p.is_floating_point()}
+    x = torch.from_numpy(point).to(torch.float64 if torch.float64 in dtypes else torch.float32)
     if (
         not bool(((part.lower <= point) & (point <= part.upper)).all())
         or x.double().numpy().tolist() != point.tolist()
     ):
         return False
-    graph = read_onnx(network).to(torch.float32)
     with torch.no_grad():
-        y = graph(x.view(1, *graph.input_shape)).flatten().double().numpy()
+        y = graph.to(x.dtype)(x.view(1, *graph.input_shape)).flatten().double().numpy()
     return any(bool((clause.rows @ y + clause.offset <= 0).all()) for clause in part.clauses)

@@ -31,6 +31,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from certify.formats import not_expressible, query_text, result_text
     from certify.job import prepare
     from certify.ledger import Ledger
+    from certify.model import BINARY_HEAD
     from certify.reporting.findings import Findings
     from certify.verdict import Verdict
 
@@ -43,6 +44,12 @@ def execute(arguments: argparse.Namespace) -> int:
     if reason is not None:
         raise UsageError(reason)
     job = prepare(config)
+    graph = job.model.graph
+    if graph is not None and graph.nodes[graph.output].name == BINARY_HEAD:
+        raise UsageError(
+            "the network has one output, taken for the logits 0 and z, and VNN-LIB speaks of the file's own; "
+            "make the two a part of the ONNX file"
+        )
     with Ledger.read(arguments.run) as ledger:
         if ledger.identity != job.identity:
             raise RunMismatch(f"{arguments.run} belongs to another model, data or configuration")

@@ -5,11 +5,13 @@ import json
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from junitparser import JUnitXml
+from onnx import numpy_helper
 
 import certify.decide
 import certify.gate
@@ -315,6 +317,21 @@ def test_only_what_is_proved_is_exported_as_unsat(copy, capsys):
     assert main(["export", str(copy / "floats"), str(config), "--out", str(copy / "x")]) == Exit.PASS
     words = {path.read_text().split("\n")[0] for path in (copy / "x").glob("*.result")}
     assert words == {"sat", "unknown"}
+
+
+def test_export_refuses_a_network_that_has_one_output(copy, refuse):
+    w = project.weights()
+    one = {"w2": w["w2"][:, :1] - w["w2"][:, 1:2], "b2": w["b2"][:1] - w["b2"][1:2]}
+    model = project.network()
+    for place, tensor in enumerate(model.graph.initializer):
+        if tensor.name in one:
+            model.graph.initializer[place].CopyFrom(numpy_helper.from_array(one[tensor.name], tensor.name))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1
+    onnx.save(model, copy / "net.onnx")
+    with np.load(copy / "data.npz") as data:
+        np.savez(copy / "data.npz", x=data["x"], y=np.minimum(data["y"], 1))
+    code, line = refuse("export", copy / "run", copy / "config.toml", "--out", copy / "x")
+    assert (code, "has one output" in line) == (Exit.USAGE, True)
 
 
 def test_export_refuses_another_run_and_steps_before_the_network(copy, refuse):
