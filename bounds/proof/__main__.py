@@ -32,6 +32,9 @@ def main(argv: Sequence[str]) -> int:
     except Refused as refusal:
         sys.stderr.write(f"refused: {refusal}\n")
         return 1
+    except MemoryError:
+        sys.stderr.write("refused: this machine has too little memory for the network\n")
+        return 1
     if found.least is None:
         sys.stdout.write("accepted: a point of the region, at which the property fails\n")
     else:

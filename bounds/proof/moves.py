@@ -113,28 +113,22 @@ def _gather(r: Reader, t: Attributes, x: Argument, where: Argument) -> Moved:
 
 
 @MOVES.reads("Slice")
-def _slice(
-    r: Reader,
-    t: Attributes,
-    x: Argument,
-    first: Argument = None,
-    last: Argument = None,
-    axes: Argument = None,
-    steps: Argument = None,
-) -> Moved:
+def _slice(r: Reader, t: Attributes, x: Argument, *given: Argument) -> Moved:
     shape = r.shape(x)
     if r.opset < 10:
-        first, last, axes = (
-            None if (found := t.take(name)) is None else np.asarray(found)
-            for name in ("starts", "ends", "axes")
-        )
-    starts, ends = r.integers(first), r.integers(last)
-    where = list(range(len(starts))) if axes is None else r.integers(axes)
-    strides = [1] * len(starts) if steps is None else r.integers(steps)
-    if len({axis % len(shape) for axis in where}) != len(where) or min(strides) < 1:
+        attributes = [t.take(name) for name in ("starts", "ends", "axes")]
+        given = tuple(None if found is None else np.asarray(found) for found in attributes)
+    starts, ends, axes, steps = (
+        None if each is None else r.integers(each) for each in (*given, None, None)[:4]
+    )
+    if starts is None or ends is None or len(given) > 4:
+        raise r.refuse("it does not say from where to where")
+    axes = list(range(len(starts))) if axes is None else axes
+    steps = [1] * len(starts) if steps is None else steps
+    if len({axis % len(shape) for axis in axes}) != len(axes) or min(steps) < 1:
         raise r.refuse("it is supported forwards, and once for an axis, only")
     cuts = [slice(None)] * len(shape)
-    for start, end, axis, step in zip(starts, ends, where, strides, strict=True):
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         n = shape[axis]
         begin, stop = (min(max(k + n if k < 0 else k, 0), n) for k in (start, end))
         cuts[axis] = slice(begin, stop, step)
