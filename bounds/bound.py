@@ -97,9 +97,9 @@ def bound(
                 if memory < _LEAST or not is_out_of_memory(error):
                     raise
             memory //= 4
-    if found.lower.is_inference():
-        return Bounds(found.lower.clone(), found.upper.clone(), level)
-    return found
+    # Fails closed; and what is returned may be differentiated through.
+    ends = Interval(found.lower, found.upper).closed()
+    return Bounds(ends.lower, ends.upper, level)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -106,12 +106,12 @@ class Own:
 
 
 def by_sign(a: Tensor, above: Tensor, below: Tensor) -> Tensor:
-    """``above`` where a >= 0, ``below`` where a < 0; both finite, and broadcast against a.
+    """``below`` where a < 0, ``above`` elsewhere; both finite, and broadcast against a.
 
     As a sum of products, for on a processor a choice by a mask without pattern takes ten times as long.
     """
-    chosen = above * torch.ge(a, 0, out=torch.empty_like(a))
-    return chosen.addcmul_(below, torch.lt(a, 0, out=torch.empty_like(a)))
+    negative = torch.lt(a, 0, out=torch.empty_like(a))
+    return (above * (1 - negative)).addcmul_(below, negative)
 
 
 def value_range(layout: Layout, rows: Coefficients, x: Interval, rounded: bool) -> Interval:

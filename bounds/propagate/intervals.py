@@ -15,8 +15,8 @@ from bounds.spec import Spec
 
 
 def outputs(problem: Problem) -> Interval:
-    """Bounds of the output, (batch, *output_shape) each."""
-    return _facts(problem, {problem.graph.output})[problem.graph.output].interval.closed()
+    """Bounds of the output, (batch, *output_shape) each; NaN where nothing is known."""
+    return _facts(problem, {problem.graph.output})[problem.graph.output].interval
 
 
 def rows(problem: Problem, spec: Spec) -> Interval:
