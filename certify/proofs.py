@@ -79,9 +79,7 @@ def _refuted(claim: Statement, model: bytes, found: Answer) -> tuple[Proof, str]
         return proof, "the counterexample, which fails in exact arithmetic, too"
     if not inside:
         raise last
-    return Proof(
-        claim, witness=Witness(inside[0], x)
-    ), f"the counterexample, in the network's own arithmetic alone; {last}"
+    return Proof(claim, witness=Witness(inside[0], x)), f"the counterexample, in floats alone; {last}"
 
 
 def _written(out: Path, proof: Proof, what: str) -> Written:

@@ -99,14 +99,12 @@ def _proved(proof: Proof, model: bytes) -> Item:
 
 
 def _refuted(proof: Proof, model: bytes, network: Path) -> Item:
-    """The counterexample in exact arithmetic, or at least when the network is run in its own."""
+    """The counterexample in exact arithmetic, or at least when the network is run."""
     try:
         check(proof, model)
     except Refused as refusal:
-        problems = [f"{refusal}, and it does not fail when the network is run, either"]
-        return item(
-            "counterexample", "fails when the network is run", [] if _fails(proof, network) else problems
-        )
+        problems = [] if _fails(proof, network) else [f"{refusal}, nor does it fail when the network is run"]
+        return item("counterexample", "fails when the network is run", problems)
     return Item("counterexample", Outcome.CONFIRMED, "the property fails there in exact arithmetic")
 
 
