@@ -19,7 +19,7 @@ from bounds.ops.registry import Call, Value, from_onnx, from_torch
 from bounds.ops.relu import Clip, LeakyReLU
 from bounds.ops.shape import reshaped
 from bounds.ops.slicing import Slice
-from bounds.ops.windows import image, onnx_padding, per_axis
+from bounds.ops.windows import image, onnx_padding, onnx_reduction, per_axis, torch_reduction
 
 
 @dataclass(frozen=True)
@@ -232,19 +232,13 @@ def _reduced(call: Call, x: Ref, axes: Sequence[int], keep: bool, largest: bool)
 
 @from_torch("aten::amax", "aten::amin")
 def _amax(call: Call) -> Value:
-    x = call.ref("self")
-    axes = call.integers("dim", ()) or tuple(range(len(call.full_shape(x))))
-    return _reduced(call, x, axes, bool(call.get("keepdim", False)), call.operator == "aten::amax")
+    return _reduced(call, *torch_reduction(call), call.operator == "aten::amax")
 
 
 @from_onnx("ReduceMax", "ReduceMin")
 def _reduce(call: Call) -> Value:
-    x = call.ref("0")
-    axes = call.integers("1" if "1" in call.args else "axes", ())
-    if not axes and call.integer("noop_with_empty_axes", 0):
-        return x
-    axes = axes or tuple(range(len(call.full_shape(x))))
-    return _reduced(call, x, axes, bool(call.integer("keepdims", 1)), call.operator == "ReduceMax")
+    x, axes, keep = onnx_reduction(call)
+    return _reduced(call, x, axes, keep, call.operator == "ReduceMax") if axes else x
 
 
 @from_torch("aten::max", "aten::min", "aten::maximum", "aten::minimum")

@@ -18,7 +18,7 @@ from bounds.ops.elementwise import Divide
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
 from bounds.ops.shape import reshaped
 from bounds.ops.slicing import padded, pairs
-from bounds.ops.windows import image, onnx_padding, per_axis
+from bounds.ops.windows import image, onnx_padding, onnx_reduction, per_axis, torch_reduction
 
 _POOL: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 _ADAPTIVE: dict[int, Callable[..., Tensor]] = {
@@ -126,20 +126,13 @@ def _without(call: Call, y: Ref, places: Sequence[int]) -> list[int]:
 
 @from_torch("aten::mean", "aten::sum")
 def _mean(call: Call) -> Value:
-    x = call.ref("self")
-    axes = call.integers("dim", ()) or tuple(range(len(call.full_shape(x))))
-    return _reduced(call, x, axes, bool(call.get("keepdim", False)), call.operator == "aten::mean")
+    return _reduced(call, *torch_reduction(call), call.operator == "aten::mean")
 
 
 @from_onnx("ReduceMean", "ReduceSum")
 def _reduce(call: Call) -> Value:
-    x = call.ref("0")
-    axes = call.integers("1" if "1" in call.args else "axes", ())
-    if not axes and call.integer("noop_with_empty_axes", 0):
-        return x
-    every = tuple(range(len(call.full_shape(x))))
-    keep = bool(call.integer("keepdims", 1))
-    return _reduced(call, x, axes or every, keep, call.operator == "ReduceMean")
+    x, axes, keep = onnx_reduction(call)
+    return _reduced(call, x, axes, keep, call.operator == "ReduceMean") if axes else x
 
 
 @from_torch("aten::avg_pool1d", "aten::avg_pool2d", "aten::avg_pool3d")

@@ -1,6 +1,8 @@
-"""What convolutions and poolings share when they are imported: attributes per axis, and padding."""
+"""What operators over windows and whole axes share when they are imported: attributes and padding."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from bounds.graph import Ref
 from bounds.linear import Shape
@@ -41,3 +43,19 @@ def onnx_padding(
     ]
     small, large = tuple(n // 2 for n in needed), tuple(n - n // 2 for n in needed)
     return (small, large) if auto == "SAME_UPPER" else (large, small)
+
+
+def torch_reduction(call: Call) -> tuple[Ref, Sequence[int], bool]:
+    """What is reduced, over which axes, and whether these stay with size one."""
+    x = call.ref("self")
+    axes = call.integers("dim", ()) or range(len(call.full_shape(x)))
+    return x, axes, bool(call.get("keepdim", False))
+
+
+def onnx_reduction(call: Call) -> tuple[Ref, Sequence[int], bool]:
+    """The same; no axes where nothing is to be done."""
+    x = call.ref("0")
+    axes: Sequence[int] = call.integers("1" if "1" in call.args else "axes", ())
+    if not axes and not call.integer("noop_with_empty_axes", 0):
+        axes = range(len(call.full_shape(x)))
+    return x, axes, bool(call.integer("keepdims", 1))
