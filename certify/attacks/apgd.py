@@ -28,7 +28,8 @@ class APGD(Attack[Climb]):
     The published climb begins at a random point, and all steps are one climb: ``APGD(100, restarts=1,
     probes=0)``. Here as many passes make two climbs, and each begins at the best point for the mean gradient
     of the loss at some random points: of the images that any attack breaks, on ReLU networks, that misses a
-    third as many. In a ball of the norm 1 that point is too sparse, and climbs begin at random ones there.
+    third as many. In a ball of the norm 1 that point is too sparse: climbs begin at random ones there,
+    and a single long one is the better (``restarts=1``).
 
     steps: per climb, probes included. restarts: climbs per loss. loss: a name in ``LOSSES``. targets: 0 for
     the loss of all classes; else the loss that pushes towards one class, for each of this number of classes,
