@@ -54,7 +54,7 @@ class BranchAndBound:
         if graph is None:
             raise UsageError(self.supports(query) or "no graph")
         found = bounds.verify(
-            graph.to(query.x.dtype),
+            graph,
             query.region,
             query.spec,
             timeout=self.seconds * len(query.samples),

@@ -58,7 +58,7 @@ class Search:
         places = right.nonzero()[:, 0].tolist()
         brackets = {i: Bracket(threat.eps, tolerance, query.x[i]) for i in places}
         end = time.monotonic() + seconds
-        return cls(query, threat, graph.to(query.x.dtype), level, run, end, brackets)
+        return cls(query, threat, graph, level, run, end, brackets)
 
     def run_through(self, attacks: Sequence[DistanceAttack]) -> None:
         """Until every bracket is closed, or the time is over."""

@@ -10,7 +10,7 @@ from bounds.ops.elementwise import Shift
 from bounds.ops.linear import Linear
 from bounds.ops.relu import LeakyReLU
 from bounds.rounding import Level
-from certify.deterministic import CROWN, IBP
+from certify.deterministic import CROWN, IBP, BranchAndBound
 from certify.evidence import Decider
 from certify.model import Model
 from certify.query import Query
@@ -131,3 +131,15 @@ def test_unsupported_models_are_named() -> None:
     reason = CROWN().supports(Query(model_of(lambda x: x), x, y, Linf(0.1), (0,)))
     assert reason is not None
     assert "toy has no graph" in reason
+
+
+def test_branch_and_bound_speaks_of_the_weights_as_they_are_stored() -> None:
+    """x + 5e-11 > (1 + 1e-10) x fails beyond 0.5, and holds where float32 rounds the weights."""
+    builder = bounds.Builder((1,))
+    weight = torch.tensor([[1.0], [1 + 1e-10]], dtype=torch.float64)
+    bias = torch.tensor([5e-11, 0.0], dtype=torch.float64)
+    graph = builder.build(builder.apply(Linear(), [builder.input], (weight, bias)))
+    model = model_of(graph, (1,), 2, (0.0, 1.0), graph)
+    query = Query(model, torch.tensor([[0.4]]), torch.tensor([0]), Linf(0.5), (0,))
+    [found] = BranchAndBound(seconds=1).decide(query, Run())
+    assert found.margin is None
