@@ -36,7 +36,8 @@ _FIRST = (IBP, CROWN_IBP)
 # Where a property has many parts each can cost little: with few inputs, zonotopes of few generators bound
 # neurons nearly as well as rows of their own.
 _MANY, _SLIM = (*_FIRST, CROWN), (*_FIRST, SLIM, CLIMB)
-_JOINT = Method(tighten=True, steps=20, joint=2)
+_JOINT = Method(tighten=True, steps=20, joint=5)
+_SMALL = 0.1  # share of the time left that all tighter neurons may take: every domain of a search has them
 _PARTS = 32  # numbers of the facts for each element of a node, some of them on their way
 _FEW_INPUTS = 12  # up to so many, inputs are cut instead of neurons
 
@@ -164,14 +165,19 @@ class _Call:
         Search(root, quick, samples, self.ledger, self.judge, self._attack, by_inputs, self.pool).run()
 
     def _tightened(self, problem: Problem, spec: Spec, found: Attempt) -> Attempt:
-        """Rows for neurons, too; with slopes of their own where that promises to prove what is left."""
+        """Rows for neurons, too; with slopes of their own where that promises to prove what is left, or
+        costs little: each step takes about as long as all before."""
+        began = time.monotonic()
         found = attempted(problem, spec, (CROWN,), found)
         before = found.rows.lower.clone()
         found = attempted(problem, spec, (ALPHA,), found)
         left = found.left
         missing = -spec[left].worst(found.rows.lower[left])
         gained = -missing - spec[left].worst(before[left])
-        if len(left) and bool((missing < 2 * gained).float().mean() > 0.5) and not self._few:
+        now = time.monotonic()
+        cheap = _JOINT.joint * (now - began) < _SMALL * (problem.end - now)
+        close = bool((missing < 2 * gained).float().mean() > 0.5)
+        if len(left) and (cheap or close) and not self._few:
             found = attempted(problem, spec, (_JOINT,), found)
         return found
 
