@@ -27,6 +27,7 @@ from bounds.sets import InputSet
 _TINY = 2.0**-1000  # covers every underflow of one step
 _WORTH = 1e-4  # share of the largest radius from which on an element's box is worth a symbol
 _NO_SYMBOL = -1
+_NEAR = 2**22  # numbers up to which two passes are quicker than a norm across them
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,8 @@ class Zonotope:
     @cached_property
     def spread(self) -> Tensor:
         """The sum of the absolute generators and the box."""
+        if self.generators.numel() <= _NEAR:
+            return self.generators.abs().sum(1) + self.box
         size: Tensor = torch.linalg.vector_norm(self.generators, ord=1, dim=1)
         return size + self.box
 

@@ -150,7 +150,7 @@ class _Call:
         problem.check_time()
         if not self.ledger.open:
             return
-        found = self._noted(spec, attempted(problem, spec, _SLIM if slim else _FIRST), group)
+        found = self._noted(spec, attempted(problem, spec, (IBP,) if slim else _FIRST), group)
         if len(found.left):
             found = self._attacked(found, group)
         if self.ledger.open and len(found.left) and not slim:
