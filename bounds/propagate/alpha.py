@@ -137,7 +137,7 @@ class Moving:
     @classmethod
     def of(cls, turn: Turn, start: Tensor) -> Moving:
         """The elements that any row may move, where these are few; Adam goes over them a dozen times."""
-        free = turn.free.flatten(1).any(0)
+        free = turn.free.reshape(len(turn.free), -1).any(0)
         if 2 * int(free.sum()) <= len(free):
             free[0] |= ~free.any()  # one that does not move rather than none, which has no largest gradient
             columns = free.nonzero().squeeze(1)
@@ -154,7 +154,8 @@ class Moving:
         """All choices, (rows, *shape)."""
         if self.columns is None:
             return moved
-        return self.start.flatten(1).index_copy(1, self.columns, moved).view_as(self.start)
+        whole = self.start.reshape(len(moved), -1).index_copy(1, self.columns, moved)
+        return whole.view_as(self.start)
 
     def gradient(self, moved: Tensor, rows: Tensor | None, xs: Tensors) -> Tensor:
         """The derivative of every row's bound."""

@@ -162,7 +162,7 @@ class Multiplier(Turn):
 
 def only(x: Tensor, columns: Tensor) -> Tensor:
     """Some elements of every row, (rows, len(columns))."""
-    return x.flatten(1).index_select(1, columns)
+    return x.reshape(len(x), -1).index_select(1, columns)
 
 
 def turns(graph: Graph, facts: list[Facts], layout: Layout) -> list[Turn]:
