@@ -41,7 +41,8 @@ SLIM = Method(relaxed=False, zonotopes=True, generators=8)
 IBP = Method(relaxed=False)
 CROWN_IBP = Method()
 CLIMB = Method(steps=4)
-CROWN = Method(tighten=True, steps=1, spare=True)
+CROWN = Method(tighten=True, steps=1)
+DECIDE = Method(tighten=True, steps=1, spare=True)
 ALPHA = Method(tighten=True, steps=20)
 JOINT = Method(tighten=True, steps=20, joint=10)
 METHODS: Mapping[str, tuple[Method, ...]] = {
@@ -51,7 +52,7 @@ METHODS: Mapping[str, tuple[Method, ...]] = {
     "crown": (CROWN,),
     "alpha-crown": (ALPHA,),
     "alpha-crown-joint": (ALPHA, JOINT),
-    "cascade": (IBP, CROWN_IBP, CROWN, ALPHA, JOINT),
+    "cascade": (IBP, CROWN_IBP, DECIDE, ALPHA, JOINT),
 }
 
 

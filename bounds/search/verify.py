@@ -14,7 +14,7 @@ from torch import Tensor
 from bounds.bound import bindable, check_shapes, is_out_of_memory
 from bounds.errors import InvalidInput
 from bounds.graph import Graph
-from bounds.propagate.cascade import ALPHA, CLIMB, CROWN, CROWN_IBP, IBP, SLIM, Attempt, Method, attempted
+from bounds.propagate.cascade import ALPHA, CLIMB, CROWN_IBP, DECIDE, IBP, SLIM, Attempt, Method, attempted
 from bounds.propagate.problem import OutOfTime, Problem
 from bounds.rounding import Level, check_dot_products
 from bounds.search.bounding import Root
@@ -35,7 +35,7 @@ Falsifier = Callable[[InputSet, Spec, Tensor | None], Tensor]
 _FIRST = (IBP, CROWN_IBP)
 # Where a property has many parts each can cost little: with few inputs, zonotopes of few generators bound
 # neurons nearly as well as rows of their own.
-_MANY, _SLIM = (*_FIRST, CROWN), (*_FIRST, SLIM, CLIMB)
+_MANY, _SLIM = (*_FIRST, DECIDE), (*_FIRST, SLIM, CLIMB)
 _JOINT = Method(tighten=True, steps=20, joint=5)
 _SMALL = 0.1  # share of the time left that all tighter neurons may take: every domain of a search has them
 _PARTS = 32  # numbers of the facts for each element of a node, some of them on their way
@@ -168,7 +168,7 @@ class _Call:
         """Rows for neurons, too; with slopes of their own where that promises to prove what is left, or
         costs little: each step takes about as long as all before."""
         began = time.monotonic()
-        found = attempted(problem, spec, (CROWN,), found)
+        found = attempted(problem, spec, (DECIDE,), found)
         before = found.rows.lower.clone()
         found = attempted(problem, spec, (ALPHA,), found)
         left = found.left
