@@ -28,13 +28,13 @@ NOTES = (
     "al. 2021, beta-CROWN); `recorded`: images that CROWN or alpha-CROWN of auto_LiRPA verified. A time "
     "limit of 60 s per image, unless the command says another (`--limit`). `--batch N`: the first N images. "
     "`--resume` goes on with an earlier table.",
-    "The published figures had 180 s per image on a graphics card; the committed rows of SDP networks had 20 s "
-    "of one thread of a machine with other work (load 4 to 6), those of the others 10 s. SDP rows left undecided were asked once more after the bounds at the "
-    "search's root had become tighter, of the last network only two of 16. Undecided on MNIST (eps 0.3): of "
-    "two images looked at, four or five classes remain, and the search proves more the longer it runs (worst "
-    "bound -4.8 at the root, -0.24 after 3,600 domains, 180 a second): what is missing there is time. "
-    "Undecided on CIFAR-10: not looked at one by one; both networks are within four images of what was "
-    "published.",
+    "The published figures had 180 s per image on a graphics card; the committed rows of SDP networks had "
+    "20 s of one thread of a machine with other work (load 4 to 6), those of the others 10 s. SDP rows left "
+    "undecided were asked once more after the bounds at the search's root had become tighter, of the last "
+    "network only two of 16. Undecided on MNIST (eps 0.3): of two images looked at, four or five classes "
+    "remain, and the search proves more the longer it runs (worst bound -4.8 at the root, -0.24 after 3,600 "
+    "domains, 180 a second): what is missing there is time. Undecided on CIFAR-10: not looked at one by "
+    "one; both networks are within four images of what was published.",
 )
 # Verified accuracy on the 200 images, and the accuracy under attack that bounds it from above.
 _PUBLISHED = {
