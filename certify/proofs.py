@@ -11,9 +11,9 @@ import torch
 import bounds
 from bounds.proof import Proof, Refused, Statement, Witness, digest, model_bytes
 from bounds.proof.check import check
-from bounds.proof.file import packed
 from bounds.proving import prove
 from bounds.proving.statements import statement
+from bounds.proving.written import packed
 from bounds.rounding import Level
 from bounds.vnnlib import read_vnnlib
 from certify.errors import UsageError

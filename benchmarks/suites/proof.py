@@ -14,8 +14,9 @@ from benchmarks.options import BadRequest, Options, Suite
 from benchmarks.table import Cell, Row, numbers, total
 from bounds.proof import Refused, model_bytes
 from bounds.proof.check import Checker, check
-from bounds.proof.file import packed, unpacked
+from bounds.proof.file import unpacked
 from bounds.proving import prove
+from bounds.proving.written import packed
 from bounds.vnnlib import read_vnnlib
 
 LIMIT = 20.0

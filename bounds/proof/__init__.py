@@ -1,6 +1,6 @@
 """Proofs and their checker, which trusts nobody: numpy and the standard library alone. See PROOF.md."""
 
-from bounds.proof.file import digest, model_bytes, read, write
+from bounds.proof.file import digest, model_bytes, read
 from bounds.proof.format import (
     Clause,
     Part,
@@ -22,5 +22,4 @@ __all__ = [
     "digest",
     "model_bytes",
     "read",
-    "write",
 ]

@@ -7,7 +7,6 @@ any order, fused or not, is off by at most ``gamma(n) sum |a_i| |b_i|``, and by 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from fractions import Fraction
 
 import numpy as np
@@ -26,31 +25,29 @@ def gamma(n: int, u: float) -> float:
     return n * u / (1.0 - n * u) * _INFLATE
 
 
-class Arithmetic(ABC):
-    """Arrays of numbers of one kind.
+class Floats:
+    """Arrays of float64, and how far operations on them may be off.
 
-    dtype: of the arrays. half: one half. tiny: more than all that can underflow in one step.
+    dtype: of the arrays. half: one half. tiny: more than all that can underflow in one step. exact: whether nothing is off.
     """
 
-    dtype: type
-    half: float | Fraction
-    tiny: float
+    dtype: type = np.float64
+    half: float | Fraction = 0.5
+    tiny: float = 2.0**-1000
+    exact = False
 
-    @abstractmethod
     def array(self, x: object) -> Array:
         """The same numbers, which are floats or integers, exactly."""
+        return np.asarray(x, np.float64)
 
-    @abstractmethod
     def gamma(self, terms: int) -> float:
         """How far a sum of so many products may be off, relative to the sum of their magnitudes."""
+        return gamma(terms, 2.0**-53)
 
-    @abstractmethod
     def down(self, x: Array) -> Array:
         """At most what the last operation would have given exactly."""
-
-    @abstractmethod
-    def root(self, x: Array) -> Array:
-        """Square roots, within a unit of the last place."""
+        # At least one number further down. Infinity, which may be a sum that was finite, becomes NaN.
+        return x - (np.abs(x) * 2.0**-52 + 2.0**-1074)
 
     def up(self, x: Array) -> Array:
         """At least what the last operation would have given exactly."""
@@ -61,33 +58,13 @@ class Arithmetic(ABC):
         return np.zeros(shape, self.dtype)
 
 
-class Floats(Arithmetic):
-    """float64."""
-
-    dtype = np.float64
-    half = 0.5
-    tiny = 2.0**-1000
-
-    def array(self, x: object) -> Array:
-        return np.asarray(x, np.float64)
-
-    def gamma(self, terms: int) -> float:
-        return gamma(terms, 2.0**-53)
-
-    def down(self, x: Array) -> Array:
-        # At least one number further down. Infinity, which may be a sum that was finite, becomes NaN.
-        return x - (np.abs(x) * 2.0**-52 + 2.0**-1074)
-
-    def root(self, x: Array) -> Array:
-        return np.sqrt(x)
-
-
-class Exact(Arithmetic):
-    """Fractions; for small networks of affine steps and (leaky) ReLUs."""
+class Exact(Floats):
+    """Arrays of fractions; for small networks of affine steps and (leaky) ReLUs."""
 
     dtype = object
     half = Fraction(1, 2)
-    tiny = 0
+    tiny = 0  # no float, which would make floats of fractions
+    exact = True
 
     def array(self, x: object) -> Array:
         return np.asarray(np.frompyfunc(Fraction, 1, 1)(np.asarray(x)), object)
@@ -97,9 +74,6 @@ class Exact(Arithmetic):
 
     def down(self, x: Array) -> Array:
         return x
-
-    def root(self, x: Array) -> Array:
-        raise Refused("network", "it has square roots or other functions without exact values")
 
 
 def probe() -> None:

@@ -15,14 +15,14 @@ NaN and Inf on the way end in a bound that is not > 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from bounds.proof.arithmetic import Arithmetic, gamma
+from bounds.proof.arithmetic import Floats, gamma
 from bounds.proof.format import Array
 from bounds.proof.functions import Function
 from bounds.proof.network import Network, Step
@@ -31,17 +31,9 @@ from bounds.proof.steps import Affine, Pick, Scale
 _U32, _LEAST32 = 2.0**-24, 2.0**-149
 _MOST32 = 2.0**120  # from here on a float32 execution may overflow on its way
 _MEMORY = 2**22  # bytes of a batch of rows: what stays in a cache
-Hidden = Mapping[
-    int, Array
-]  # slope codes (elements of all functions) of rows over some values; others have none
-
-
-@dataclass(frozen=True, eq=False)
-class Line:
-    """``slope z + constant`` below or above a function; (pieces or rows, elements)."""
-
-    slope: Array
-    constant: Array
+Line = tuple[
+    Array, Array
+]  # slope and constant of a line below or above a function, (pieces or rows, elements)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,16 +100,21 @@ class Chain:
     """A network, the numbers to compute in, and the level to claim."""
 
     network: Network
-    a: Arithmetic
+    a: Floats
     deployed: bool
 
     def forward(
-        self, low: Array, high: Array, cuts: Cuts | None, known: Facts | None, hidden: Hidden | None
+        self,
+        low: Array,
+        high: Array,
+        cuts: Cuts | None = None,
+        known: Facts | None = None,
+        rows: bool = False,
     ) -> Facts:
         """Facts of pieces of a box, (pieces, inputs) each.
 
-        known: of the whole box that all pieces lie in, whose cushions hold here, too. hidden: slope codes for
-        rows over undecided elements, None where there are to be no such rows.
+        known: of the whole box that all pieces lie in, whose cushions hold here, too. rows: whether there are
+        to be rows over undecided elements.
         """
         facts = Facts([], np.zeros(len(low), np.bool_))
         whole = known is not None and (cuts is None or not bool((cuts.value == 0).any()))
@@ -134,8 +131,8 @@ class Chain:
                 ends = _most(fact.low, theirs.low), -_most(-fact.high, -theirs.high)
                 fact = replace(fact, low=ends[0], high=ends[1])
             self._add(facts, fact, cuts)
-            if hidden is not None and k + 1 in self._loose:
-                self._tighten(facts, k + 1, hidden.get(k + 1))
+            if rows and k + 1 in self._loose:
+                self._tighten(facts, k + 1)
         return facts
 
     @cached_property
@@ -176,20 +173,17 @@ class Chain:
         self, does: Function, low: Array, high: Array, codes: Array | None
     ) -> tuple[tuple[Line, Line], Array, Array | None]:
         """Lines around a function, their cushion, and how far an execution may be off (None: not at all)."""
-        a, lines = self.a, []
-        for sign, own in zip((1, -1), does.slopes(low, high, self.a), strict=True):
-            slope = own if codes is None else does.coded(own, codes, low, high, a, sign)
-            lines.append(Line(slope, sign * does.least(low, high, slope, a, sign)))
-        below, above = lines
-        steep = np.maximum(np.abs(below.slope), np.abs(above.slope))
-        far = np.maximum(np.abs(below.constant), np.abs(above.constant))
+        a = self.a
+        s, t = (does.slope(low, high, codes, a, sign) for sign in (1, -1))
+        c, d = does.least(low, high, s, a, 1), -does.least(low, high, t, a, -1)
+        steep, far = (np.maximum(np.abs(x), np.abs(y)) for x, y in ((s, t), (c, d)))
         size = np.maximum(np.abs(low), np.abs(high))
         cushion = a.gamma(low.shape[1] + 8) * (steep * size + far) + a.tiny
         if not (self.deployed and any(does.deployed)):
-            return (below, above), cushion, None
+            return ((s, c), (t, d)), cushion, None
         most = np.maximum(np.abs(does.below(low, a)), np.abs(does.below(high, a, -1)))
         radius = does.deployed[0] * most + does.deployed[1]
-        return (below, above), cushion + radius, radius
+        return ((s, c), (t, d)), cushion + radius, radius
 
     def _add(self, facts: Facts, fact: Fact, cuts: Cuts | None) -> None:
         """One more value, whose intervals the cuts meet."""
@@ -203,7 +197,7 @@ class Chain:
         facts.empty |= (fact.low > fact.high).any(1)
         facts.values.append(fact)
 
-    def _tighten(self, facts: Facts, value: int, codes: Array | None) -> None:
+    def _tighten(self, facts: Facts, value: int) -> None:
         """Meet undecided intervals with bounds by rows, from above first: what is below zero then is done."""
         fact = facts.values[value]
         ends = fact.low.copy(), fact.high.copy()
@@ -213,17 +207,16 @@ class Chain:
             low, high = ends
             wanted = (low < 0) & (high > 0) if kinked else low < high
             pieces, elements = np.nonzero(wanted & ~facts.empty[:, None])
-            for part in self._chunks(len(pieces)):
+            for part in self.parts(len(pieces)):
                 piece, element = pieces[part], elements[part]
                 rows, zero = self.a.zeros(len(piece), low.shape[1]), self.a.zeros(len(piece))
                 rows[np.arange(len(piece)), element] = side
-                asked = Rows(value, rows, piece, zero, codes=None if codes is None else codes[None])
-                end = ends[side < 0]
-                end[piece, element] = side * _most(side * end[piece, element], self.lower(facts, asked))
+                end, found = ends[side < 0], self.lower(facts, Rows(value, rows, piece, zero))
+                end[piece, element] = side * _most(side * end[piece, element], found)
         facts.values[value] = replace(fact, low=ends[0], high=ends[1])
         facts.empty |= (ends[0] > ends[1]).any(1)
 
-    def _chunks(self, rows: int) -> Iterator[slice]:
+    def parts(self, rows: int) -> Iterator[slice]:
         """So many rows, in parts that fit into memory."""
         for first in range(0, rows, self.rows_at_once):
             yield slice(first, first + self.rows_at_once)
@@ -231,19 +224,13 @@ class Chain:
     @cached_property
     def rows_at_once(self) -> int:
         """How many rows fit into memory."""
-        steps = self.network.steps
-        affine = [(step.does, step.size) for step in steps if isinstance(step.does, Affine)]
-        width = max(
-            [4 * step.size for step in steps] + [does.width(size) for does, size in affine], default=1
-        )
-        return max(1, _MEMORY // (8 * width))
+        return max(1, _MEMORY // (32 * max((step.size for step in self.network.steps), default=1)))
 
     def lower(self, facts: Facts, asked: Rows) -> Array:
         """Lower bounds of rows over a value, on their pieces: (rows,)."""
         a, steps = self.a, self.network.steps
         row: dict[int, Array] = {asked.value: asked.rows}
         account = _Account(a, asked.piece, asked.constant)
-        early: Array | None = None
         for k in range(asked.value - 1, -1, -1):
             self._multiply(facts, asked, k + 1, row, account)
             lam = row.pop(k + 1, None)
@@ -256,10 +243,6 @@ class Chain:
                     account.add(lam @ does.bias)
                 moved = does.adjoint(lam)
             else:
-                if early is None and not row:  # the last function: what its own intervals give, may be more
-                    now = account.copy()
-                    self._settle(facts.values[k + 1], lam, now)
-                    early = now.lower()
                 moved = [self._through(facts, asked, k, does, lam, account)]
             for value, part in zip(steps[k].inputs, moved, strict=True):
                 fact = facts.values[value]
@@ -269,17 +252,12 @@ class Chain:
                 else:
                     row[value] = part
                 account.less_rows(account.of(a.tiny * (1 + fact.largest)))
-        if 0 in row:
-            self._settle(facts.values[0], row[0], account)
-        lower = account.lower()
-        return lower if early is None else _most(lower, early)
-
-    def _settle(self, fact: Fact, lam: Array, account: _Account) -> None:
-        """Replace rows over a value by the least that its intervals allow."""
-        a, zero = self.a, self.a.zeros()
-        account.less(lam, a.gamma(lam.shape[1] + 4) * fact.size + a.tiny)
-        low, high = np.maximum(lam, zero), np.minimum(lam, zero)
-        account.add(account.dot(low, fact.low) + account.dot(high, fact.high))
+        if (lam := row.get(0)) is not None:
+            fact = facts.values[0]
+            account.less(lam, a.gamma(lam.shape[1] + 4) * fact.size + a.tiny)
+            low, high = np.maximum(lam, a.zeros()), np.minimum(lam, a.zeros())
+            account.add(account.dot(low, fact.low) + account.dot(high, fact.high))
+        return account.lower()
 
     def _through(
         self, facts: Facts, asked: Rows, k: int, does: Function, lam: Array, account: _Account
@@ -288,15 +266,15 @@ class Chain:
         codes = None if asked.codes is None else asked.codes[:, self.starts[k] :][:, : lam.shape[1]]
         if codes is not None and bool(codes.any()):  # each row its own lines
             x = facts.values[self.network.steps[k].inputs[0]]
-            (below, above), cushion, _ = self._around(does, account.of(x.low), account.of(x.high), codes)
+            ((s, c), (t, d)), cushion, _ = self._around(does, account.of(x.low), account.of(x.high), codes)
             account.less_rows(_dot(np.abs(lam), cushion))
         else:
             account.less(lam, facts.values[k + 1].cushion)
-            lines = facts.values[k + 1].lines
-            below, above = (Line(account.of(line.slope), account.of(line.constant)) for line in lines)
+            below, above = facts.values[k + 1].lines
+            (s, c), (t, d) = map(account.of, below), map(account.of, above)
         up, down = np.maximum(lam, self.a.zeros()), np.minimum(lam, self.a.zeros())
-        account.add(_dot(up, below.constant) + _dot(down, above.constant))
-        return np.asarray(up * below.slope + down * above.slope)
+        account.add(_dot(up, c) + _dot(down, d))
+        return np.asarray(up * s + down * t)
 
     @cached_property
     def starts(self) -> dict[int, int]:
@@ -352,16 +330,10 @@ def _dot(lam: Array, x: Array) -> Array:
 class _Account:
     """What rows have come to so far: their constants, and how far these may be off."""
 
-    def __init__(self, a: Arithmetic, piece: Array, constant: Array) -> None:
+    def __init__(self, a: Floats, piece: Array, constant: Array) -> None:
         self._a, self._piece, self._constant = a, piece, constant
         self._off = a.zeros(len(constant))
         self._same = bool((piece == np.arange(len(piece))).all())
-
-    def copy(self) -> _Account:
-        """Another one, that goes on from here."""
-        other = _Account(self._a, self._piece, self._constant)
-        other._off = self._off
-        return other
 
     def of(self, x: Array) -> Array:
         """What belongs to the rows, of numbers (pieces or 1, elements)."""

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from bounds.proof.arithmetic import Exact, Floats, probe
-from bounds.proof.chain import Chain, Cuts, Facts, Hidden, Rows
+from bounds.proof.chain import Chain, Cuts, Facts, Rows
 from bounds.proof.file import digest
 from bounds.proof.format import Array, Clause, Part, Proof, Statement, Tree, Witness
 from bounds.proof.onnx import read_network
@@ -56,13 +56,9 @@ class Checker:
             raise Refused("level", f"exact arithmetic says nothing of level {level!r}")
         self.digest = digest(data)
         self.level = level
+        a, deployed = Exact() if exact else Floats(), level == "deployed"
         with np.errstate(all="ignore"):
-            network = read_network(data, Exact() if exact else Floats(), level == "deployed")
-        self.chain = Chain(network, Exact() if exact else Floats(), level == "deployed")
-        if level == "deployed":
-            for step in network.steps:
-                if getattr(step.does, "executed", 0) < 0:
-                    raise Refused(step.name, "executions may fold it into others; use level 'real'")
+            self.chain = Chain(read_network(data, a, deployed), a, deployed)
         self._root: tuple[object, Facts] | None = None
 
     def fits(self, statement: Statement) -> None:
@@ -103,20 +99,16 @@ class Checker:
         self._fit(tree)
         clauses: list[int] = tree.clauses.tolist()
         with np.errstate(all="ignore"):
-            known = self._known(part, self._hidden(tree)) if tree.hidden == "root" else None
-            codes = self._hidden(tree) if tree.hidden == "leaf" else None
+            known = self._known(part) if tree.hidden == "root" else None
             found = [
-                self.lower(part, clauses, self._leaves(tree, number), known, codes)
+                self.lower(part, clauses, self._leaves(tree, number), known, tree.hidden == "leaf")
                 for number in self.batches(tree.num_leaves, len(clauses))
             ]
         return np.concatenate(found)
 
     def _fit(self, tree: Tree) -> None:
-        network = self.chain.network
         values = self.values
-        sizes = np.array([network.size(v) for v in values])
-        if tree.hidden_set.size != len(values) - 1:
-            raise Refused("tree", f"hidden_set speaks of {tree.hidden_set.size} steps, not {len(values) - 1}")
+        sizes = np.array([self.chain.network.size(v) for v in values])
         if tree.slopes.shape not in ((0, 0), (len(tree.slopes), sizes[1:].sum())):
             raise Refused("tree", f"slopes speak of {tree.slopes.shape[1]} elements, not {sizes[1:].sum()}")
         if bool((tree.layer >= len(values)).any()) or bool((tree.element >= sizes[tree.layer]).any()):
@@ -135,23 +127,18 @@ class Checker:
         for first in range(0, leaves, most):
             yield slice(first, min(first + most, leaves))
 
-    def _hidden(self, tree: Tree) -> Hidden:
-        numbers = zip(self.values[1:], tree.hidden_set.tolist(), strict=True)
-        return {value: tree.slopes[number - 1] for value, number in numbers if number}
-
-    def _known(self, part: Part, hidden: Hidden) -> Facts:
-        """The facts of a whole box, which are kept for the next tree."""
-        codes = [(value, each.tobytes()) for value, each in hidden.items()]
-        key = (part.lower.tobytes(), part.upper.tobytes(), codes)
+    def _known(self, part: Part) -> Facts:
+        """The facts of a whole box, with rows, which are kept for the next tree."""
+        key = part.lower.tobytes(), part.upper.tobytes()
         if self._root is None or self._root[0] != key:
-            self._root = key, self.whole(part, hidden)
+            self._root = key, self.whole(part, rows=True)
         return self._root[1]
 
-    def whole(self, part: Part, hidden: Hidden | None) -> Facts:
-        """The facts of a whole box. hidden: see ``Chain.forward``."""
+    def whole(self, part: Part, rows: bool) -> Facts:
+        """The facts of a whole box. rows: see ``Chain.forward``."""
         low, high = (self.chain.a.array(end)[None] for end in (part.lower, part.upper))
         with np.errstate(all="ignore"):
-            return self.chain.forward(low, high, None, None, hidden)
+            return self.chain.forward(low, high, rows=rows)
 
     def _leaves(self, tree: Tree, number: slice) -> Leaves:
         """Some leaves of a tree."""
@@ -168,27 +155,27 @@ class Checker:
         return Leaves(cuts, weights, multipliers, tree.slopes, tree.chosen[number])
 
     def lower(
-        self, part: Part, clauses: Sequence[int], leaves: Leaves, known: Facts | None, hidden: Hidden | None
+        self, part: Part, clauses: Sequence[int], leaves: Leaves, known: Facts | None, rows: bool
     ) -> Array:
         """Lower bounds of the mixtures of some clauses: (leaves, clauses), see ``bounds``.
 
-        known, hidden: see ``Chain.forward``.
+        known, rows: see ``Chain.forward``.
         """
         a, output, count = self.chain.a, self.chain.network.output, len(leaves.weights)
         low, high = (np.tile(a.array(end), (count, 1)) for end in (part.lower, part.upper))
-        facts = self.chain.forward(low, high, leaves.cuts, known, hidden)
+        facts = self.chain.forward(low, high, leaves.cuts, known, rows)
         ends = np.cumsum([len(part.clauses[c].rows) for c in clauses])[:-1]
         weights = np.split(leaves.weights, ends, 1)
         size = facts.values[output].size
         mixed = [self._mixture(part.clauses[c], w, size) for c, w in zip(clauses, weights, strict=True)]
-        rows, constant = (np.stack(each, 1) for each in zip(*mixed, strict=True))
+        matrix, constant = (np.stack(each, 1) for each in zip(*mixed, strict=True))
         most, bounds = max(1, self.chain.rows_at_once // count), []
         for first in range(0, len(clauses), most):
             some = slice(first, first + most)
             each, chosen = constant[:, some], leaves.chosen[:, some].reshape(-1)
             asked = Rows(
                 output,
-                rows[:, some].reshape(each.size, -1),
+                matrix[:, some].reshape(each.size, -1),
                 np.arange(count).repeat(each.shape[1]),
                 each.reshape(-1),
                 leaves.cuts,
@@ -214,7 +201,7 @@ class Checker:
         if self.level == "deployed" and (witness.point.astype(np.float32) != witness.point).any():
             raise Refused("witness", "it is no point of float32 numbers")
         with np.errstate(all="ignore"):
-            facts = self.whole(Part(witness.point, witness.point, part.clauses), None)
+            facts = self.whole(Part(witness.point, witness.point, part.clauses), rows=False)
             size = facts.values[self.chain.network.output].size
             for clause in part.clauses:
                 negative = Clause(-clause.rows, -clause.offset)

@@ -22,7 +22,7 @@ HIDDEN = ("none", "root", "leaf")
 MOST_DEPTH = 4096
 _NAMED = 64  # hexadecimal digits of a SHA-256
 # The sizes that a tree states, and its arrays in the order of the file: their types and shapes.
-SIZES = ("alternatives", "clauses", "path", "sets", "slopes", "splits", "steps")
+SIZES = ("alternatives", "clauses", "path", "sets", "slopes", "splits")
 ARRAYS = {
     "clauses": ("<i4", "clauses"),
     "splits": ("?", "nodes"),
@@ -32,7 +32,6 @@ ARRAYS = {
     "weights": ("<f4", "leaves alternatives"),
     "multipliers": ("<f4", "path clauses"),
     "slopes": ("u1", "sets slopes"),
-    "hidden_set": ("<i4", "steps"),
     "chosen": ("<i4", "leaves clauses"),
 }
 
@@ -120,8 +119,7 @@ class Tree:
     weights: (leaves, alternatives of all clauses in order) float32 >= 0, the mixture that is bounded.
     multipliers: (path steps of all leaves, clauses) float32 >= 0, of the splits from the root to each leaf.
     slopes: (sets, elements of all nonlinear steps) uint8; 0 asks for the checker's own slope.
-    hidden_set: (nonlinear steps,) int32 and chosen: (leaves, clauses) int32: which set bounds the inputs of
-        each nonlinear step, and each leaf; 0 for none, k for the k-th.
+    chosen: (leaves, clauses) int32, the set that each leaf uses; 0 for none, k for the k-th.
     """
 
     part: int
@@ -134,7 +132,6 @@ class Tree:
     weights: Array
     multipliers: Array
     slopes: Array
-    hidden_set: Array
     chosen: Array
     # (path steps,) each: the leaf, the split and its side, +1 for z >= at, -1 for z <= at
     path_leaf: Array = field(init=False)
@@ -151,14 +148,13 @@ class Tree:
             object.__setattr__(self, f"path_{name}", path)
         for name, (kind, shape) in shapes(self.sizes).items():
             _check("tree", name, getattr(self, name), kind, shape)
-        for name in ("clauses", "layer", "element", "weights", "multipliers", "hidden_set", "chosen"):
+        for name in ("clauses", "layer", "element", "weights", "multipliers", "chosen"):
             if bool((getattr(self, name) < 0).any()):
                 raise Refused("tree", f"{name} has a negative number")
         if bool((np.diff(self.clauses) <= 0).any()):
             raise Refused("tree", "clauses are not in increasing order")
-        for name in ("hidden_set", "chosen"):
-            if bool((getattr(self, name) > len(self.slopes)).any()):
-                raise Refused("tree", f"{name} asks for a set of slopes that is not there")
+        if bool((self.chosen > len(self.slopes)).any()):
+            raise Refused("tree", "chosen asks for a set of slopes that is not there")
 
     @property
     def num_leaves(self) -> int:
@@ -169,10 +165,8 @@ class Tree:
     def sizes(self) -> dict[str, int]:
         """What its arrays' shapes follow from."""
         (_, alternatives), (sets, slopes) = self.weights.shape, self.slopes.shape
-        path, clauses, splits, steps = (
-            len(x) for x in (self.path_leaf, self.clauses, self.layer, self.hidden_set)
-        )
-        return dict(zip(SIZES, (alternatives, clauses, path, sets, slopes, splits, steps), strict=True))
+        path, clauses, splits = (len(x) for x in (self.path_leaf, self.clauses, self.layer))
+        return dict(zip(SIZES, (alternatives, clauses, path, sets, slopes, splits), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,9 +229,8 @@ def _paths(splits: Array, most: int) -> tuple[Array, Array, Array]:
     way: list[int] = []  # the splits down to here,
     turn: list[int] = []  # and their sides
     leaves = number = 0
-    done = False
-    for is_split in splits.tolist():
-        if done:
+    for node, is_split in enumerate(splits.tolist()):
+        if node and not way:
             raise Refused("tree", "there are nodes behind the last leaf")
         if is_split:
             if len(way) == MOST_DEPTH:
@@ -255,9 +248,8 @@ def _paths(splits: Array, most: int) -> tuple[Array, Array, Array]:
         while turn and turn[-1] < 0:
             way.pop()
             turn.pop()
-        done = not turn
         if turn:
             turn[-1] = -1
-    if not done:
+    if way or leaves == 0:
         raise Refused("tree", "a leaf is missing")
     return np.array(leaf, np.int32), np.array(split, np.int32), np.array(side, np.int32)

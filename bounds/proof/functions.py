@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bounds.proof.arithmetic import Arithmetic
+from bounds.proof.arithmetic import Floats
 from bounds.proof.format import Array
 
 _CODES = 254  # slope codes from 1 to 255; 0 asks for the checker's own
@@ -30,24 +30,20 @@ class Function(ABC):
     kinked: bool = False
 
     @abstractmethod
-    def below(self, z: Array, a: Arithmetic, sign: int = 1) -> Array:
+    def below(self, z: Array, a: Floats, sign: int = 1) -> Array:
         """At most ``sign f(z)``."""
 
     @abstractmethod
-    def slopes(self, low: Array, high: Array, a: Arithmetic) -> tuple[Array, Array]:
-        """Good slopes of a line below and of one above."""
+    def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
+        """Slopes of lines below (sign 1) or above (-1): good ones, or those that codes ask for."""
 
-    @abstractmethod
-    def coded(self, slope: Array, codes: Array, low: Array, high: Array, a: Arithmetic, sign: int) -> Array:
-        """The slopes that codes ask for, of lines below (sign 1) or above (-1)."""
-
-    def least(self, low: Array, high: Array, slope: Array, a: Arithmetic, sign: int) -> Array:
+    def least(self, low: Array, high: Array, slope: Array, a: Floats, sign: int) -> Array:
         """At most ``sign (f(z) - slope z)`` for all z from low to high."""
         middle = np.minimum(np.maximum(low, a.zeros()), high)  # in the interval whatever that is
         first, second, third = (self._at(z, slope, a, sign) for z in (low, middle, high))
         return np.minimum(np.minimum(first, second), third)
 
-    def _at(self, z: Array, slope: Array, a: Arithmetic, sign: int) -> Array:
+    def _at(self, z: Array, slope: Array, a: Floats, sign: int) -> Array:
         return a.down(self.below(z, a, sign) - a.up(sign * slope * z))
 
 
@@ -62,23 +58,21 @@ class Relu(Function):
     def deployed(self) -> tuple[float, float]:  # type: ignore[override]  # as a field it would be a setting
         return (2.0**-23, 2.0**-149) if self.leak else (0.0, 0.0)
 
-    def below(self, z: Array, a: Arithmetic, sign: int = 1) -> Array:
+    def below(self, z: Array, a: Floats, sign: int = 1) -> Array:
         leaking = a.down(sign * a.array(self.leak) * z) if self.leak else a.zeros()
         return np.where(z <= 0, leaking, sign * z)
 
-    def slopes(self, low: Array, high: Array, a: Arithmetic) -> tuple[Array, Array]:
+    def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
         leak, one = a.array(self.leak), a.array(1.0)
         split = (low < 0) & (high > 0)
-        width = np.where(split, high - low, one)
-        chord = np.where(split, (high - leak * low) / width, np.where(high > 0, one, leak))
-        return np.where(split, np.where(high > -low, one, leak), chord), chord
-
-    def coded(self, slope: Array, codes: Array, low: Array, high: Array, a: Arithmetic, sign: int) -> Array:
         if sign < 0:
-            return slope
-        share = a.array(np.maximum(codes, 1) - 1.0) / _CODES
-        wanted = a.array(self.leak) + share * (1 - a.array(self.leak))
-        return np.where((codes > 0) & (low < 0) & (high > 0), wanted, slope)
+            inside = (high - leak * low) / np.where(split, high - low, one)
+        else:
+            inside = np.where(high > -low, one, leak)
+            if codes is not None:
+                share = a.array(np.maximum(codes, 1) - 1.0) / _CODES
+                inside = np.where(codes > 0, leak + share * (1 - leak), inside)
+        return np.where(split, inside, np.where(high > 0, one, leak))
 
 
 @dataclass(frozen=True)
@@ -86,24 +80,18 @@ class Sigmoid(Function):
     """Sigmoid: convex below zero and concave above."""
 
     deployed = (0.0, 2.0**-20)
+    limits = (0.0, 1.0)  # the least and the largest value there is
 
-    def below(self, z: Array, a: Arithmetic, sign: int = 1) -> Array:
-        y = self.value(z, a)
+    def below(self, z: Array, a: Floats, sign: int = 1) -> Array:
+        y = self.value(z)
         return np.maximum(sign * y - (np.abs(y) * _ERROR + a.tiny), min(sign * end for end in self.limits))
 
-    @property
-    def limits(self) -> tuple[float, float]:
-        """The least and the largest value there is."""
-        return 0.0, 1.0
-
-    def value(self, z: Array, a: Arithmetic) -> Array:
+    def value(self, z: Array) -> Array:
         """The function, nearly."""
-        a.root(z[..., :0])  # exact arithmetic refuses
         return np.asarray(1 / (1 + np.exp(-z)))
 
-    def derivative(self, z: Array, a: Arithmetic) -> Array:
-        """Its derivative, nearly: within 2^-40 of it."""
-        y = self.value(z, a)
+    def derivative(self, y: Array) -> Array:
+        """Its derivative where its value is y, nearly: within 2^-40 of it."""
         return np.asarray(y * (1 - y))
 
     def point(self, slope: Array) -> Array:
@@ -111,10 +99,14 @@ class Sigmoid(Function):
         root = np.sqrt(1 - 4 * np.clip(slope, 1e-15, 0.25))
         return np.asarray(np.log((1 + root) / (1 - root)))
 
-    def slopes(self, low: Array, high: Array, a: Arithmetic) -> tuple[Array, Array]:
-        return self._tangent(low, high, a, 1), self._tangent(low, high, a, -1)
+    def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
+        if codes is None:
+            return self._tangent(low, high, sign)
+        most = self.derivative(self.value(np.minimum(np.maximum(low, 0.0), high)))
+        asked = (np.maximum(codes, 1) - 1.0) / _CODES * most
+        return asked if codes.all() else np.where(codes > 0, asked, self._tangent(low, high, sign))
 
-    def _tangent(self, low: Array, high: Array, a: Arithmetic, sign: int) -> Array:
+    def _tangent(self, low: Array, high: Array, sign: int) -> Array:
         """The slope of the line below that leaves the least area: of the convex hull at the middle.
 
         That is f itself, or the tangent that meets the far end, or the chord.
@@ -123,29 +115,26 @@ class Sigmoid(Function):
         """
         if sign < 0:
             low, high = -high, -low
-        f, middle, wide = self.value, (low + high) / 2, high > low
-        rise = f(high, a) - f(low, a)
-        chord = np.where(wide, rise / np.where(wide, high - low, 1.0), self.derivative(low, a))
+        first, last, middle = self.value(low), self.value(high), (low + high) / 2
+        wide, start = high > low, self.derivative(first)
+        chord = np.where(wide, (last - first) / np.where(wide, high - low, 1.0), start)
         left, right = low, np.minimum(np.maximum(low, 0.0), high)
         for _ in range(_ROUNDS):  # where the tangent meets the far end
             p = (left + right) / 2
-            short = f(p, a) + self.derivative(p, a) * (high - p) < f(high, a)
+            y = self.value(p)
+            short = y + self.derivative(y) * (high - p) < last
             left, right = np.where(short, p, left), np.where(short, right, p)
-        steep = self.derivative(low, a) * (high - low) >= rise
-        return np.where(steep, chord, self.derivative(np.minimum(right, middle), a))
+        touching = self.derivative(self.value(np.minimum(right, middle)))
+        return np.where(start * (high - low) >= last - first, chord, touching)
 
-    def coded(self, slope: Array, codes: Array, low: Array, high: Array, a: Arithmetic, sign: int) -> Array:
-        most = self.derivative(np.minimum(np.maximum(low, 0.0), high), a)
-        return np.where(codes > 0, (np.maximum(codes, 1) - 1.0) / _CODES * most, slope)
-
-    def least(self, low: Array, high: Array, slope: Array, a: Arithmetic, sign: int) -> Array:
+    def least(self, low: Array, high: Array, slope: Array, a: Floats, sign: int) -> Array:
         """Where the curve bends away from the line it is concave, and its ends decide; else, a tangent."""
         middle = np.minimum(np.maximum(low, 0.0), high)
         start, end = (low, middle) if sign > 0 else (middle, high)  # sign f is convex there
         point = self.point(slope)
         p = np.minimum(np.maximum(-point if sign > 0 else point, start), end)
         # sign (f(z) - slope z) >= that at p + (sign (f'(p) - slope)) (z - p)
-        tilt, room = sign * (self.derivative(p, a) - slope), 2.0**-38 * (1 + np.abs(slope))
+        tilt, room = sign * (self.derivative(self.value(p)) - slope), 2.0**-38 * (1 + np.abs(slope))
         left = (tilt + room) * (start - p)
         right = (tilt - room) * (end - p)
         fall = a.down(np.minimum(np.minimum(left, right) * (1 + 2.0**-40), 0.0)) - a.tiny
@@ -157,16 +146,13 @@ class Sigmoid(Function):
 class Tanh(Sigmoid):
     """Hyperbolic tangent, which bends like the sigmoid."""
 
-    @property
-    def limits(self) -> tuple[float, float]:
-        return -1.0, 1.0
+    limits = (-1.0, 1.0)
 
-    def value(self, z: Array, a: Arithmetic) -> Array:
-        a.root(z[..., :0])
+    def value(self, z: Array) -> Array:
         return np.asarray(np.tanh(z))
 
-    def derivative(self, z: Array, a: Arithmetic) -> Array:
-        return np.asarray(1 - self.value(z, a) ** 2)
+    def derivative(self, y: Array) -> Array:
+        return np.asarray(1 - y**2)
 
     def point(self, slope: Array) -> Array:
         return np.asarray(np.arctanh(np.sqrt(1 - np.clip(slope, 1e-15, 1.0)) * (1 - 2.0**-53)))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bounds.proof.arithmetic import Arithmetic
+from bounds.proof.arithmetic import Floats
 from bounds.proof.format import Array
 from bounds.proof.functions import Function, Relu
 from bounds.proof.protobuf import Node
@@ -20,16 +20,24 @@ from bounds.proof.refused import Refused
 from bounds.proof.steps import Affine, Pick, Scale, Sum
 
 MOST = 2**28  # elements of all values of a network, and of what is moved to make them
+# What was an attribute before some opset, and is an input since.
+_ONCE_ATTRIBUTES = {
+    "Clip": (11, ("min", "max")),
+    "Pad": (11, ("pads", "value")),
+    "Slice": (10, ("starts", "ends", "axes")),
+    "Split": (13, ("split",)),
+    "Squeeze": (13, ("axes",)),
+    "Unsqueeze": (13, ("axes",)),
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What makes a value from earlier ones. name: of the operator, for messages."""
+    """What makes a value from earlier ones."""
 
     does: Affine | Function
     inputs: tuple[int, ...]
     size: int
-    name: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,74 +66,45 @@ class Value:
     shape: tuple[int, ...]
 
 
-class Attributes:
-    """A node's attributes; those that nobody asked for are refused, since they might mean something."""
-
-    def __init__(self, node: Node) -> None:
-        self._left, self.op, self.place = dict(node.attributes), node.op, f"{node.op} {node.name!r}"
-
-    def take(self, name: str, default: Any = None) -> Any:
-        """The attribute or its default, which it must have the type of unless that is None."""
-        found = self._left.pop(name, default)
-        if default is not None and type(found) is not type(default):
-            raise Refused(self.place, f"attribute {name} is of another type")
-        return found
-
-    def expect(self, name: str, *allowed: object) -> None:
-        """Refuse an attribute with any other value than these; it may be absent."""
-        if name in self._left and self._left.pop(name) not in allowed:
-            raise Refused(self.place, f"attribute {name} has a value that is not supported")
-
-    def done(self) -> None:
-        """Refuse what is left."""
-        if self._left:
-            raise Refused(self.place, f"unknown attribute {min(self._left)!r}")
-
-
 Argument = Value | Array | None
-Handler = Callable[..., "Value | Array | list[Value | Array]"]  # of a reader, attributes, and the inputs
-
-
-class Operators(dict[str, Handler]):
-    """How operators are read, by name."""
-
-    def reads(self, *names: str) -> Callable[[Handler], Handler]:
-        """Register what reads some operators."""
-
-        def register(handler: Handler) -> Handler:
-            self.update(dict.fromkeys(names, handler))
-            return handler
-
-        return register
+Made = Value | Array
+Handler = Callable[..., Made | list[Made]]  # of a reader, and the inputs
 
 
 @dataclass(eq=False)
 class Reader:
-    """One walk over a file's nodes. operators: how each is read. used: elements so far, at most ``MOST``."""
+    """One walk over a file's nodes.
 
-    a: Arithmetic
+    deployed: whether float32 executions are spoken of. operators: how each is read. op, place: the one at
+    hand. left: its attributes that nobody has asked for. used: elements so far, at most ``MOST``.
+    """
+
+    a: Floats
+    deployed: bool
     opset: int
     operators: Mapping[str, Handler]
-    values: dict[str, Value | Array]
+    values: dict[str, Made]
     steps: list[Step] = field(default_factory=list)
+    op: str = ""
     place: str = "model"
+    left: dict[str, Any] = field(default_factory=dict)
     used: int = 0
 
     def visit(self, node: Node) -> None:
         """Read one operator."""
-        attributes = Attributes(node)
-        self.place = attributes.place
+        self.op, self.place, self.left = node.op, f"{node.op} {node.name!r}", dict(node.attributes)
         if node.op not in self.operators:
             raise self.refuse("this operator is not supported by the checker")
         missing = [name for name in node.inputs if name and name not in self.values]
         if missing:
             raise self.refuse(f"nothing before it makes its input {missing[0]!r}")
-        args = [self.values[name] if name else None for name in node.inputs]
+        args: list[Argument] = [self.values[name] if name else None for name in node.inputs]
         try:
-            made = self.operators[node.op](self, attributes, *args)
+            made = self.operators[node.op](self, *args, *self._once_attributes(node))
         except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
             raise self.refuse("its inputs are not what the operator takes") from error
-        attributes.done()
+        if self.left:  # it might mean something
+            raise self.refuse(f"unknown attribute {min(self.left)!r}")
         results = made if isinstance(made, list) else [made]
         if len([name for name in node.outputs if name]) > len(results):
             raise self.refuse("it has outputs that are not supported")
@@ -133,6 +112,30 @@ class Reader:
             if name in self.values:
                 raise self.refuse(f"its output {name!r} has the name of another value")
             self.values[name] = value
+
+    def _once_attributes(self, node: Node) -> list[Argument]:
+        """The attributes that are inputs in newer opsets."""
+        since, names = _ONCE_ATTRIBUTES.get(node.op, (0, ()))
+        if self.opset >= since:
+            return []
+        if len(node.inputs) > 1:
+            raise self.refuse(f"opset {self.opset} knows no such inputs")
+        found = [self.take(name) for name in names]
+        return [
+            None if x is None else np.array(x, np.float32 if isinstance(x, float) else None) for x in found
+        ]
+
+    def take(self, name: str, default: Any = None) -> Any:
+        """An attribute or its default, which it must have the type of unless that is None."""
+        found = self.left.pop(name, default)
+        if default is not None and type(found) is not type(default):
+            raise self.refuse(f"attribute {name} is of another type")
+        return found
+
+    def expect(self, name: str, *allowed: object) -> None:
+        """Refuse an attribute with any other value than these; it may be absent."""
+        if name in self.left and self.left.pop(name) not in allowed:
+            raise self.refuse(f"attribute {name} has a value that is not supported")
 
     def refuse(self, reason: str) -> Refused:
         """Refusal of the operator at hand."""
@@ -148,10 +151,10 @@ class Reader:
 
     def add(self, does: Affine | Function, xs: list[Value], shape: tuple[int, ...]) -> Value:
         """One more step."""
-        self.steps.append(Step(does, tuple(x.index for x in xs), self.room(shape), self.place))
+        self.steps.append(Step(does, tuple(x.index for x in xs), self.room(shape)))
         return Value(len(self.steps), shape)
 
-    def moved(self, x: Argument, move: Callable[[Array], Array]) -> Value | Array:
+    def moved(self, x: Argument, move: Callable[[Array], Array]) -> Made:
         """Elements of x moved, dropped or repeated; -1 for a zero."""
         if not isinstance(x, Value):
             return move(self.constant(x))
@@ -180,6 +183,8 @@ class Reader:
         found = self.constant(x)
         if found.dtype.kind != "f":
             raise self.refuse("an input should consist of floats")
+        if self.deployed and found.dtype != np.float32:
+            raise self.refuse("it has float64 values; level 'deployed' speaks of float32 executions")
         return self.a.array(found)
 
     def integers(self, x: Argument) -> list[int]:
@@ -197,15 +202,12 @@ class Reader:
         """x broadcast to a shape."""
         return x if x.shape == shape else self.value(self.moved(x, lambda i: np.broadcast_to(i, shape)))
 
-    def scaled(
-        self, x: Value, weight: Array, bias: Array | None, executed: int = 2, size: Array | None = None
-    ) -> Value:
-        """``weight x + bias``, elementwise. size: at least all that was summed to the bias."""
-        given = (weight, bias, size)
-        shape = np.broadcast_shapes(x.shape, *(np.shape(c) for c in given if c is not None))
-        x = self.spread(x, shape)
-        w, b, s = (None if c is None else np.broadcast_to(np.asarray(c), shape).reshape(-1) for c in given)
-        return self.add(Scale(weight=w, bias=b, bias_size=s, executed=executed), [x], shape)  # type: ignore[arg-type]
+    def scaled(self, x: Value, weight: Array, bias: Array | None, executed: int = 2) -> Value:
+        """``weight x + bias``, elementwise."""
+        shape = np.broadcast_shapes(x.shape, np.shape(weight), () if bias is None else np.shape(bias))
+        w = np.broadcast_to(weight, shape).reshape(-1)
+        b = None if bias is None else np.broadcast_to(bias, shape).reshape(-1)
+        return self.add(Scale(weight=w, bias=b, executed=executed), [self.spread(x, shape)], shape)
 
     def shifted(self, x: Value, bias: Array, executed: int = 2) -> Value:
         """``x + bias``, elementwise."""
@@ -215,7 +217,7 @@ class Reader:
         """``x + sign y``."""
         shape = np.broadcast_shapes(x.shape, y.shape)
         both = [self.spread(x, shape), self.spread(y, shape)]
-        return self.add(Sum(signs=(1, sign), executed=executed), both, shape)
+        return self.add(Sum(weight=np.array([1, sign]), executed=executed), both, shape)
 
     def largest(self, xs: list[Value]) -> Value:
         """The elementwise largest of values of one shape: ``max(x, y) = y + relu(x - y)``, pair by pair."""

@@ -8,30 +8,29 @@ from math import prod
 import numpy as np
 
 from bounds.proof.format import Array
-from bounds.proof.functions import Relu, Sigmoid, Tanh
-from bounds.proof.network import Argument, Attributes, Operators, Reader, Value
+from bounds.proof.functions import Function, Relu, Sigmoid, Tanh
+from bounds.proof.network import Argument, Handler, Reader, Value
 from bounds.proof.steps import Convolution, Dense, Pick
 
-OPERATORS = Operators()
-_FUNCTIONS = {"Relu": Relu(), "Sigmoid": Sigmoid(), "Tanh": Tanh()}
+_FUNCTIONS: dict[str, Function] = {"Relu": Relu(), "Sigmoid": Sigmoid(), "Tanh": Tanh()}
 
 
-@OPERATORS.reads(*_FUNCTIONS)
-def _function(r: Reader, t: Attributes, x: Argument) -> Value:
-    return r.add(_FUNCTIONS[t.op], [r.value(x)], r.shape(x))
+def _function(r: Reader, x: Argument) -> Value:
+    does = _FUNCTIONS[r.op]
+    if r.a.exact and not does.kinked:
+        raise r.refuse("its values are no fractions")
+    return r.add(does, [r.value(x)], r.shape(x))
 
 
-@OPERATORS.reads("LeakyRelu")
-def _leaky(r: Reader, t: Attributes, x: Argument) -> Value:
-    leak = t.take("alpha", float(np.float32(0.01)))
+def _leaky(r: Reader, x: Argument) -> Value:
+    leak = r.take("alpha", float(np.float32(0.01)))
     if not 0 <= leak <= 1:
         raise r.refuse("its slope is not from 0 to 1")
     return r.add(Relu(leak), [r.value(x)], r.shape(x))
 
 
-@OPERATORS.reads("Add", "Sub")
-def _sum(r: Reader, t: Attributes, x: Argument, y: Argument) -> Value:
-    sign = -1 if t.op == "Sub" else 1
+def _sum(r: Reader, x: Argument, y: Argument) -> Value:
+    sign = -1 if r.op == "Sub" else 1
     if isinstance(x, Value) and isinstance(y, Value):
         return r.sum(x, y, sign)
     if isinstance(x, Value):
@@ -39,25 +38,22 @@ def _sum(r: Reader, t: Attributes, x: Argument, y: Argument) -> Value:
     return r.scaled(r.value(y), r.a.array(sign), r.numbers(x))
 
 
-@OPERATORS.reads("Neg")
-def _negative(r: Reader, t: Attributes, x: Argument) -> Value:
+def _negative(r: Reader, x: Argument) -> Value:
     return r.scaled(r.value(x), r.a.array(-1), None, executed=0)
 
 
-@OPERATORS.reads("Mul", "Div")
-def _product(r: Reader, t: Attributes, x: Argument, y: Argument) -> Value:
-    if t.op == "Mul" and isinstance(y, Value):
+def _product(r: Reader, x: Argument, y: Argument) -> Value:
+    if r.op == "Mul" and isinstance(y, Value):
         x, y = y, x
     factor = r.numbers(y)
-    if t.op == "Div":
+    if r.op == "Div":
         if not bool(np.all(factor)):
             raise r.refuse("it divides by zero")
         factor = r.a.array(1.0) / factor
     return r.scaled(r.value(x), factor, None)
 
 
-@OPERATORS.reads("MatMul")
-def _matmul(r: Reader, t: Attributes, x: Argument, y: Argument) -> Value:
+def _matmul(r: Reader, x: Argument, y: Argument) -> Value:
     if not isinstance(y, Value):
         return _dense(r, r.value(x), r.numbers(y).T)
     if len(y.shape) == 1:
@@ -68,13 +64,12 @@ def _matmul(r: Reader, t: Attributes, x: Argument, y: Argument) -> Value:
     return r.value(r.moved(_dense(r, flipped, r.numbers(x)), np.transpose))
 
 
-@OPERATORS.reads("Gemm")
-def _gemm(r: Reader, t: Attributes, x: Argument, w: Argument, bias: Argument = None) -> Value:
+def _gemm(r: Reader, x: Argument, w: Argument, bias: Argument = None) -> Value:
     for name in ("alpha", "beta"):
-        t.expect(name, 1.0)
-    t.expect("transA", 0)
+        r.expect(name, 1.0)
+    r.expect("transA", 0)
     weight, b = r.numbers(w), None if bias is None else r.numbers(bias)
-    weight = weight if t.take("transB", 0) else weight.T
+    weight = weight if r.take("transB", 0) else weight.T
     wide = (1, len(weight))
     if len(r.shape(x)) != 2 or (b is not None and np.broadcast_shapes(b.shape, wide) != wide):
         raise r.refuse("it is supported for matrices and a bias per column only")
@@ -91,12 +86,12 @@ def _dense(r: Reader, x: Value, w: Array, bias: Array | None = None) -> Value:
     return r.add(step, [x], (*x.shape[:-1], outs))
 
 
-def _convolution(r: Reader, t: Attributes, x: Value, weight: Array) -> Convolution:
+def _convolution(r: Reader, x: Value, weight: Array) -> Convolution:
     """A convolution of the image x with some weight, see there; its attributes are those of pooling, too."""
     size, kernel = x.shape[2:], weight.shape[3:]
     axes = len(kernel)
-    strides, dilations = t.take("strides", [1] * axes), t.take("dilations", [1] * axes)
-    pads, how = t.take("pads", [0] * 2 * axes), t.take("auto_pad", b"NOTSET")
+    strides, dilations = r.take("strides", [1] * axes), r.take("dilations", [1] * axes)
+    pads, how = r.take("pads", [0] * 2 * axes), r.take("auto_pad", b"NOTSET")
     fits = len(size) == len(strides) == len(dilations) == axes > 0 and len(pads) == 2 * axes
     if not fits or min([*strides, *dilations, *kernel]) < 1 or min(pads) < 0:
         raise r.refuse("its strides, dilations or pads are not supported")
@@ -118,14 +113,13 @@ def _convolution(r: Reader, t: Attributes, x: Value, weight: Array) -> Convoluti
     return step
 
 
-@OPERATORS.reads("Conv")
-def _conv(r: Reader, t: Attributes, x: Argument, w: Argument, bias: Argument = None) -> Value:
-    value, weight, groups = r.value(x), r.numbers(w), t.take("group", 1)
-    t.expect("kernel_shape", list(weight.shape[2:]))
+def _conv(r: Reader, x: Argument, w: Argument, bias: Argument = None) -> Value:
+    value, weight, groups = r.value(x), r.numbers(w), r.take("group", 1)
+    r.expect("kernel_shape", list(weight.shape[2:]))
     outs, ins, *kernel = weight.shape
     if value.shape[:2] != (1, groups * ins) or outs % groups:
         raise r.refuse(f"a value of shape {value.shape} meets kernels of shape {weight.shape}")
-    step = _convolution(r, t, value, weight.reshape(groups, outs // groups, ins, *kernel))
+    step = _convolution(r, value, weight.reshape(groups, outs // groups, ins, *kernel))
     if bias is not None:
         b = r.numbers(bias)
         if b.shape != (outs,):
@@ -135,27 +129,25 @@ def _conv(r: Reader, t: Attributes, x: Argument, w: Argument, bias: Argument = N
     return r.add(step, [value], (1, outs, *step.out_size))
 
 
-@OPERATORS.reads("AveragePool", "GlobalAveragePool")
-def _average(r: Reader, t: Attributes, x: Argument) -> Value:
+def _average(r: Reader, x: Argument) -> Value:
     value = r.value(x)
-    kernel = value.shape[2:] if t.op.startswith("Global") else t.take("kernel_shape", [])
-    t.expect("ceil_mode", 0)
+    kernel = value.shape[2:] if r.op.startswith("Global") else r.take("kernel_shape", [])
+    r.expect("ceil_mode", 0)
     weight = np.broadcast_to(r.a.array(1.0) / r.a.array(prod(kernel)), (1, 1, 1, *kernel))
-    counted, step = t.take("count_include_pad", 0), _convolution(r, t, value, weight)
+    counted, step = r.take("count_include_pad", 0), _convolution(r, value, weight)
     if not counted and any(map(sum, step.pads)):
         raise r.refuse("it does not count borders that it has")
     return r.add(step, [value], (*value.shape[:2], *step.out_size))
 
 
-@OPERATORS.reads("MaxPool")
-def _max_pool(r: Reader, t: Attributes, x: Argument) -> Value:
+def _max_pool(r: Reader, x: Argument) -> Value:
     value = r.value(x)
-    t.expect("ceil_mode", 0)
-    t.expect("storage_order", 0)
-    step = _convolution(r, t, value, np.broadcast_to(1.0, (1, 1, 1, *t.take("kernel_shape", []))))
+    r.expect("ceil_mode", 0)
+    r.expect("storage_order", 0)
+    step = _convolution(r, value, np.broadcast_to(1.0, (1, 1, 1, *r.take("kernel_shape", []))))
     size = prod(value.shape)
-    places = step.columns(np.arange(1, size + 1)[None])[0].swapaxes(0, 1) - 1
-    places = places.reshape(len(places), -1)
+    framed = step.framed(np.arange(1, size + 1)[None]) - 1
+    places = np.stack([framed[window].reshape(-1) for window in step.windows])
     valid = places.max(0)  # of each window some element that is not border
     if bool((valid < 0).any()):
         raise r.refuse("it has windows that lie in the border")
@@ -163,8 +155,7 @@ def _max_pool(r: Reader, t: Attributes, x: Argument) -> Value:
     return r.largest([r.add(Pick(np.where(p < 0, valid, p), (size,)), [value], shape) for p in places])
 
 
-@OPERATORS.reads("Max")
-def _max(r: Reader, t: Attributes, x: Argument, y: Argument) -> Value:
+def _max(r: Reader, x: Argument, y: Argument) -> Value:
     if not isinstance(x, Value):
         x, y = y, x
     if not isinstance(y, Value):
@@ -179,13 +170,10 @@ def _at_least(r: Reader, x: Value, low: Argument) -> Value:
     return r.shifted(r.add(Relu(), [over], over.shape), c, executed=0)
 
 
-@OPERATORS.reads("Clip")
-def _clip(r: Reader, t: Attributes, x: Argument, low: Argument = None, high: Argument = None) -> Value:
+def _clip(r: Reader, x: Argument, low: Argument = None, high: Argument = None) -> Value:
     """From below as for Max, and from above: ``x - relu(x - c)``."""
-    if r.opset < 11:
-        low, high = (np.asarray(t.take(name), np.float32) for name in ("min", "max"))
-        if bool(np.isnan(low + high)):
-            raise r.refuse("it is supported with both ends only, which by default are those of float32")
+    if r.opset < 11 and (low is None or high is None):
+        raise r.refuse("it is supported with both ends only, which by default are those of float32")
     value = r.value(x)
     if low is not None:
         value = _at_least(r, value, low)
@@ -195,19 +183,40 @@ def _clip(r: Reader, t: Attributes, x: Argument, low: Argument = None, high: Arg
     return value
 
 
-@OPERATORS.reads("BatchNormalization")
-def _batch_norm(r: Reader, t: Attributes, x: Argument, *constants: Argument) -> Value:
-    t.expect("training_mode", 0)
-    t.expect("spatial", 1)
-    t.take("momentum")
-    eps, value = t.take("epsilon", float(np.float32(1e-5))), r.value(x)
+def _batch_norm(r: Reader, x: Argument, *constants: Argument) -> Value:
+    """``(x - mean) weight + shift``."""
+    if r.deployed:
+        raise r.refuse("executions may fold it into others, which no account is kept of; use level 'real'")
+    if r.a.exact:
+        raise r.refuse("its square roots are no fractions")
+    r.expect("training_mode", 0)
+    r.expect("spatial", 1)
+    r.take("momentum")
+    eps, value = r.take("epsilon", float(np.float32(1e-5))), r.value(x)
     wide = [1] * (len(value.shape) - 2)
     scale, shift, mean, var = (r.numbers(c).reshape(-1, *wide) for c in constants)
     if any(c.size != value.shape[1] for c in (scale, shift, mean, var)):
         raise r.refuse("it does not have one number per channel")
     if not bool((var + eps > 0).all()):
         raise r.refuse("it has a variance that is not positive")
-    weight = scale / r.a.root(var + r.a.array(eps))
-    size = np.abs(shift) + np.abs(mean * weight)
-    # Executions may fold it into its neighbour, of which the account for level "deployed" knows nothing.
-    return r.scaled(value, weight, shift - mean * weight, executed=-1, size=size)
+    return r.scaled(r.shifted(value, -mean), scale / np.sqrt(var + eps), shift)
+
+
+OPERATORS: dict[str, Handler] = {
+    **dict.fromkeys(_FUNCTIONS, _function),
+    "LeakyRelu": _leaky,
+    "Add": _sum,
+    "Sub": _sum,
+    "Neg": _negative,
+    "Mul": _product,
+    "Div": _product,
+    "MatMul": _matmul,
+    "Gemm": _gemm,
+    "Conv": _conv,
+    "AveragePool": _average,
+    "GlobalAveragePool": _average,
+    "MaxPool": _max_pool,
+    "Max": _max,
+    "Clip": _clip,
+    "BatchNormalization": _batch_norm,
+}

@@ -35,7 +35,7 @@ class Node:
 class Model:
     """A graph with one input of some shape (0 for an open size) and one output, and its constants.
 
-    wide: whether there is anything in float64, so that no execution is in float32 alone.
+    double: whether the input is float64, not float32.
     """
 
     opset: int
@@ -43,39 +43,38 @@ class Model:
     constants: dict[str, Array]
     input: str
     shape: tuple[int, ...]
+    double: bool
     output: str
-    wide: bool
 
 
 def model(data: bytes) -> Model:
     """The model in a file's bytes; raises ``Refused``."""
     try:
-        return _model(_Message(memoryview(data), "model"))
+        return _model(_Message(data))
     except (LookupError, ValueError, OverflowError) as error:
         raise Refused("model", "it is no ONNX file, or it is truncated") from error
 
 
 class _Message:
-    """The fields of one message, by number and wire type.
+    """The fields of one message: by number, their wire types and values in the order of the file.
 
     A field with a wire type that is not its own is unknown to all readers, and left alone here, too.
     """
 
-    def __init__(self, data: memoryview, place: str) -> None:
-        self.place = place
-        self._fields: dict[tuple[int, int], list[Any]] = {}
-        for number, kind, value in _wire(data):
-            self._fields.setdefault((number, kind), []).append(value)
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._fields: dict[int, list[tuple[int, Any]]] = {}
+        for number, kind, value in _wire(memoryview(data)):
+            self._fields.setdefault(number, []).append((kind, value))
 
-    def every(self, number: int, kind: int = _BYTES) -> list[Any]:
-        """All values of a field: bytes, or integers for ``_VARINT``."""
-        return self._fields.get((number, kind), [])
+    def every(self, number: int, *kinds: int) -> list[Any]:
+        """All values of a field, of these wire types: bytes, unless said otherwise."""
+        return [value for kind, value in self._fields.get(number, []) if kind in (kinds or (_BYTES,))]
 
     def one(self, number: int, kind: int = _BYTES) -> Any:
         """The value of a field that may occur once, or None; others would be merged by some readers."""
         values = self.every(number, kind)
         if len(values) > 1:
-            raise Refused(self.place, f"field {number} occurs more than once")
+            raise Refused("model", f"field {number} of a message occurs more than once")
         return values[0] if values else None
 
     def integer(self, number: int) -> int:
@@ -92,34 +91,29 @@ class _Message:
 
     def message(self, number: int) -> _Message:
         """A message, empty where there is none."""
-        return _Message(self.one(number) or memoryview(b""), self.place)
+        return _Message(self.one(number) or b"")
 
-    def messages(self, number: int, place: str) -> list[_Message]:
+    def messages(self, number: int) -> list[_Message]:
         """Repeated messages."""
-        return [_Message(value, place) for value in self.every(number)]
-
-    def repeated(self, number: int, kind: int) -> tuple[list[Any], list[Any]]:
-        """The values of a repeated field, one by one or packed: one of the two is empty."""
-        single, packed = self.every(number, kind), self.every(number)
-        if single and packed:
-            raise Refused(self.place, f"field {number} occurs in two ways")
-        return single, packed
+        return [_Message(value) for value in self.every(number)]
 
     def integers(self, number: int) -> list[int]:
-        """Repeated signed integers."""
-        single, packed = self.repeated(number, _VARINT)
-        found = [*single]
-        for value in packed:
+        """Repeated signed integers, one by one or packed."""
+        found: list[int] = []
+        for value in self.every(number, _VARINT, _BYTES):
             here = 0
+            if isinstance(value, int):
+                found.append(value)
+                continue
             while here < len(value):
                 n, here = _varint(value, here)
-                found.append(_signed(n))
+                found.append(n)
         return found
 
     def floats(self, number: int, dtype: str) -> Array:
-        """Repeated floats."""
-        single, packed = self.repeated(number, _FIXED32 if dtype == "<f4" else _FIXED64)
-        return np.concatenate([np.zeros(0, dtype), *(np.frombuffer(raw, dtype) for raw in single + packed)])
+        """Repeated floats, one by one or packed."""
+        raw = self.every(number, _FIXED32 if dtype == "<f4" else _FIXED64, _BYTES)
+        return np.frombuffer(b"".join(raw), dtype)
 
 
 def _wire(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
@@ -127,59 +121,57 @@ def _wire(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
     here = 0
     while here < len(data):
         key, here = _varint(data, here)
+        if not 8 <= key < 2**32:
+            raise ValueError("no number of a field")
         number, kind = key >> 3, key & 7
         if kind == _VARINT:
             value, here = _varint(data, here)
-            yield number, kind, _signed(value)
+            yield number, kind, value
             continue
         if kind == _BYTES:
             size, here = _varint(data, here)
         else:
             size = {_FIXED64: 8, _FIXED32: 4}[kind]
-        if here + size > len(data):
+        if not 0 <= size <= len(data) - here:
             raise ValueError("truncated")
         yield number, kind, data[here : here + size]
         here += size
 
 
 def _varint(data: memoryview, here: int) -> tuple[int, int]:
+    """A signed integer of 64 bits, and where it ends."""
     value = 0
     for shift in range(0, 70, 7):
         byte = data[here]
         here += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value & (2**64 - 1), here
+            value &= 2**64 - 1
+            return value - (value >> 63 << 64), here
     raise ValueError("a number of more than ten bytes")
-
-
-def _signed(n: int) -> int:
-    return n - 2**64 if n >= 2**63 else n
 
 
 def _model(message: _Message) -> Model:
     if message.every(25):
         raise Refused("model", "it has local functions; write them out")
-    opsets = {m.integer(2) for m in message.messages(8, "opset") if m.text(1) in ("", "ai.onnx")}
+    opsets = {m.integer(2) for m in message.messages(8) if m.text(1) in ("", "ai.onnx")}
     if len(opsets) != 1:
         raise Refused("model", f"it names {len(opsets)} versions of ONNX, not one")
     graph = message.message(7)
     if graph.every(15):
         raise Refused("graph", "it has sparse constants; store them dense")
     constants: dict[str, Array] = {}
-    for tensor in graph.messages(5, "constant"):
+    for tensor in graph.messages(5):
         if tensor.text(8) in constants:
             raise Refused("graph", f"constant {tensor.text(8)!r} occurs twice")
         constants[tensor.text(8)] = _tensor(tensor)
-    inputs = [m for m in graph.messages(11, "input") if m.text(1) not in constants]
-    outputs = graph.messages(12, "output")
+    inputs = [m for m in graph.messages(11) if m.text(1) not in constants]
+    outputs = graph.messages(12)
     if len(inputs) != 1 or len(outputs) != 1:
         raise Refused("graph", f"it has {len(inputs)} inputs and {len(outputs)} outputs, not one of each")
-    nodes = tuple(_node(m) for m in graph.messages(1, "node"))
-    name, (shape, wide) = inputs[0].text(1), _shape(inputs[0])
-    arrays = [*constants.values(), *(v for node in nodes for v in node.attributes.values())]
-    wide = wide or any(isinstance(v, np.ndarray) and v.dtype == np.float64 for v in arrays)
-    return Model(opsets.pop(), nodes, constants, name, shape, outputs[0].text(1), wide)
+    nodes = tuple(_node(m) for m in graph.messages(1))
+    name, (shape, double) = inputs[0].text(1), _shape(inputs[0])
+    return Model(opsets.pop(), nodes, constants, name, shape, double, outputs[0].text(1))
 
 
 def _shape(value: _Message) -> tuple[tuple[int, ...], bool]:
@@ -187,7 +179,7 @@ def _shape(value: _Message) -> tuple[tuple[int, ...], bool]:
     tensor = value.message(2).message(1)
     if tensor.integer(1) not in (_FLOAT, _DOUBLE) or tensor.one(2) is None:
         raise Refused(f"input {value.text(1)!r}", "it is no float tensor of known shape")
-    sizes = [d.integer(1) for d in tensor.message(2).messages(1, value.place)]
+    sizes = [d.integer(1) for d in tensor.message(2).messages(1)]
     return tuple(max(size, 0) for size in sizes), tensor.integer(1) == _DOUBLE
 
 
@@ -197,10 +189,10 @@ def _node(message: _Message) -> Node:
     if message.text(7) not in ("", "ai.onnx"):
         raise Refused(place, f"unknown domain {message.text(7)!r}")
     attributes: dict[str, Any] = {}
-    for attribute in message.messages(5, place):
-        if attribute.text(1) in attributes:
-            raise Refused(place, f"attribute {attribute.text(1)!r} occurs twice")
-        attributes[attribute.text(1)] = _attribute(attribute)
+    for attribute in message.messages(5):
+        if (key := attribute.text(1)) in attributes:
+            raise Refused(place, f"attribute {key!r} occurs twice")
+        attributes[key] = _attribute(attribute)
     return Node(op, name, message.texts(1), message.texts(2), attributes)
 
 
@@ -219,7 +211,7 @@ def _attribute(message: _Message) -> Any:
             return tuple(message.floats(7, "<f4").tolist())
         case 7:
             return message.integers(8)
-    raise Refused(message.place, f"attribute {message.text(1)!r} has a type that is not read")
+    raise Refused("model", f"attribute {message.text(1)!r} has a type that is not read")
 
 
 def _tensor(message: _Message) -> Array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import product
 from math import prod
 from typing import Any
@@ -20,23 +20,18 @@ from bounds.proof.format import Array
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Affine(ABC):
-    """bias: (outputs,) or None. bias_size: at least the magnitude of all that was summed to b; None for |b|.
+    """bias: (outputs,) or None.
 
     executed: how many terms one output of a float32 execution sums; 0 where it does no arithmetic.
     """
 
     bias: Array | None = None
-    bias_size: Array | None = None
     executed: int = 0
 
     @property
     @abstractmethod
     def terms(self) -> int:
         """How many products at most meet in one number of ``linear`` or ``adjoint``; 0 for none at all."""
-
-    def width(self, outputs: int) -> int:
-        """How many numbers a sample with so many outputs needs on the way."""
-        return 0
 
     @abstractmethod
     def linear(self, xs: list[Array]) -> Array:
@@ -46,7 +41,7 @@ class Affine(ABC):
     def adjoint(self, rows: Array) -> list[Array]:
         """The rows (rows, outputs) times W, for each input."""
 
-    @cached_property
+    @property
     @abstractmethod
     def absolute(self) -> Affine:
         """The step with |W|."""
@@ -59,9 +54,7 @@ class Affine(ABC):
     def magnitude(self, xs: list[Array]) -> Array:
         """|W| x + |b| for x >= 0."""
         y = self.absolute.linear(xs)
-        if self.bias is None:
-            return y
-        return y + (np.abs(self.bias) if self.bias_size is None else self.bias_size)
+        return y if self.bias is None else y + np.abs(self.bias)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -111,10 +104,6 @@ class Convolution(Weighted):
     def terms(self) -> int:
         return int(max(self.weight.shape[1:3]) * prod(self.weight.shape[3:]))
 
-    def width(self, outputs: int) -> int:
-        _, outs, ins, *kernel = self.weight.shape
-        return int(outputs // outs * ins * prod(kernel))
-
     @cached_property
     def padded(self) -> tuple[int, ...]:
         """The size of the image with its borders."""
@@ -126,57 +115,49 @@ class Convolution(Weighted):
         axes = zip(self.padded, self.weight.shape[3:], self.strides, self.dilations, strict=True)
         return tuple((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in axes)
 
-    def _windows(self) -> list[tuple[Any, ...]]:
-        """Where each element of the kernel meets the image."""
-        axes = [
-            [slice(d * i, d * i + s * (n - 1) + 1, s) for i in range(k)]
-            for k, s, d, n in zip(
-                self.weight.shape[3:], self.strides, self.dilations, self.out_size, strict=True
-            )
-        ]
-        return [(..., *window) for window in product(*axes)]
+    @cached_property
+    def windows(self) -> list[tuple[Any, ...]]:
+        """Where each element of the kernel meets the image with its borders."""
+        axes = zip(self.weight.shape[3:], self.strides, self.dilations, self.out_size, strict=True)
+        slices = [[slice(d * i, d * i + s * (n - 1) + 1, s) for i in range(k)] for k, s, d, n in axes]
+        return [(..., *window) for window in product(*slices)]
+
+    @cached_property
+    def _matrices(self) -> Array:
+        """Of each element of the kernel: (groups, out channels, in channels)."""
+        flat = self.weight.reshape(*self.weight.shape[:3], -1)
+        return np.ascontiguousarray(np.moveaxis(flat, 3, 0))
 
     @property
     def _inside(self) -> tuple[Any, ...]:
         return (..., *(slice(a, a + n) for n, (a, _) in zip(self.size, self.pads, strict=True)))
 
-    @cached_property
-    def _matrix(self) -> Array:
-        """(groups, out channels, kernel elements * in channels)."""
-        groups, outs, ins = self.weight.shape[:3]
-        flat = self.weight.reshape(groups, outs, ins, -1)
-        matrix: Array = np.ascontiguousarray(flat.transpose(0, 1, 3, 2)).reshape(groups, outs, -1)
-        return matrix
-
-    def columns(self, x: Array) -> Array:
-        """What windows hold, zero in the border: (samples, groups, kernel elements * channels, pixels)."""
+    def framed(self, x: Array) -> Array:
+        """Images with borders of zeros, (samples, groups, in channels, *padded)."""
         image = x.reshape(len(x), -1, self.weight.shape[2], *self.size)
         wide = np.zeros((*image.shape[:3], *self.padded), x.dtype)
         wide[self._inside] = image
-        columns = np.stack([wide[window] for window in self._windows()], 2)
-        return columns.reshape(*image.shape[:2], -1, prod(self.out_size))
+        return wide
 
     def linear(self, xs: list[Array]) -> Array:
-        return np.asarray(self._matrix @ self.columns(xs[0])).reshape(len(xs[0]), -1)
+        wide, pixels = self.framed(xs[0]), prod(self.out_size)
+        seen = (wide[window].reshape(*wide.shape[:3], pixels) for window in self.windows)
+        parts = (matrix @ image for matrix, image in zip(self._matrices, seen, strict=True))
+        return np.asarray(reduce(np.add, parts)).reshape(len(wide), -1)
 
     def adjoint(self, rows: Array) -> list[Array]:
         outs, ins = self.weight.shape[1:3]
         image = rows.reshape(len(rows), -1, outs, prod(self.out_size))
-        columns = self._matrix.transpose(0, 2, 1) @ image
-        windows = self._windows()
-        columns = columns.reshape(*image.shape[:2], len(windows), ins, *self.out_size)
         wide = np.zeros((*image.shape[:2], ins, *self.padded), rows.dtype)
-        for number, window in enumerate(windows):
-            wide[window] += columns[:, :, number]
+        for matrix, window in zip(self._matrices, self.windows, strict=True):
+            wide[window] += (matrix.swapaxes(1, 2) @ image).reshape(wide[window].shape)
         return [wide[self._inside].reshape(len(rows), -1)]
 
 
 class Scale(Weighted):
     """Each element times a number of its own."""
 
-    @property
-    def terms(self) -> int:
-        return 1
+    terms = 1
 
     def linear(self, xs: list[Array]) -> Array:
         return xs[0] * self.weight
@@ -185,25 +166,17 @@ class Scale(Weighted):
         return [rows * self.weight]
 
 
-@dataclass(frozen=True, eq=False)
-class Sum(Affine):
-    """The sum of values of one shape, each with a sign."""
+class Sum(Weighted):
+    """The sum of values of one shape, each times a sign."""
 
-    signs: tuple[int, ...]
-
-    @property
-    def terms(self) -> int:
-        return len(self.signs)
+    terms = 2
 
     def linear(self, xs: list[Array]) -> Array:
-        return sum(x if sign > 0 else -x for x, sign in zip(xs, self.signs, strict=True))  # type: ignore[return-value]
+        x, y = (x * sign for x, sign in zip(xs, self.weight, strict=True))
+        return np.asarray(x + y)
 
     def adjoint(self, rows: Array) -> list[Array]:
-        return [rows if sign > 0 else -rows for sign in self.signs]
-
-    @cached_property
-    def absolute(self) -> Affine:
-        return replace(self, signs=(1,) * len(self.signs))
+        return [rows * sign for sign in self.weight]
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,6 +213,6 @@ class Pick(Affine):
             wide[:, inputs] = moved if self.terms == 0 else np.add.reduceat(moved, starts, 1)
         return np.split(wide, np.cumsum(self.sizes)[:-1], 1)
 
-    @cached_property
+    @property
     def absolute(self) -> Affine:
         return self

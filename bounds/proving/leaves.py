@@ -56,7 +56,6 @@ def tree(
         weights=np.stack([leaf.weights for leaf in ordered]).astype(np.float32),
         multipliers=np.concatenate([leaf.multipliers for leaf in ordered]).astype(np.float32),
         slopes=codes,
-        hidden_set=np.zeros(len(sizes), np.int32),
         chosen=chosen,
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bounds.proof.chain import Cuts, Facts, Hidden
+from bounds.proof.chain import Cuts, Facts
 from bounds.proof.check import Checker, Leaves
 from bounds.proof.format import Array, Part
 from bounds.proving.alternatives import Question
@@ -26,17 +26,16 @@ class Foresight:
 
     def whole(self, part: int, rows: bool) -> Facts:
         """What the checker finds in a whole box. rows: whether they bound hidden layers, too."""
-        return self.checker.whole(self.parts[part], {} if rows else None)
+        return self.checker.whole(self.parts[part], rows)
 
     def lower(self, question: Question, leaves: Sequence[Leaf], known: Facts | None) -> Array:
         """Lower bounds (leaves, clauses), infinite where there is nothing left, in as few goes as memory
         allows. known: of the whole box; None where hidden layers get rows in each leaf."""
         part, count = self.parts[question.part], len(question.clauses)
-        hidden: Hidden | None = {} if known is None else None
         with np.errstate(all="ignore"):
             found = [
                 self.checker.lower(
-                    part, question.clauses, self._together(leaves[number], count), known, hidden
+                    part, question.clauses, self._together(leaves[number], count), known, known is None
                 )
                 for number in self.checker.batches(len(leaves), count)
             ]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from bounds.proof import Refused
-from bounds.proof.file import packed
 from bounds.proving import prove
+from bounds.proving.written import packed
 from bounds.rounding import Level
 from certify.query import Query
 

@@ -68,7 +68,7 @@ def statement(
     return Statement(digest(data), level, (Part(low, high, clauses),))
 
 
-def leaf(part: Part, steps: int, hidden: str = "root", clauses: Sequence[int] | None = None) -> Tree:
+def leaf(part: Part, hidden: str = "root", clauses: Sequence[int] | None = None) -> Tree:
     """A tree without splits, with the checker's own slopes and equal weights."""
     which = list(range(len(part.clauses))) if clauses is None else list(clauses)
     alternatives = sum(len(part.clauses[c].rows) for c in which)
@@ -83,6 +83,5 @@ def leaf(part: Part, steps: int, hidden: str = "root", clauses: Sequence[int] | 
         np.ones((1, alternatives), np.float32),
         np.zeros((0, len(which)), np.float32),
         np.zeros((0, 0), np.uint8),
-        np.zeros(steps, np.int32),
         np.zeros((1, len(which)), np.int32),
     )

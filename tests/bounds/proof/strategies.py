@@ -50,7 +50,6 @@ def random_tree(rng: Random, part: int, clauses: list[int], alternatives: int, s
         rng.random((leaves, alternatives)).astype(np.float32),
         rng.random((path_steps(shape), len(clauses))).astype(np.float32),
         rng.integers(256, size=(sets, sum(steps[1:]))).astype(np.uint8),
-        rng.integers(sets + 1, size=len(steps) - 1).astype(np.int32),
         rng.integers(sets + 1, size=(leaves, len(clauses))).astype(np.int32),
     )
 

@@ -19,7 +19,7 @@ def accepted(data: bytes, row: float, offset: float, level: str, exact: bool = F
     """Whether a single leaf proves ``row * y + offset > 0`` for x in [0.3, 0.4]."""
     claim = statement(data, LOW, HIGH, np.array([[row]]), np.array([offset]), level)
     try:
-        check(Proof(claim, (leaf(claim.parts[0], 2),)), data, exact)
+        check(Proof(claim, (leaf(claim.parts[0]),)), data, exact)
     except Refused:
         return False
     return True
@@ -51,7 +51,7 @@ def test_about_as_tight_as_the_engine(name: str, level: str, data_dir: Path) -> 
     engine = bounds.bound(graph, box, spec, "crown", torch.float64, level).lower[0].numpy()
     claim = statement(data, low.ravel(), high.ravel(), spec.matrix[0].double().numpy(), None, level)
     checker = Checker(data, level)
-    tree = leaf(claim.parts[0], len(checker.chain.network.functions))
+    tree = leaf(claim.parts[0])
     found = checker.bounds(claim.parts[0], tree)[0]
     scale = np.abs(engine).max()
     assert (found <= engine + 0.01 * scale).all()  # CROWN's lines are the same, or the engine's are better
@@ -91,7 +91,7 @@ def test_many_clauses_of_a_leaf_are_bounded_in_parts(monkeypatch: pytest.MonkeyP
     data = mlp(weights, [rng.normal(size=len(w)) for w in weights])
     claim = statement(data, -np.ones(2), np.ones(2), rng.normal(size=(40, 5)))
     codes, chosen = rng.integers(1, 256, (2, 12)).astype(np.uint8), rng.integers(3, size=(1, 40))
-    tree = replace(leaf(claim.parts[0], 2), slopes=codes, chosen=chosen.astype(np.int32))
+    tree = replace(leaf(claim.parts[0]), slopes=codes, chosen=chosen.astype(np.int32))
     whole = Checker(data, "real").bounds(claim.parts[0], tree)
     monkeypatch.setattr(chain, "_MEMORY", 2**11)
     few = Checker(data, "real")
@@ -102,7 +102,7 @@ def test_many_clauses_of_a_leaf_are_bounded_in_parts(monkeypatch: pytest.MonkeyP
 def test_sets_of_slopes_that_are_none_take_no_memory() -> None:
     data = two_shifts(1.0)
     claim = statement(data, LOW, HIGH, np.array([[1.0]]))
-    tree = replace(leaf(claim.parts[0], 2), slopes=np.zeros((0, 2**31 - 1), np.uint8))
+    tree = replace(leaf(claim.parts[0]), slopes=np.zeros((0, 2**31 - 1), np.uint8))
     with pytest.raises(Refused, match="slopes"):
         check(Proof(claim, (tree,)), data)
 
@@ -110,13 +110,13 @@ def test_sets_of_slopes_that_are_none_take_no_memory() -> None:
 def test_a_part_without_its_model() -> None:
     data = two_shifts(1.0)
     claim = statement(data, LOW, HIGH, np.array([[1.0]]))
-    proof = Proof(claim, (leaf(claim.parts[0], 2),))
+    proof = Proof(claim, (leaf(claim.parts[0]),))
     assert check(proof, data).leaves == 1
     with pytest.raises(Refused, match="another model"):
         check(proof, two_shifts(2.0))
     wide = statement(data, np.zeros(2), np.ones(2), np.array([[1.0]]))
     with pytest.raises(Refused, match="numbers of inputs"):
-        check(Proof(wide, (leaf(wide.parts[0], 2),)), data)
+        check(Proof(wide, (leaf(wide.parts[0]),)), data)
     with pytest.raises(Refused, match="level"):
         Checker(data, "deployed").fits(claim)
 
@@ -130,10 +130,8 @@ def test_what_is_known_of_one_box_is_not_used_for_another() -> None:
     for _ in range(12):
         middle, radius = rng.normal(size=2), rng.random() * [0.1, 2.0][int(rng.integers(2))]
         claim = statement(data, middle - radius, middle + radius, np.array([[1.0]]))
-        codes = rng.integers(1, 256, (1, 12)).astype(np.uint8)
-        tree = replace(
-            leaf(claim.parts[0], 2), slopes=codes, hidden_set=rng.integers(2, size=2).astype(np.int32)
-        )
+        codes, chosen = rng.integers(1, 256, (1, 12)), rng.integers(2, size=(1, 1))
+        tree = replace(leaf(claim.parts[0]), slopes=codes.astype(np.uint8), chosen=chosen.astype(np.int32))
         found, fresh = (c.bounds(claim.parts[0], tree) for c in (seen, Checker(data, "real")))
         assert (found == fresh).all()
 
@@ -143,7 +141,7 @@ def test_one_false_part_among_true_ones_is_refused() -> None:
     clause = (Clause(np.array([[1.0]]), np.zeros(1)),)  # |x| - 0.35 > 0
     true, false = (Part(np.array([low]), np.array([low + 1]), clause) for low in (0.5, 0.25))
     for parts in ((true, false), (false, true), (true, true)):
-        trees = tuple(replace(leaf(part, 1), part=k) for k, part in enumerate(parts))
+        trees = tuple(replace(leaf(part), part=k) for k, part in enumerate(parts))
         proof = Proof(Statement(digest(data), "real", parts), trees)
         if false not in parts:
             assert check(proof, data).leaves == 2
@@ -165,5 +163,5 @@ def test_deep_sigmoids_are_bounded_as_the_engine_does(tmp_path: Path) -> None:
     graph = bounds.read_onnx(tmp_path / "net.onnx")
     engine = bounds.bound(graph, region, spec, "crown", torch.float64).lower[0].numpy()
     claim = statement(data, low, high, np.eye(20))
-    found = Checker(data, "real").bounds(claim.parts[0], leaf(claim.parts[0], 3))[0]
+    found = Checker(data, "real").bounds(claim.parts[0], leaf(claim.parts[0]))[0]
     assert (np.abs(found - engine) < 1e-6).all()

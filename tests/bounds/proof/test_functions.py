@@ -41,10 +41,10 @@ def test_lines_with_any_slope_hold_and_are_close(name: str) -> None:
     does, rng = CURVED[name], np.random.default_rng(1)
     ends = np.sort(rng.normal(size=(2, 60)) * 10.0 ** rng.uniform(-6, 1.5, 60), 0)
     low, high = ends
-    own = does.slopes(low, high, A)
+    own = [does.slope(low, high, None, A, sign) for sign in (1, -1)]
     codes = rng.integers(1, 256, 60).astype(np.uint8)
     garbage = rng.normal(size=60) * 10.0 ** rng.uniform(-9, 6, 60)
-    for slope in (*own, does.coded(own[0], codes, low, high, A, 1), garbage, np.zeros(60)):
+    for slope in (*own, does.slope(low, high, codes, A, 1), garbage, np.zeros(60)):
         for sign in (1, -1):
             with np.errstate(all="ignore"):
                 least = does.least(low, high, slope, A, sign)
@@ -64,7 +64,7 @@ def test_own_lines_leave_the_least_area(name: str, sign: int) -> None:
     does, rng = CURVED[name], np.random.default_rng(4)
     ends = rng.normal(size=(2, 300)) * 10.0 ** rng.uniform(-1, 1, (2, 300))
     low, high = np.sort(ends, 0)
-    own = does.slopes(low, high, A)[sign < 0]
+    own = does.slope(low, high, None, A, sign)
     middle = (low + high) / 2
 
     def there(slope: Array) -> Array:

@@ -106,7 +106,6 @@ def with_splits(
         (rng.random((leaves, alternatives)) * (rng.random((leaves, alternatives)) < 0.9)).astype(np.float32),
         (rng.random(paths) * size * (rng.random(paths) < 0.5)).astype(np.float32),
         rng.integers(256, size=(sets, sum(sizes[1:]))).astype(np.uint8),
-        rng.integers(sets + 1, size=steps).astype(np.int32),
         rng.integers(sets + 1, size=(leaves, clauses)).astype(np.int32),
     )
 
@@ -218,7 +217,7 @@ def test_rounding_is_paid_for(level: str) -> None:
         net = stable_net(rng, [3, 10, 100][seed % 3])
         low, high = np.sort(rng.uniform(-1, 1, 2))
         part = Part(np.array([low]), np.array([high]), (Clause(np.ones((1, 1)), np.zeros(1)),))
-        tree = leaf(part, len(net.widths) - 1)
+        tree = leaf(part)
         found = Fraction(float(Checker(net.data, level).bounds(part, tree)[0, 0]))
         least = min(y[0] for _, y in exactly(net, float(low), float(high)))
         assert found < least
@@ -282,7 +281,7 @@ def test_overflow_on_the_way_is_no_proof(seed: int) -> None:
     part = Part(np.array([-1.0]), np.array([1.0]), (Clause(np.ones((1, 1)), np.zeros(1)),))
     for data in (steep_sum(terms), steep_sum(terms[::-1])):
         for hidden in HIDDEN:
-            assert not Checker(data, "real").bounds(part, leaf(part, 0, hidden))[0, 0] > 0
+            assert not Checker(data, "real").bounds(part, leaf(part, hidden))[0, 0] > 0
 
 
 def test_infinity_is_no_bound() -> None:

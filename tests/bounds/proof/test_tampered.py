@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bounds.proof import Clause, Part, Proof, Refused, Statement, Tree, digest, read, write
+from bounds.proof import Clause, Part, Proof, Refused, Statement, Tree, digest, read
 from bounds.proof.__main__ import main
 from bounds.proof.check import check
-from bounds.proof.file import packed, unpacked
+from bounds.proof.file import unpacked
 from bounds.proof.format import Array
+from bounds.proving.written import packed, write
 from tests.bounds.proof.nets import mlp
 
 HIDDEN = np.array([[1.0], [-1.0], [1.0]]), np.array([0.0, 0.0, 2.0])
@@ -39,7 +40,6 @@ def proof(offset: float = 0.001) -> Proof:
         np.ones((4, 1), np.float32),
         np.array([1, 0, 0, 0, 0, 0, 1, 0], np.float32)[:, None],
         np.full((1, 3), 255, np.uint8),
-        np.zeros(1, np.int32),
         np.ones((4, 1), np.int32),
     )
     return Proof(Statement(digest(DATA), "real", (part,)), (tree,))
@@ -89,7 +89,6 @@ TAMPERED: dict[str, Callable[[], Proof]] = {
     "a leaf missing": lambda: changed(splits=lambda s: s[:-1]),
     "a leaf for a split": lambda: changed(splits=with_(4, False)),
     "slopes of another network": lambda: changed(slopes=lambda c: np.tile(c, (1, 2))),
-    "sets of another network": lambda: changed(hidden_set=lambda h: np.tile(h, 2)),
     "a stronger claim": lambda: proof(offset=0.0),
     "a false claim": lambda: proof(offset=-0.5),
     "the model of another": lambda: renamed(OTHER),

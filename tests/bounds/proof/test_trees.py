@@ -47,7 +47,6 @@ def tree_over(rng: np.random.Generator, net: Network, values: list[Array], part:
         rng.random((splits + 1, alternatives)).astype(np.float32),
         (rng.random(paths) * (rng.random(paths) < 0.5)).astype(np.float32),
         rng.integers(256, size=(sets, elements)).astype(np.uint8),
-        rng.integers(sets + 1, size=len(layers) - 1).astype(np.int32),
         rng.integers(sets + 1, size=(splits + 1, clauses)).astype(np.int32),
     )
 
@@ -102,7 +101,7 @@ def test_a_leaf_that_is_empty_is_proved_so() -> None:
     nothing = np.zeros((4, 1), np.float32)
     multipliers = np.array([[1], [1], [0], [0], [0], [0], [0], [0]], np.float32)
     values = {k: getattr(tree, k) for k in ("part", "clauses", "hidden", "splits", "layer", "element")}
-    more = {k: getattr(tree, k) for k in ("slopes", "hidden_set", "chosen")}
+    more = {k: getattr(tree, k) for k in ("slopes", "chosen")}
     found = Checker(DATA, "real").bounds(
         part, Tree(**values, at=at, weights=nothing, multipliers=multipliers, **more)
     )

@@ -15,8 +15,9 @@ import bounds
 from bounds.errors import InvalidInput
 from bounds.proof import Proof, Refused
 from bounds.proof.check import Checker, check
-from bounds.proof.file import packed, read, write
+from bounds.proof.file import read
 from bounds.proving import prove
+from bounds.proving.written import packed, write
 from bounds.search import Status
 
 from ..proof.nets import mlp, two_shifts

@@ -9,7 +9,8 @@ import pytest
 
 from bounds.proof import Proof, Witness, digest
 from bounds.proof.check import check
-from bounds.proof.file import read, write
+from bounds.proof.file import read
+from bounds.proving.written import write
 from certify.cli import main
 from certify.errors import Exit
 

@@ -1,0 +1,49 @@
+"""Proofs as bytes and files, for ``bounds.proof`` to read; its page describes them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from bounds.proof import Proof, Refused
+from bounds.proof.file import MAGIC, MOST_BYTES, MOST_HEADER, SCHEMA, START, canonical
+from bounds.proof.format import ARRAYS, Array
+
+
+def write(path: Path, proof: Proof) -> int:
+    """Write a proof; returns the file's size in bytes."""
+    data = packed(proof)
+    path.write_bytes(data)
+    return len(data)
+
+
+def packed(proof: Proof) -> bytes:
+    """A proof as bytes; raises ``Refused`` where it is larger than a file may be."""
+    statement, witness = proof.statement, proof.witness
+    body = b"".join(array.tobytes() for array in _arrays(proof))
+    header = {
+        "bytes": len(body),
+        "inputs": statement.parts[0].lower.size,
+        "level": statement.level,
+        "model": statement.model,
+        "outputs": statement.parts[0].clauses[0].rows.shape[1],
+        "parts": [[len(clause.rows) for clause in part.clauses] for part in statement.parts],
+        "trees": [{"hidden": tree.hidden, "part": tree.part, **tree.sizes} for tree in proof.trees],
+        "witness": None if witness is None else witness.part,
+    }
+    head = canonical(header)
+    if len(head) > MOST_HEADER or len(body) > MOST_BYTES:
+        raise Refused("proof", f"it is larger than a file may be, {MOST_BYTES} bytes")
+    return START.pack(MAGIC, SCHEMA, len(head)) + head + zlib.compress(body, 9)
+
+
+def _arrays(proof: Proof) -> Iterator[Array]:
+    for part in proof.statement.parts:
+        yield from (part.lower.astype("<f8"), part.upper.astype("<f8"))
+        for clause in part.clauses:
+            yield from (clause.rows.astype("<f8"), clause.offset.astype("<f8"))
+    for tree in proof.trees:
+        yield from (getattr(tree, name).astype(kind) for name, (kind, _) in ARRAYS.items())
+    if proof.witness is not None:
+        yield proof.witness.point.astype("<f8")
