@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 
@@ -28,7 +29,8 @@ def gamma(n: int, u: float) -> float:
 class Floats:
     """Arrays of float64, and how far operations on them may be off.
 
-    dtype: of the arrays. half: one half. tiny: more than all that can underflow in one step. exact: whether nothing is off.
+    dtype: of the arrays. half: one half. tiny: more than all that can underflow in one step. exact: whether
+    nothing is off.
     """
 
     dtype: type = np.float64
@@ -76,11 +78,13 @@ class Exact(Floats):
         return x
 
 
+@cache
 def probe() -> None:
     """Refuse a machine whose float64 matrix products are not ordinary dot products with gradual underflow.
 
     Strassen-like products, reduced precision and flush-to-zero all show in rows and columns of very
-    different scales, whose products must be exact to within ``gamma`` of their own sums of magnitudes.
+    different scales, whose products must be exact to within ``gamma`` of their own sums of magnitudes. Once
+    in a process.
     """
     n = 64
     grid = np.arange(n * n, dtype=np.float64).reshape(n, n)

@@ -142,15 +142,10 @@ class Checker:
 
     def _leaves(self, tree: Tree, number: slice) -> Leaves:
         """Some leaves of a tree."""
-        a, path = self.chain.a, slice(*np.searchsorted(tree.path_leaf, [number.start, number.stop]).tolist())
-        split = tree.path_split[path]
-        cuts = Cuts(
-            tree.path_leaf[path] - number.start,
-            np.array(self.values)[tree.layer[split]],
-            tree.element[split],
-            tree.path_side[path],
-            a.array(tree.at[split]),
-        )
+        a, path = self.chain.a, slice(*np.searchsorted(tree.paths[0], [number.start, number.stop]).tolist())
+        leaf, split, side = (each[path] for each in tree.paths)
+        layer = np.array(self.values)[tree.layer[split]]
+        cuts = Cuts(leaf - number.start, layer, tree.element[split], side, a.array(tree.at[split]))
         weights, multipliers = a.array(tree.weights[number]), a.array(tree.multipliers[path])
         return Leaves(cuts, weights, multipliers, tree.slopes, tree.chosen[number])
 

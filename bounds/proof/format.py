@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -133,19 +134,12 @@ class Tree:
     multipliers: Array
     slopes: Array
     chosen: Array
-    # (path steps,) each: the leaf, the split and its side, +1 for z >= at, -1 for z <= at
-    path_leaf: Array = field(init=False)
-    path_split: Array = field(init=False)
-    path_side: Array = field(init=False)
 
     def __post_init__(self) -> None:
         if self.hidden not in HIDDEN:
             raise Refused("tree", f"unknown way {self.hidden!r} to bound hidden layers")
         if self.clauses.size == 0:
             raise Refused("tree", "it proves no clause")
-        paths = _paths(self.splits, len(self.multipliers))
-        for name, path in zip(("leaf", "split", "side"), paths, strict=True):
-            object.__setattr__(self, f"path_{name}", path)
         for name, (kind, shape) in shapes(self.sizes).items():
             _check("tree", name, getattr(self, name), kind, shape)
         for name in ("clauses", "layer", "element", "weights", "multipliers", "chosen"):
@@ -156,6 +150,11 @@ class Tree:
         if bool((self.chosen > len(self.slopes)).any()):
             raise Refused("tree", "chosen asks for a set of slopes that is not there")
 
+    @cached_property
+    def paths(self) -> tuple[Array, Array, Array]:
+        """Of all path steps the leaf, the split and its side: +1 for z >= at, -1 for z <= at."""
+        return _paths(self.splits, len(self.multipliers))
+
     @property
     def num_leaves(self) -> int:
         """How many pieces."""
@@ -165,7 +164,7 @@ class Tree:
     def sizes(self) -> dict[str, int]:
         """What its arrays' shapes follow from."""
         (_, alternatives), (sets, slopes) = self.weights.shape, self.slopes.shape
-        path, clauses, splits = (len(x) for x in (self.path_leaf, self.clauses, self.layer))
+        path, clauses, splits = (len(x) for x in (self.paths[0], self.clauses, self.layer))
         return dict(zip(SIZES, (alternatives, clauses, path, sets, slopes, splits), strict=True))
 
 

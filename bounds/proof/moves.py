@@ -35,7 +35,7 @@ def _cast(r: Reader, x: Argument) -> Array:
 def _constant(r: Reader) -> Array:
     if isinstance(value := r.take("value"), np.ndarray):
         return value
-    for name in ("value_float", "value_int", "value_ints", "value_floats"):
+    for name in ("value_float", "value_int", "value_ints"):
         if (found := r.take(name)) is not None:
             return np.asarray(found, np.int64 if name.startswith("value_int") else np.float32)
     raise r.refuse("its kind of constant is not supported")

@@ -95,14 +95,11 @@ class Reader:
         self.op, self.place, self.left = node.op, f"{node.op} {node.name!r}", dict(node.attributes)
         if node.op not in self.operators:
             raise self.refuse("this operator is not supported by the checker")
-        missing = [name for name in node.inputs if name and name not in self.values]
-        if missing:
-            raise self.refuse(f"nothing before it makes its input {missing[0]!r}")
-        args: list[Argument] = [self.values[name] if name else None for name in node.inputs]
         try:
+            args: list[Argument] = [self.values[name] if name else None for name in node.inputs]
             made = self.operators[node.op](self, *args, *self._once_attributes(node))
         except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
-            raise self.refuse("its inputs are not what the operator takes") from error
+            raise self.refuse("its inputs are not there, or not what the operator takes") from error
         if self.left:  # it might mean something
             raise self.refuse(f"unknown attribute {min(self.left)!r}")
         results = made if isinstance(made, list) else [made]

@@ -159,28 +159,26 @@ def _max(r: Reader, x: Argument, y: Argument) -> Value:
     if not isinstance(x, Value):
         x, y = y, x
     if not isinstance(y, Value):
-        return _at_least(r, r.value(x), y)
+        return r.shifted(_over(r, r.value(x), y), r.numbers(y), executed=0)
     shape = np.broadcast_shapes(r.shape(x), y.shape)
     return r.largest([r.spread(r.value(v), shape) for v in (x, y)])
 
 
-def _at_least(r: Reader, x: Value, low: Argument) -> Value:
-    c = r.numbers(low)
-    over = r.shifted(x, -c, executed=0)
-    return r.shifted(r.add(Relu(), [over], over.shape), c, executed=0)
+def _over(r: Reader, x: Value, c: Argument) -> Value:
+    """``relu(x - c)``."""
+    over = r.shifted(x, -r.numbers(c), executed=0)
+    return r.add(Relu(), [over], over.shape)
 
 
 def _clip(r: Reader, x: Argument, low: Argument = None, high: Argument = None) -> Value:
     """From below as for Max, and from above: ``x - relu(x - c)``."""
     if r.opset < 11 and (low is None or high is None):
         raise r.refuse("it is supported with both ends only, which by default are those of float32")
-    value = r.value(x)
-    if low is not None:
-        value = _at_least(r, value, low)
-    if high is not None:
-        over = r.shifted(value, -r.numbers(high), executed=0)
-        value = r.sum(r.spread(value, over.shape), r.add(Relu(), [over], over.shape), -1, executed=0)
-    return value
+    value = r.value(x) if low is None else _max(r, x, low)
+    if high is None:
+        return value
+    over = _over(r, value, high)
+    return r.sum(value, over, -1, executed=0)
 
 
 def _batch_norm(r: Reader, x: Argument, *constants: Argument) -> Value:

@@ -1,4 +1,4 @@
-"""The part of ONNX files that describes a network, read from its protobuf bytes; nothing is believed."""
+"""Messages of protobuf, and the operators and constants of ONNX that are stored so; nothing is believed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from bounds.proof.format import Array
 from bounds.proof.refused import Refused
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
-_FLOAT, _DOUBLE = 1, 11
+FLOAT, DOUBLE = 1, 11
 # Of each element type that is read: how raw data look, and the field of others.
-_TYPES = {_FLOAT: ("<f4", 4), _DOUBLE: ("<f8", 10), 6: ("<i4", 5), 7: ("<i8", 7), 9: ("?", 5)}
+_TYPES = {FLOAT: ("<f4", 4), DOUBLE: ("<f8", 10), 6: ("<i4", 5), 7: ("<i8", 7), 9: ("?", 5)}
 _FAR = 2.0**500  # float64 is read between this and its inverse: quotients and products are no denormals then
 
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One operator; attributes by name: numbers, bytes, lists of numbers, arrays."""
+    """One operator; attributes by name: a float, an int, bytes, an array or a list of ints."""
 
     op: str
     name: str
@@ -31,31 +31,7 @@ class Node:
     attributes: dict[str, Any]
 
 
-@dataclass(frozen=True, eq=False)
-class Model:
-    """A graph with one input of some shape (0 for an open size) and one output, and its constants.
-
-    double: whether the input is float64, not float32.
-    """
-
-    opset: int
-    nodes: tuple[Node, ...]
-    constants: dict[str, Array]
-    input: str
-    shape: tuple[int, ...]
-    double: bool
-    output: str
-
-
-def model(data: bytes) -> Model:
-    """The model in a file's bytes; raises ``Refused``."""
-    try:
-        return _model(_Message(data))
-    except (LookupError, ValueError, OverflowError) as error:
-        raise Refused("model", "it is no ONNX file, or it is truncated") from error
-
-
-class _Message:
+class Message:
     """The fields of one message: by number, their wire types and values in the order of the file.
 
     A field with a wire type that is not its own is unknown to all readers, and left alone here, too.
@@ -89,13 +65,13 @@ class _Message:
         """Repeated texts."""
         return tuple(bytes(value).decode() for value in self.every(number))
 
-    def message(self, number: int) -> _Message:
+    def message(self, number: int) -> Message:
         """A message, empty where there is none."""
-        return _Message(self.one(number) or b"")
+        return Message(self.one(number) or b"")
 
-    def messages(self, number: int) -> list[_Message]:
+    def messages(self, number: int) -> list[Message]:
         """Repeated messages."""
-        return [_Message(value) for value in self.every(number)]
+        return [Message(value) for value in self.every(number)]
 
     def integers(self, number: int) -> list[int]:
         """Repeated signed integers, one by one or packed."""
@@ -151,39 +127,8 @@ def _varint(data: memoryview, here: int) -> tuple[int, int]:
     raise ValueError("a number of more than ten bytes")
 
 
-def _model(message: _Message) -> Model:
-    if message.every(25):
-        raise Refused("model", "it has local functions; write them out")
-    opsets = {m.integer(2) for m in message.messages(8) if m.text(1) in ("", "ai.onnx")}
-    if len(opsets) != 1:
-        raise Refused("model", f"it names {len(opsets)} versions of ONNX, not one")
-    graph = message.message(7)
-    if graph.every(15):
-        raise Refused("graph", "it has sparse constants; store them dense")
-    constants: dict[str, Array] = {}
-    for tensor in graph.messages(5):
-        if tensor.text(8) in constants:
-            raise Refused("graph", f"constant {tensor.text(8)!r} occurs twice")
-        constants[tensor.text(8)] = _tensor(tensor)
-    inputs = [m for m in graph.messages(11) if m.text(1) not in constants]
-    outputs = graph.messages(12)
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise Refused("graph", f"it has {len(inputs)} inputs and {len(outputs)} outputs, not one of each")
-    nodes = tuple(_node(m) for m in graph.messages(1))
-    name, (shape, double) = inputs[0].text(1), _shape(inputs[0])
-    return Model(opsets.pop(), nodes, constants, name, shape, double, outputs[0].text(1))
-
-
-def _shape(value: _Message) -> tuple[tuple[int, ...], bool]:
-    """The shape of an input, and whether it is in float64."""
-    tensor = value.message(2).message(1)
-    if tensor.integer(1) not in (_FLOAT, _DOUBLE) or tensor.one(2) is None:
-        raise Refused(f"input {value.text(1)!r}", "it is no float tensor of known shape")
-    sizes = [d.integer(1) for d in tensor.message(2).messages(1)]
-    return tuple(max(size, 0) for size in sizes), tensor.integer(1) == _DOUBLE
-
-
-def _node(message: _Message) -> Node:
+def node(message: Message) -> Node:
+    """An operator."""
     op, name = message.text(4), message.text(3)
     place = f"{op} {name!r}"
     if message.text(7) not in ("", "ai.onnx"):
@@ -192,12 +137,12 @@ def _node(message: _Message) -> Node:
     for attribute in message.messages(5):
         if (key := attribute.text(1)) in attributes:
             raise Refused(place, f"attribute {key!r} occurs twice")
-        attributes[key] = _attribute(attribute)
+        attributes[key] = _attribute(attribute, place)
     return Node(op, name, message.texts(1), message.texts(2), attributes)
 
 
-def _attribute(message: _Message) -> Any:
-    """A float, an int, bytes, an array, a tuple of floats or a list of ints."""
+def _attribute(message: Message, place: str) -> Any:
+    """A float, an int, bytes, an array or a list of ints."""
     match message.integer(20):
         case 1:
             return struct.unpack("<f", message.one(2, _FIXED32) or bytes(4))[0]
@@ -206,15 +151,13 @@ def _attribute(message: _Message) -> Any:
         case 3:
             return bytes(message.one(4) or b"")
         case 4:
-            return _tensor(message.message(5))
-        case 6:
-            return tuple(message.floats(7, "<f4").tolist())
+            return tensor(message.message(5))
         case 7:
             return message.integers(8)
-    raise Refused("model", f"attribute {message.text(1)!r} has a type that is not read")
+    raise Refused(place, f"attribute {message.text(1)!r} has a type that is not read")
 
 
-def _tensor(message: _Message) -> Array:
+def tensor(message: Message) -> Array:
     """float32, float64 and bool as they are, integers as int64."""
     place = f"constant {message.text(8)!r}"
     dims = message.integers(1)

@@ -67,10 +67,10 @@ def test_leaves_bound_what_lies_in_them(name: str) -> None:
         mixed = mixtures(part, tree, values[net.output])
         for leaf in range(tree.num_leaves):
             inside = np.ones(300, np.bool_)
-            for step in np.flatnonzero(tree.path_leaf == leaf):
-                split = tree.path_split[step]
+            for step in np.flatnonzero(tree.paths[0] == leaf):
+                split = tree.paths[1][step]
                 z = values[layers[tree.layer[split]]][:, tree.element[split]]
-                inside &= tree.path_side[step] * (z - tree.at[split]) > 1e-9
+                inside &= tree.paths[2][step] * (z - tree.at[split]) > 1e-9
             least = mixed[leaf][inside].min(0, initial=np.inf)
             assert (found[leaf] <= least + 1e-9 * (1 + np.abs(least))).all()
 

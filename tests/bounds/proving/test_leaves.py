@@ -39,7 +39,7 @@ def test_the_tree_is_found_again(seed: int) -> None:
     assert found.splits.tolist() == shape.tolist()
     assert found.weights[:, 1].tolist() == list(range(len(leaves)))
     assert np.array_equal(found.multipliers, np.concatenate([leaf.multipliers for leaf in leaves]))
-    assert found.path_side.tolist() == [side for leaf in leaves for side in leaf.side.tolist()]
+    assert found.paths[2].tolist() == [side for leaf in leaves for side in leaf.side.tolist()]
     assert len(found.slopes) == min(2, len({k % 3 for k in range(len(leaves))} - {0}))
     for leaf, number in zip(leaves, found.chosen[:, 0].tolist(), strict=True):
         assert leaf.codes is not None
