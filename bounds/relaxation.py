@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import torch
@@ -42,14 +43,13 @@ class Lines:
         lift = [self.lower_intercept] if self.lifted else []
         return torch.cat([self.lower_slope, self.steeper, self.higher, *lift], dim=1)
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> Lines:
+        """With every tensor changed."""
+        return Lines(*(change(getattr(self, f.name)) for f in fields(Lines)))
+
     def of(self, samples: Tensor) -> Lines:
         """The lines of some samples, which may repeat."""
-        return Lines(
-            self.lower_slope[samples],
-            self.lower_intercept[samples],
-            self.upper_slope[samples],
-            self.upper_intercept[samples],
-        )
+        return self.each(lambda x: x[samples])
 
     @property
     def slope_magnitude(self) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from math import prod
@@ -43,9 +43,13 @@ class Planes:
     shift: Tensor
     spread: Tensor
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> Planes:
+        """With every tensor changed."""
+        return Planes(*(change(getattr(self, f.name)) for f in fields(Planes)))
+
     def of(self, samples: Tensor) -> Planes:
         """The planes of some samples, which may repeat."""
-        return Planes(*(getattr(self, f.name)[samples] for f in fields(Planes)))
+        return self.each(lambda x: x[samples])
 
     def turned(self, op: Bilinear, xs: Tensors, sign: Tensor) -> Tensor:
         """What a full turn adds at the points xs to the lower plane, sign = 1, or to the upper one, -1."""
@@ -93,7 +97,7 @@ class Facts:
         """The same facts, through which no gradient flows into parameters."""
         lines = self.lines
         if lines is not None and lines.lower_slope.requires_grad:
-            lines = Lines(*(getattr(lines, f.name).detach() for f in fields(Lines)))
+            lines = lines.each(Tensor.detach)
         return replace(self, interval=self.interval.detached(), lines=lines)
 
     def of(self, samples: Tensor) -> Facts:
@@ -105,6 +109,20 @@ class Facts:
             None if self.cushion is None else self.cushion[samples],
             self.tight,
             self.box,
+        )
+
+    def repeated(self, count: int) -> Facts:
+        """The facts of a single sample, as those of so many; they share their memory."""
+
+        def each(x: Tensor) -> Tensor:
+            return x.expand(count, *x.shape[1:])
+
+        return replace(
+            self,
+            interval=Interval(each(self.interval.lower), each(self.interval.upper)),
+            lines=None if self.lines is None else self.lines.each(each),
+            planes=None if self.planes is None else self.planes.each(each),
+            cushion=None if self.cushion is None else each(self.cushion),
         )
 
 

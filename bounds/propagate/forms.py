@@ -30,13 +30,18 @@ class Layout:
         """For each row the first sample."""
         return torch.zeros_like(self.rows)
 
+    @cached_property
+    def _every(self) -> bool:
+        """Whether the samples are all there are, in order, if there are as many."""
+        return bool((self.samples == torch.arange(len(self.samples), device=self.samples.device)).all())
+
     def grouped(self, rows: Tensor) -> Tensor:
         """(rows, *shape) as (samples, per_sample, elements)."""
         return rows.reshape(self.samples.shape[0], self.per_sample, -1)
 
     def of(self, x: Tensor) -> Tensor:
         """A per-sample tensor (batch, *shape), or one for all (1, *shape), as (samples, 1, elements)."""
-        x = x if x.shape[0] == 1 else x[self.samples]
+        x = x if x.shape[0] == 1 or (self._every and x.shape[0] == len(self.samples)) else x[self.samples]
         return x.reshape(x.shape[0], 1, -1)
 
     def index(self, x: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,16 +10,17 @@ from torch import Tensor
 
 from bounds.graph import Graph
 from bounds.interval import Interval
-from bounds.kinds import Pointwise
+from bounds.kinds import Affine, Pointwise
 from bounds.propagate import alpha, forward
 from bounds.propagate.alpha import Pace
 from bounds.propagate.crown import forward_facts
 from bounds.propagate.dual import Pass
-from bounds.propagate.facts import Facts
+from bounds.propagate.facts import Facts, node_facts
 from bounds.propagate.forms import Layout
 from bounds.propagate.problem import Problem
 from bounds.propagate.turns import Multiplier, Turn, turns
 from bounds.rounding import Level
+from bounds.search.condensed import Condensed, condensed
 from bounds.search.domains import Cuts, Domains, Place
 from bounds.sets import Box, InputSet
 from bounds.spec import Spec
@@ -31,7 +32,8 @@ class Root:
 
     problem: the graph over the regions of all samples. facts: of every node, per sample. spec: the questions'
     rows, (questions, rows, outputs); sample: (questions,) whose region each asks about. generators: of the
-    zonotopes that bound neurons instead of rows of their own, None for such rows.
+    zonotopes that bound neurons instead of rows of their own, None for such rows. smaller: how the graph was
+    made from that of another root, None where it is the same.
     """
 
     problem: Problem
@@ -39,6 +41,7 @@ class Root:
     spec: Spec
     sample: Tensor
     generators: int | None = None
+    smaller: Condensed | None = None
 
     def asked(self, question: Tensor) -> Spec:
         """The rows of some questions, which may repeat."""
@@ -49,8 +52,22 @@ class Root:
         """The same for a search without account of rounding, in another dtype."""
         graph, region = self.problem.graph.to(dtype), self.problem.region.to(dtype)
         problem = replace(self.problem, graph=graph, region=region, level=Level.FLOAT)
-        facts = [replace(f, interval=f.interval.outward(dtype)) for f in self.facts]
+        known = [Facts(f.interval.outward(dtype)) for f in self.facts]
+        facts = forward_facts(problem, tighten=False, known=known)
         return Root(problem, facts, self.spec.to(dtype), self.sample, self.generators)
+
+    def condensed(self) -> Root:
+        """The same with the open neurons alone, where that is cheaper; for a search without refinement."""
+        smaller = condensed(self.problem.graph, self.facts)
+        if smaller is None:
+            return self
+        problem = replace(self.problem, graph=smaller.graph)
+        facts = forward_facts(problem, tighten=False, known=[Facts(x) for x in smaller.intervals])
+        return replace(self, problem=problem, facts=facts, smaller=smaller)
+
+    def whole(self, domains: Domains) -> Domains:
+        """Domains of this root as those of the one that it was made from."""
+        return domains if self.smaller is None else self.smaller.whole(domains)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +138,8 @@ def _facts(root: Root, domains: Domains, refine: bool) -> tuple[Problem, list[Fa
     sample, cuts = root.sample[domains.question], domains.cuts
     region, empty = _cut_region(root.problem.region[sample], cuts)
     problem = replace(root.problem, region=region)
-    known = [f.of(sample) for f in root.facts]
+    alone = len(root.problem.region) == 1
+    known = [f.repeated(len(sample)) if alone else f.of(sample) for f in root.facts]
     for node, interval in domains.known.items():
         known[node] = replace(known[node], interval=interval)
     limits = {node: cuts.on(node, known[node].interval.lower) for node in cuts.nodes if node > 0}
@@ -133,6 +151,8 @@ def _facts(root: Root, domains: Domains, refine: bool) -> tuple[Problem, list[Fa
     if refine and root.generators is not None:
         found = forward.facts_of(problem, root.generators)
         known = [replace(k, interval=k.interval.met(f.interval)) for k, f in zip(known, found, strict=True)]
+    if not (refine or problem.rounded or 0 in cuts.nodes):
+        return problem, _relaxed(problem, known, limits.keys()), empty
     facts = forward_facts(problem, tighten=refine and root.generators is None, known=known)
     for node, limit in limits.items():
         x = facts[node].interval
@@ -140,6 +160,18 @@ def _facts(root: Root, domains: Domains, refine: bool) -> tuple[Problem, list[Fa
         outside = (x.lower < limit.lower) | (x.upper > limit.upper)
         empty = empty | outside.flatten(1).any(1)
     return problem, facts, empty
+
+
+def _relaxed(problem: Problem, facts: list[Facts], cut: Collection[int]) -> list[Facts]:
+    """Facts with the relaxation of nodes that take cut ones; what intervals say farther on is little."""
+    graph = problem.graph
+    for index in sorted({user for node in cut for user in graph.users[node]}):
+        node = graph.nodes[index]
+        if not isinstance(node.op, Affine):
+            ins = tuple(facts[i] for i in node.inputs)
+            found = node_facts(graph, node, ins, problem.level, relaxed=True)
+            facts[index] = replace(found, interval=found.interval.met(facts[index].interval.closed()))
+    return facts
 
 
 def _cut_region(region: InputSet, cuts: Cuts) -> tuple[InputSet, Tensor]:

@@ -127,7 +127,7 @@ class Search:
         closed = (found.domains.lower > 0).nonzero()[:, 0]
         lower = found.domains.lower[closed]
         if self.quick is not self.sound and len(closed):
-            lower = proved(self.sound, found.domains[closed], self.by_inputs)
+            lower = proved(self.sound, self.quick.whole(found.domains[closed]), self.by_inputs)
         closed, lower = closed[lower > 0], lower[lower > 0]
         self.ledger.proved(self._samples(found.domains[closed]).tolist(), lower.tolist())
         return torch.ones_like(found.empty).index_fill(0, closed, False)
@@ -181,7 +181,7 @@ class Search:
             of = torch.tensor([each.domain for each in tried])
             points = torch.stack([each.point.view(shape) for each in tried])
             self._try(points, self._samples(found.domains)[of])
-            lower = proved(self.sound, weighed(found, tried), self.by_inputs)
+            lower = proved(self.sound, self.quick.whole(weighed(found, tried)), self.by_inputs)
             of, lower = of[lower > 0], lower[lower > 0]
             self.ledger.proved(self._samples(found.domains)[of].tolist(), lower.tolist())
             closed[of] = True
