@@ -21,12 +21,15 @@ from bounds.vnnlib import read_vnnlib
 
 LIMIT = 20.0
 SHOWN = (
-    "benchmark", "net", "property", "float s", "real s", "prove s", "check s", "leaves", "bytes", "outcome",
+    "benchmark", "net", "property", "float s", "real s", "prove s", "check s", "leaves", "passes", "bytes",
+    "outcome",
 )  # fmt: skip
 NOTES = (
     "Instances whose property is known to hold. `float s`, `real s`: seconds of the processor for the "
     "verdict alone, by `bounds.verify` at that level. `prove s`: for a search whose leaves the checker's "
-    "chain has accepted. `check s`: for the checker, from the file's bytes. `outcome`: proved, verified (but "
+    "chain has accepted. `check s`: for the checker, from the file's bytes. `passes`: that, in CROWN passes "
+    "per leaf: over the time of one, rows for neurons included, in float64 at level float, of "
+    "`bounds.bound(..., 'crown')` over the first box, as the second of two. `outcome`: proved, verified (but "
     "not proved in the time limit, 20 s unless the command says another), timeout (no verdict), or what the "
     "checker does not know. `--batch`: instances per benchmark at most, evenly spaced.",
 )
@@ -79,9 +82,20 @@ def _measured(network: Path, prop: Path, limit: float) -> Row:
         return row | {"prove s": spent, "outcome": "verified"}
     data, began = packed(attempted.proof), time.process_time()
     checked = check(unpacked(data), model)
-    row["check s"] = time.process_time() - began
-    row["prove s"] = spent - float(row["check s"])  # which ``prove`` did, too
+    checking = time.process_time() - began
+    row |= {"prove s": spent - checking, "check s": checking}  # ``prove`` checks, too
+    row["passes"] = checking / (checked.leaves * _one_pass(graph, region, spec))
     return row | {"leaves": checked.leaves, "bytes": len(data), "outcome": "proved"}
+
+
+def _one_pass(graph: bounds.Graph, region: bounds.Box, spec: bounds.Spec) -> float:
+    """Seconds of the processor for CROWN on the first box of a region."""
+    first = torch.tensor([0])
+    one, rows = region[first], spec.expanded(len(region))[first]
+    for _ in range(2):
+        began = time.process_time()
+        bounds.bound(graph, one, rows, "crown", torch.float64, "float")
+    return time.process_time() - began
 
 
 def _short(path: Path) -> str:
@@ -97,7 +111,8 @@ def _summary(rows: Sequence[Row]) -> str:
     sums = {name: sum(numbers(proved, f"{name} s")) for name in ("float", "real", "prove", "check")}
     return (
         f"{line} Of those proved: {sums['float']:.1f} s at level float, {sums['real']:.1f} s at level real, "
-        f"{sums['prove']:.1f} s to find proofs, {sums['check']:.1f} s to check them; "
+        f"{sums['prove']:.1f} s to find proofs, {sums['check']:.1f} s to check them, at most "
+        f"{max(numbers(proved, 'passes')):.2f} passes per leaf; "
         f"{total(proved, 'leaves')} leaves, {total(proved, 'bytes')} bytes, at most "
         f"{max(numbers(proved, 'bytes')):.0f} for one."
     )
