@@ -131,7 +131,9 @@ class ExactProgram:
         self._binaries = 0
         if constraints.planes:
             raise Unsupported("products of branches have no mixed-integer linear program; use lp")
-        equal, built, straight = stacked(constraints.equal, constraints.total), list[cp.Constraint](), []
+        equal, built = stacked(constraints.equal, constraints.total), list[cp.Constraint]()
+        # Limits may be cuts, which hold in a part of the region alone.
+        straight = [limits.above(constraints.columns) for limits in constraints.limits.values()]
         for index, hull in constraints.hulls.items():
             choices = _choices(constraints.graph, facts, index, sample)
             lines = constraints.lines[index]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from bounds.search.domains import Cuts, Domains
 from bounds.search.ledger import Ledger
 from bounds.search.pool import Pool
 from bounds.search.result import Status
+from bounds.search.slices import Slices
 from bounds.search.witness import Judge
 
 # Gradient steps per domain: short ones, since a domain begins with what was best for its parent. More of them
@@ -51,6 +52,7 @@ class Search:
     memory: int
     accept: Callable[[Bounded], Tensor] | None = None
     nodes: Collection[int] | None = None
+    slices: Slices = field(default_factory=Slices)
 
     def run(self) -> None:
         """Until nothing is open or, with ``OutOfTime``, the time is over."""
@@ -161,12 +163,17 @@ class Search:
 
     def _try_minimisers(self, found: Bounded, ask: bool) -> None:
         """Settle samples whose specification fails where a bound is taken, or near it."""
-        row = branching.deciding_rows(found, self.quick.asked(found.domains.question))
+        spec = self.quick.asked(found.domains.question)
+        row = branching.deciding_rows(found, spec)
         points, samples = branching.minimisers(found.last, row), self._samples(found.domains)
         self._try(points, samples)
         if ask and self.ledger.open:
             worst = found.domains.lower.argsort()[:_ASKED]
             self._try(self.attack(samples[worst], points[worst]), samples[worst])
+        if self.ledger.open:
+            tried = self.slices.point(found, spec, row, self.sound.problem.end)
+            if tried is not None:
+                self._try(tried[1][None], samples[torch.tensor(tried[:1])])
 
     def _by_corners(self, found: Bounded, where: Tensor) -> Tensor:
         """Which of the worst domains in ``where`` are closed by the least points of their linear pieces.

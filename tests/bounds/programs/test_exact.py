@@ -1,19 +1,29 @@
 """Programs against the exact least value, in rationals, of small networks of one input."""
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 import bounds
+from bounds.interval import Interval
 from bounds.ops.relu import Abs, Clip, LeakyReLU, PReLU
 from bounds.ops.segments import Shrink, Threshold
 from bounds.ops.stairs import Floor, Sign, Step
 from bounds.programs import below, lp, milp, sdp
+from bounds.programs.exact import ExactProgram
+from bounds.programs.relaxed import known_facts
+from bounds.programs.result import stated
+from bounds.programs.system import system
+from bounds.propagate.facts import Facts
+from bounds.propagate.problem import Problem
 
 from ...oracles.onedim import Function, Layer, graph, least
+from ...strategies import mlp
 
 ZERO, ONE = Fraction(0), Fraction(1)
 TOLERANCE = 1e-6
@@ -159,3 +169,35 @@ def test_whether_a_row_can_be_at_or_below_a_threshold() -> None:
         assert bool(found.attained <= 0) is possible
         moved = below(net, region, bounds.Spec(row, torch.zeros(1, 1)), threshold=value - gap)
         assert bool((moved.attained <= value - gap).all()) is possible
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cuts_of_neurons_are_obeyed(seed: int) -> None:
+    """The parts of a region where a neuron is >= 0, or <= 0: the least value is that of one of them."""
+    net = mlp(seed, (2, 6, 6, 1)).to(torch.float64)
+    region = bounds.Box(-torch.ones(1, 2).double(), torch.ones(1, 2).double())
+    problem, _ = stated(net, region, bounds.Spec(torch.ones(1, 1, 1), torch.zeros(1, 1)), "real")
+    facts = known_facts(problem, False)
+    whole, _ = minimum(problem, facts)
+    for source in [n.inputs[0] for n in problem.graph.nodes if isinstance(n.op, LeakyReLU)]:
+        x = facts[source].interval
+        for element in ((x.lower < 0) & (x.upper > 0))[0].nonzero().flatten().tolist():
+            lower, upper = x.lower.clone(), x.upper.clone()
+            lower[0, element] = upper[0, element] = 0
+            found = []
+            for side, part in ((1, Interval(lower, x.upper)), (-1, Interval(x.lower, upper))):
+                cut = [replace(f, interval=part) if i == source else f for i, f in enumerate(facts)]
+                value, point = minimum(problem, cut)
+                found.append(value)
+                if point is not None:
+                    values = problem.graph.values(point)
+                    assert side * float(values[source][0, element]) >= -TOLERANCE
+                    assert float(values[problem.graph.output]) == pytest.approx(value, abs=TOLERANCE)
+            assert min(found) == pytest.approx(whole, abs=TOLERANCE)
+
+
+def minimum(problem: Problem, facts: list[Facts]) -> tuple[float, Tensor | None]:
+    """The least output, and where it is."""
+    program = ExactProgram(system(problem.graph, facts, 0), facts, problem.region, 0)
+    value, point = program.minimum(np.ones(1), math.inf)
+    return value, None if point is None else torch.from_numpy(point)[None]
