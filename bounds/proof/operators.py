@@ -10,7 +10,7 @@ import numpy as np
 from bounds.proof.format import Array
 from bounds.proof.functions import Function, Relu, Sigmoid, Tanh
 from bounds.proof.network import Argument, Handler, Reader, Value
-from bounds.proof.steps import Convolution, Dense, Pick
+from bounds.proof.steps import Convolution, Dense, Pick, Transposed
 
 _FUNCTIONS: dict[str, Function] = {"Relu": Relu(), "Sigmoid": Sigmoid(), "Tanh": Tanh()}
 
@@ -86,47 +86,73 @@ def _dense(r: Reader, x: Value, w: Array, bias: Array | None = None) -> Value:
     return r.add(step, [x], (*x.shape[:-1], outs))
 
 
-def _convolution(r: Reader, x: Value, weight: Array) -> Convolution:
-    """A convolution of the image x with some weight, see there; its attributes are those of pooling, too."""
-    size, kernel = x.shape[2:], weight.shape[3:]
-    axes = len(kernel)
+Spacing = tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[int, int], ...]]
+
+
+def _spacing(r: Reader, axes: int) -> Spacing:
+    """Strides, dilations and pads of a convolution or of pooling."""
     strides, dilations = r.take("strides", [1] * axes), r.take("dilations", [1] * axes)
     pads, how = r.take("pads", [0] * 2 * axes), r.take("auto_pad", b"NOTSET")
-    fits = len(size) == len(strides) == len(dilations) == axes > 0 and len(pads) == 2 * axes
-    if not fits or min([*strides, *dilations, *kernel]) < 1 or min(pads) < 0:
+    fits = len(strides) == len(dilations) == axes > 0 and len(pads) == 2 * axes
+    if not fits or min([*strides, *dilations]) < 1 or min(pads) < 0:
         raise r.refuse("its strides, dilations or pads are not supported")
     if how != b"NOTSET" and (how != b"VALID" or any(pads)):
         raise r.refuse("auto_pad is supported for VALID without pads only")
-    both = tuple(zip(pads[:axes], pads[axes:], strict=True))
+    return tuple(strides), tuple(dilations), tuple(zip(pads[:axes], pads[axes:], strict=True))
+
+
+def _convolution(r: Reader, shape: tuple[int, ...], weight: Array, spacing: Spacing) -> Convolution:
+    """A convolution of images of a shape (1, channels, *size)."""
+    size, kernel, (strides, dilations, pads) = shape[2:], weight.shape[3:], spacing
+    if len(size) != len(kernel) or min([*size, *kernel]) < 1:
+        raise r.refuse(f"images of size {size} meet a kernel of size {kernel}")
+    terms = prod(weight.shape[2:]) + 4
     step = Convolution(
-        weight=weight,
-        size=size,
-        strides=tuple(strides),
-        dilations=tuple(dilations),
-        pads=both,
-        executed=prod(weight.shape[2:]) + 4,
+        weight=weight, size=size, strides=strides, dilations=dilations, pads=pads, executed=terms
     )
-    r.room([*x.shape[:2], *step.padded])
+    r.room([*shape[:2], *step.padded])
     if min(step.out_size) < 1:
         raise r.refuse("its kernel is larger than the image")
-    r.room([*x.shape[:2], *kernel, *step.out_size])
+    r.room([*shape[:2], *kernel, *step.out_size])
     return step
 
 
 def _conv(r: Reader, x: Argument, w: Argument, bias: Argument = None) -> Value:
     value, weight, groups = r.value(x), r.numbers(w), r.take("group", 1)
-    r.expect("kernel_shape", list(weight.shape[2:]))
     outs, ins, *kernel = weight.shape
+    r.expect("kernel_shape", kernel)
     if value.shape[:2] != (1, groups * ins) or outs % groups:
         raise r.refuse(f"a value of shape {value.shape} meets kernels of shape {weight.shape}")
-    step = _convolution(r, value, weight.reshape(groups, outs // groups, ins, *kernel))
-    if bias is not None:
-        b = r.numbers(bias)
-        if b.shape != (outs,):
-            raise r.refuse("it does not have one bias per channel")
-        r.room((outs, *step.out_size))
-        step = replace(step, bias=np.repeat(b, prod(step.out_size)))
-    return r.add(step, [value], (1, outs, *step.out_size))
+    grouped = weight.reshape(groups, outs // groups, ins, *kernel)
+    step = _convolution(r, value.shape, grouped, _spacing(r, len(kernel)))
+    shape = (1, outs, *step.out_size)
+    return r.add(replace(step, bias=_by_channel(r, bias, shape)), [value], shape)
+
+
+def _conv_transpose(r: Reader, x: Argument, w: Argument, bias: Argument = None) -> Value:
+    value, weight, groups = r.value(x), r.numbers(w), r.take("group", 1)
+    ins, outs, *kernel = weight.shape
+    r.expect("kernel_shape", kernel)
+    r.expect("output_padding", [0] * len(kernel))
+    if value.shape[:2] != (1, ins) or ins % groups:
+        raise r.refuse(f"a value of shape {value.shape} meets kernels of shape {weight.shape}")
+    spacing = _spacing(r, len(kernel))
+    axes = zip(value.shape[2:], kernel, *spacing, strict=True)
+    shape = (1, groups * outs, *(s * (n - 1) + d * (k - 1) + 1 - sum(pad) for n, k, s, d, pad in axes))
+    of = _convolution(r, shape, weight.reshape(groups, ins // groups, outs, *kernel), spacing)
+    terms = ins // groups * prod(kernel) + 4
+    return r.add(Transposed(of=of, bias=_by_channel(r, bias, shape), executed=terms), [value], shape)
+
+
+def _by_channel(r: Reader, bias: Argument, shape: tuple[int, ...]) -> Array | None:
+    """One bias per channel, for all elements of a shape."""
+    if bias is None:
+        return None
+    b = r.numbers(bias)
+    if b.shape != (shape[1],):
+        raise r.refuse("it does not have one bias per channel")
+    r.room(shape)
+    return np.repeat(b, prod(shape[2:]))
 
 
 def _average(r: Reader, x: Argument) -> Value:
@@ -134,8 +160,8 @@ def _average(r: Reader, x: Argument) -> Value:
     kernel = value.shape[2:] if r.op.startswith("Global") else r.take("kernel_shape", [])
     r.expect("ceil_mode", 0)
     weight = np.broadcast_to(r.a.array(1.0) / r.a.array(prod(kernel)), (1, 1, 1, *kernel))
-    counted, step = r.take("count_include_pad", 0), _convolution(r, value, weight)
-    if not counted and any(map(sum, step.pads)):
+    step = _convolution(r, value.shape, weight, _spacing(r, len(kernel)))
+    if not r.take("count_include_pad", 0) and any(map(sum, step.pads)):
         raise r.refuse("it does not count borders that it has")
     return r.add(step, [value], (*value.shape[:2], *step.out_size))
 
@@ -144,7 +170,9 @@ def _max_pool(r: Reader, x: Argument) -> Value:
     value = r.value(x)
     r.expect("ceil_mode", 0)
     r.expect("storage_order", 0)
-    step = _convolution(r, value, np.broadcast_to(1.0, (1, 1, 1, *r.take("kernel_shape", []))))
+    kernel = r.take("kernel_shape", [])
+    weight = np.broadcast_to(1.0, (1, 1, 1, *kernel))
+    step = _convolution(r, value.shape, weight, _spacing(r, len(kernel)))
     size = prod(value.shape)
     framed = step.framed(np.arange(1, size + 1)[None]) - 1
     places = np.stack([framed[window].reshape(-1) for window in step.windows])
@@ -211,6 +239,7 @@ OPERATORS: dict[str, Handler] = {
     "MatMul": _matmul,
     "Gemm": _gemm,
     "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
     "AveragePool": _average,
     "GlobalAveragePool": _average,
     "MaxPool": _max_pool,

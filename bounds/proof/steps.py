@@ -154,6 +154,27 @@ class Convolution(Weighted):
         return [wide[self._inside].reshape(len(rows), -1)]
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Transposed(Affine):
+    """The transpose of another step, with a bias of its own."""
+
+    of: Affine
+
+    @property
+    def terms(self) -> int:
+        return self.of.terms
+
+    def linear(self, xs: list[Array]) -> Array:
+        return self.of.adjoint(xs[0])[0]
+
+    def adjoint(self, rows: Array) -> list[Array]:
+        return [self.of.linear([rows])]
+
+    @cached_property
+    def absolute(self) -> Affine:
+        return replace(self, of=self.of.absolute)
+
+
 class Scale(Weighted):
     """Each element times a number of its own."""
 
