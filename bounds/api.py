@@ -6,6 +6,7 @@ from bounds.bound import METHODS, Bounds, bound
 from bounds.errors import BoundsError, InvalidFile, InvalidGraph, InvalidInput, Unsupported
 from bounds.graph import Builder, Graph
 from bounds.jacobian import jacobian, lipschitz, monotone
+from bounds.memory import keep_freed
 from bounds.rounding import FLOAT, ROUNDED, Arithmetic, Level
 from bounds.search import Decision, Status, verify
 from bounds.sets import Ball, Box, InputSet, L0Ball, Line, Patch, Subspace, Substitution, Tabular
@@ -13,6 +14,8 @@ from bounds.spec import Spec, margins
 from bounds.trace import read_onnx, trace
 from bounds.vnnlib import format_counterexample, read_vnnlib
 from bounds.weights import perturbed
+
+keep_freed()
 
 __all__ = [
     "FLOAT",

@@ -118,16 +118,15 @@ def _partial(rows: Tensor, matrix: Tensor, live: Tensor | None, wanted: Tensor |
         return None
     kept = None if live is None else positions(live)
     columns = None if wanted is None else positions(wanted)
-    parts = []
-    for s in range(len(rows)):
+    found = rows.new_zeros(*rows.shape[:2], matrix.shape[1])
+    for s, place in enumerate(found):
         part = matrix if kept is None else matrix.index_select(0, kept[s])
         here = rows[s] if kept is None else rows[s].index_select(1, kept[s])
         if columns is None:
-            parts.append(here @ part)
-            continue
-        value = here @ part.index_select(1, columns[s])
-        parts.append(value.new_zeros(len(here), matrix.shape[1]).index_copy(1, columns[s], value))
-    return torch.cat(parts)
+            place.addmm_(here, part)
+        else:
+            place.index_copy_(1, columns[s], here @ part.index_select(1, columns[s]))
+    return found.flatten(0, 1)
 
 
 def positions(mask: Tensor) -> Sequence[Tensor]:

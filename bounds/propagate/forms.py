@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +12,8 @@ from torch import Tensor
 from bounds.interval import Interval
 from bounds.linear import Coefficients, Patch, Unit
 from bounds.rounding import U64, down, gamma, up
+
+_CACHED = 2**17  # numbers of which a processor's second cache holds a few copies
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,9 +144,9 @@ def over_interval(layout: Layout, rows: Coefficients, x: Interval, rounded: bool
     if isinstance(rows, Patch):
         ends = torch.cat([x.lower, width], 1)
         lower, over = rows.gather(ends, layout.index(ends)).chunk(2, dim=1)
-        value = torch.addcmul(rows.data * lower, rows.data.clamp(max=0), over).flatten(1).sum(1)
+        value = (rows.data * lower).addcmul_(rows.data.clamp(max=0), over).flatten(1).sum(1)
     else:
-        value = layout.dot(rows, x.lower) + layout.dot(_negative(rows), width)
+        value = layout.dot(rows, x.lower) + _negative_dot(layout, rows, width)
     if not rounded:
         return value
     n = x.lower[0].numel()
@@ -151,8 +154,20 @@ def over_interval(layout: Layout, rows: Coefficients, x: Interval, rounded: bool
     return down(value - up(gamma(n + 8, U64) * scale) - n * 2.0**-900)
 
 
-def _negative(a: Unit | Tensor) -> Unit | Tensor:
-    """The coefficients that are < 0, zero elsewhere."""
-    if isinstance(a, Unit):
-        return Unit(a.index, a.sign.clamp(max=0), a.shape)
-    return a.clamp(max=0)
+def _negative_dot(layout: Layout, rows: Unit | Tensor, x: Tensor) -> Tensor:
+    """``min(a, 0) . x`` for every row; (rows,)."""
+    if isinstance(rows, Unit):
+        return layout.dot(Unit(rows.index, rows.sign.clamp(max=0), rows.shape), x)
+    grouped, x = layout.grouped(rows), layout.of(x).mT.expand(len(layout.samples), -1, 1)
+    return torch.cat([grouped[part].clamp(max=0) @ x[part] for part in cached(grouped)]).flatten()
+
+
+def cached(rows: Tensor) -> Sequence[slice]:
+    """Parts of the first axis, each small enough for the caches of a processor to hold what is made of it.
+
+    All of it where gradients are kept, or on a device with one fast memory.
+    """
+    if torch.is_grad_enabled() or rows.device.type != "cpu" or rows.numel() <= _CACHED:
+        return [slice(None)]
+    step = max(1, _CACHED // rows[0].numel())
+    return [slice(first, first + step) for first in range(0, len(rows), step)]

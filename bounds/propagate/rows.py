@@ -20,7 +20,7 @@ from bounds.interval import Interval
 from bounds.kinds import Affine, Bilinear, Known, Operator, Pointwise
 from bounds.linear import Coefficients, Patch, Shape, Unit, dense, total
 from bounds.propagate.facts import Facts
-from bounds.propagate.forms import Forms, Layout, Own, Push, over_interval, value_range
+from bounds.propagate.forms import Forms, Layout, Own, Push, cached, over_interval, value_range
 from bounds.relaxation import Lines
 from bounds.rounding import U64, down, gamma, up
 from bounds.sets import InputSet
@@ -241,22 +241,42 @@ def _through_pointwise(
     rows = layout.grouped(whole)
     if own.cushion is not None:
         forms = forms.minus((rows.abs() * layout.grouped(own.cushion)).sum(2).flatten())
-    negative = rows.clamp(max=0)
     low = choose(own.lower_intercept, around.lower_intercept)
+    lifted = around.lifted if own.lower_intercept is None else bool(low.any())
     if own.lower_intercept is None and own.upper_intercept is None:
         higher = layout.of(around.higher)
     else:
         higher = choose(own.upper_intercept, around.upper_intercept) - low
-    term = _products(negative, higher)
-    if around.lifted if own.lower_intercept is None else bool(low.any()):
-        term = term + _products(rows, low)
     lower = choose(own.lower_slope, around.lower_slope)
     if own.lower_slope is None and own.upper_slope is None:
         steeper = layout.of(around.steeper)
     else:
         steeper = choose(own.upper_slope, around.upper_slope) - lower
-    slopes = torch.addcmul(rows * lower, negative, steeper)
+    slopes, term = _met(rows, lower, steeper, low if lifted else None, higher)
     return (slopes.view_as(whole),), forms.plus(term.flatten())
+
+
+def _met(
+    rows: Tensor, slope: Tensor, steeper: Tensor, intercept: Tensor | None, higher: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Rows through lower lines, and upper lines as differences from these where a row is < 0.
+
+    rows: (samples, per_sample, elements), the others with one sample or row for all where it is the same;
+    returns the rows behind the lines and what their constants gain, (samples, per_sample).
+    """
+    parts = cached(rows)
+    slopes = torch.empty_like(rows) if len(parts) > 1 else None
+    terms = []
+    for part in parts:
+        here, out = rows[part], None if slopes is None else slopes[part]
+        low, over, high = (x if len(x) == 1 else x[part] for x in (slope, steeper, higher))
+        negative = here.clamp(max=0)
+        term = _products(negative, high)
+        if intercept is not None:
+            term = term + _products(here, intercept if len(intercept) == 1 else intercept[part])
+        terms.append(term)
+        found = torch.mul(here, low, out=out).addcmul_(negative, over)
+    return (found, term) if slopes is None else (slopes, torch.cat(terms))
 
 
 def _pushed(
@@ -323,8 +343,8 @@ def _patch_lines(around: Lines, a: Patch, forms: Forms) -> tuple[tuple[Coefficie
     negative = a.data.clamp(max=0)
     term = negative * windows[2]
     if around.lifted:
-        term = torch.addcmul(term, a.data, windows[3])
-    data = torch.addcmul(a.data * windows[0], negative, windows[1])
+        term.addcmul_(a.data, windows[3])
+    data = (a.data * windows[0]).addcmul_(negative, windows[1])
     return (Patch(data, a.top, a.left, a.shape),), forms.plus(term.flatten(1).sum(1))
 
 

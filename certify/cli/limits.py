@@ -14,17 +14,6 @@ from certify.errors import Exit, UsageError
 
 _GRACE = 1.0  # seconds for Python to notice the alarm; a long call into a library may keep it from that
 _GB = 2**30
-_KEPT = 2**25 - 2**13  # bytes; the C library learns from blocks of at most 32 MiB
-
-
-def keep_memory() -> None:
-    """Free one large block: the C library then keeps smaller ones that are freed.
-
-    By default it gives them back to the system, and fetching them again costs a search a fifth of its time.
-    """
-    import numpy as np
-
-    np.empty(_KEPT, np.uint8)
 
 
 class TimeUp(BaseException):

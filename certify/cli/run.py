@@ -30,14 +30,12 @@ def execute(arguments: argparse.Namespace) -> int:
 def evaluate(config: Path, folder: Path, policy: Path | None = None, *, trust_code: bool = False) -> int:
     """Fill the run folder, write its outputs, and show what they tell."""
     from certify.cli.console import show
-    from certify.cli.limits import keep_memory
     from certify.cli.progress import progress
     from certify.config import read_config
     from certify.gate import read_policy
     from certify.job import fill, prepare
     from certify.reporting import Contents, write_all
 
-    keep_memory()
     rules = None if policy is None else read_policy(policy).record()
     job = prepare(read_config(config).trusting(trust_code))
     section = job.config.report

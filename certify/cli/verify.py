@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certify.cli.limits import TimeUp, deadline, keep_memory, memory_cap
+from certify.cli.limits import TimeUp, deadline, memory_cap
 from certify.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ def execute(arguments: argparse.Namespace) -> int:
 
     level = Level(arguments.level)
     _check(arguments)
-    keep_memory()
 
     def tell(status: Status, text: str = "") -> None:
         result = f"{status.value}\n{text}"
