@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -52,19 +53,6 @@ def rows_at_once(problem: Problem) -> int:
     return max(1, problem.memory // (12 * size * problem.region.box().lower.element_size()))
 
 
-@dataclass(frozen=True, eq=False)
-class Climb:
-    """Rows' bounds, by float arithmetic, the choices behind them, and the last way back that was gone.
-
-    first: the bounds before any step.
-    """
-
-    first: Tensor
-    value: Tensor
-    chosen: list[Tensor]
-    last: Pass
-
-
 @torch.no_grad()
 def improved(
     problem: Problem, facts: list[Facts], rows: Tensor, layout: Layout, offset: Tensor, steps: int
@@ -76,8 +64,7 @@ def improved(
     free = turns(problem.graph, facts, layout)
     if not free:
         return settled(problem, facts, rows, layout, offset, free, ())
-    start = [turn.inside(turn.start) for turn in free]
-    found = climb(problem, facts, rows, layout, offset, free, start, Pace(steps))
+    found = climb(problem, facts, rows, layout, offset, free, [turn.start for turn in free], Pace(steps))
     if not problem.rounded:
         return found.value
     return settled(problem, facts, rows, layout, offset, free, found.chosen)
@@ -120,7 +107,12 @@ def climb(
         value = lower_bounds(graph, facts, region, graph.output, rows, forms, own=own, record=record)
         return value, Pass(graph, facts, region, layout, record, own)
 
-    return _ascend(bound, free, start, pace if free else Pace(0))
+    if free and pace.steps:
+        return _ascend(bound, free, start, pace)
+    value, last = bound(start)
+    return Climb(
+        value, value, [Moving(turn, None, k) for turn, k in zip(free, start, strict=True)], start, last
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,13 +130,19 @@ class Moving:
     def of(cls, turn: Turn, start: Tensor) -> Moving:
         """The elements that any row may move, where these are few; Adam goes over them a dozen times."""
         free = turn.free.reshape(len(turn.free), -1).any(0)
-        if 2 * int(free.sum()) <= len(free):
-            free[0] |= ~free.any()  # one that does not move rather than none, which has no largest gradient
-            columns = free.nonzero().squeeze(1)
+        columns = free.nonzero().squeeze(1)
+        if 2 * len(columns) <= len(free):
+            # one that does not move rather than none, which has no largest gradient
+            columns = columns if len(columns) else columns.new_zeros(1)
             part = turn.of(columns)
             if part is not None:
                 return cls(part, columns, start)
         return cls(turn, None, start)
+
+    @property
+    def begin(self) -> Tensor:
+        """Where what moves begins."""
+        return self.turn.inside(self.part(self.start))
 
     def part(self, x: Tensor) -> Tensor:
         """Of a tensor (rows, *shape) what moves."""
@@ -164,49 +162,81 @@ class Moving:
         return self.turn.gradient(moved, self.part(rows), tuple([self.part(x) for x in xs]))
 
 
+@dataclass(frozen=True, eq=False)
+class Climb:
+    """Rows' bounds, by float arithmetic, the choices behind them, and the last way back that was gone.
+
+    first: the bounds before any step. best: of what moves, the choices of each row's best bound.
+    """
+
+    first: Tensor
+    value: Tensor
+    parts: Sequence[Moving]
+    best: Sequence[Tensor]
+    last: Pass
+
+    @cached_property
+    def chosen(self) -> list[Tensor]:
+        """All choices behind the bounds."""
+        return [part.whole(k) for part, k in zip(self.parts, self.best, strict=True)]
+
+
 def _ascend(
     bound: Callable[[Sequence[Tensor]], tuple[Tensor, Pass]],
     free: Sequence[Turn],
     start: Sequence[Tensor],
     pace: Pace,
 ) -> Climb:
-    """Adam (Kingma & Ba 2015) on all rows at once; keeps the choices of each row's best bound."""
-    value, found = bound(start)
-    if not pace.steps:
-        return Climb(value, value, list(start), found)
-    first = best_value = value
+    """Adam on all rows at once; keeps the choices of each row's best bound."""
     parts = [Moving.of(turn, chosen) for turn, chosen in zip(free, start, strict=True)]
-    best = moving = [part.part(part.start) for part in parts]
-    scale = [part.turn.scale(found.rows.get(part.turn.index)) for part in parts]
-    moments = [(torch.zeros_like(chosen), torch.zeros_like(chosen)) for chosen in moving]
+    best = moving = [part.begin for part in parts]
+    value, found = bound([part.whole(chosen) for part, chosen in zip(parts, moving, strict=True)])
+    first = best_value = value
+    adams = [_Adam(part.turn.scale(found.rows.get(part.turn.index))) for part in parts]
     for step in range(pace.steps):
-        rate = pace.rate_at(step)
-        scaled = [_times(g, s) for g, s in zip(gradients(parts, moving, found), scale, strict=True)]
-        largest = torch.stack([_largest(g.reshape(len(g), -1)) for g in scaled]).amax(0)
+        slopes = gradients(parts, moving, found)
+        scaled = [_times(g, adam.scale) for g, adam in zip(slopes, adams, strict=True)]
+        largest = torch.stack([_largest(g.reshape(len(g), -1)) for g in scaled]).amax(0).clamp_min_(_TINY)
         moving = [
-            part.turn.inside(
-                _moved(step, rate, chosen, g.div_(_column(largest.clamp_min(_TINY), g)), size, *moment)
-            )
-            for part, chosen, size, g, moment in zip(parts, moving, scale, scaled, moments, strict=True)
+            part.turn.inside(adam.moved(chosen, g.div_(_column(largest, g)), pace.rate_at(step)))
+            for part, adam, chosen, g in zip(parts, adams, moving, scaled, strict=True)
         ]
         value, found = bound([part.whole(chosen) for part, chosen in zip(parts, moving, strict=True)])
         better = value > best_value
         best_value = torch.where(better, value, best_value)
         best = [torch.where(_column(better, k), s, k) for k, s in zip(best, moving, strict=True)]
-    chosen = [part.whole(k) for part, k in zip(parts, best, strict=True)]
-    return Climb(first, best_value, chosen, found)
+    return Climb(first, best_value, parts, best, found)
 
 
-def _moved(
-    step: int, rate: float, chosen: Tensor, gradient: Tensor, scale: Tensor, mean: Tensor, square: Tensor
-) -> Tensor:
-    """Where Adam moves to; its moments are updated in place."""
-    first, second = (1 - beta ** (step + 1) for beta in _BETAS)
-    mean.lerp_(gradient, 1 - _BETAS[0])
-    square.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
-    # What makes up for the start of the moments at zero is a matter of numbers, not of tensors.
-    size = square.sqrt().add_(_NOISE * second**0.5)
-    return torch.addcdiv(chosen, _times(mean, scale), size, value=rate * second**0.5 / first)
+@dataclass(eq=False)
+class _Adam:
+    """The steps of Kingma & Ba (2015) for one node's choices.
+
+    scale: how far these may reasonably move, None for 1. mean, square: the moments of the gradients so far,
+    after one of them that gradient itself: the moments' lengths cancel out of the first step.
+    """
+
+    scale: Tensor | None
+    steps: int = 0
+    mean: Tensor | None = None
+    square: Tensor | None = None
+
+    def moved(self, chosen: Tensor, gradient: Tensor, rate: float) -> Tensor:
+        """Where a step leads."""
+        self.steps += 1
+        if self.mean is None:
+            self.mean = gradient
+            size = gradient.abs().add_(_NOISE)
+            return torch.addcdiv(chosen, _times(gradient, self.scale), size, value=rate)
+        first, second = (1 - beta**self.steps for beta in _BETAS)
+        if self.square is None:
+            self.square = self.mean.square().mul_(1 - _BETAS[1])
+            self.mean = self.mean.mul(1 - _BETAS[0])
+        self.mean.lerp_(gradient, 1 - _BETAS[0])
+        self.square.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
+        # What makes up for the start of the moments at zero is a matter of numbers, not of tensors.
+        size = self.square.sqrt().add_(_NOISE * second**0.5)
+        return torch.addcdiv(chosen, _times(self.mean, self.scale), size, value=rate * second**0.5 / first)
 
 
 def _largest(x: Tensor) -> Tensor:
@@ -214,9 +244,9 @@ def _largest(x: Tensor) -> Tensor:
     return torch.maximum(x.amax(1), -x.amin(1))
 
 
-def _times(x: Tensor, scale: Tensor) -> Tensor:
+def _times(x: Tensor, scale: Tensor | None) -> Tensor:
     """The product, where it is more than x itself."""
-    return x if scale.dim() == 0 and bool(scale == 1) else x * scale
+    return x if scale is None else x * scale
 
 
 def gradients(parts: Sequence[Moving], moving: Sequence[Tensor], found: Pass) -> list[Tensor]:

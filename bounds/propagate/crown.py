@@ -95,13 +95,13 @@ def climbed(
 
 def undecided_elements(problem: Problem, index: int, x: Interval) -> Tensor:
     """Which of a node's elements enter a nonlinear neuron that a tighter interval would help."""
-    result = torch.zeros_like(x.lower, dtype=torch.bool)
+    result = torch.zeros((), dtype=torch.bool, device=x.lower.device).expand(x.lower.shape)
     for user in problem.graph.users[index]:
         node = problem.graph.nodes[user]
         if isinstance(node.op, Pointwise):
-            result |= node.op.bind(node.params).undecided(x)
+            result = result | node.op.bind(node.params).undecided(x)
         elif isinstance(node.op, Bilinear):
-            result |= x.lower < x.upper
+            result = result | (x.lower < x.upper)
     return result
 
 
@@ -113,6 +113,8 @@ def _tightened(problem: Problem, facts: list[Facts], index: int, plain: bool, st
     """
     x = facts[index].interval
     undecided = undecided_elements(problem, index, x)
+    if not bool(undecided.any()):
+        return x
     for passes in ([0] if plain else []) + ([steps] if steps else []):
         positive = x.lower + x.upper > 0
         few = undecided.reshape(len(undecided), -1).sum(1) <= _FEW

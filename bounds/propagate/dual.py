@@ -59,14 +59,13 @@ class Pass:
 
     def _affine(self, op: Affine, node: Node, index: int, xs: tuple[Tensor, ...]) -> Tensor:
         """Of a layer of mostly dead neurons only what lives."""
-        before, after = self.facts[node.inputs[0]].live, _living(self.graph, self.facts, self.own, index)
-        if self.layout.per_sample >= FEW and after is not None:
-            samples = self.layout.samples
+        found, samples = None, self.layout.samples
+        after = _living(self.graph, self.facts, self.own, index) if self.layout.per_sample >= FEW else None
+        if after is not None:
+            before = self.facts[node.inputs[0]].live
             live = None if before is None else before[samples]
             found = op.value_live(self.layout.grouped(xs[0]), node.params, live, after[samples])
-            if found is not None:
-                return found.reshape(len(found), *node.shape)
-        return op.value(xs, node.params)
+        return op.value(xs, node.params) if found is None else found.reshape(len(found), *node.shape)
 
     def _line(self, index: int, z: Tensor) -> Tensor:
         shared, own, layout = self.facts[index].lines, self.own.get(index, Own()), self.layout

@@ -47,6 +47,10 @@ class Layout:
         x = x if x.shape[0] == 1 or (self._every and x.shape[0] == len(self.samples)) else x[self.samples]
         return x.reshape(x.shape[0], 1, -1)
 
+    def spread(self, x: Tensor) -> Tensor:
+        """A per-sample tensor (batch, *shape) once for each row, (rows, *shape); not to be written to."""
+        return x.expand(len(self.rows), *x.shape[1:]) if len(x) == 1 else x[self.rows]
+
     def index(self, x: Tensor) -> Tensor:
         """For each row, where in the batch axis of ``x`` its sample stands."""
         return self._first if x.shape[0] == 1 else self.rows

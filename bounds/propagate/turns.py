@@ -44,10 +44,15 @@ class Turn(ABC):
         """Between which numbers stay, infinite where they are not free."""
         margin = 2 * torch.finfo(self.start.dtype).eps * (self.high - self.low)
         low, high = self.low + margin, self.high - margin
+        if bool(self.free.all()):
+            return low, high
         return torch.where(self.free, low, -torch.inf), torch.where(self.free, high, torch.inf)
 
-    def scale(self, rows: Tensor | None) -> Tensor:
-        """How far numbers may reasonably move, where ``rows`` come to the node; broadcasts against them."""
+    def scale(self, rows: Tensor | None) -> Tensor | None:
+        """How far numbers may reasonably move, where ``rows`` come to the node; broadcasts against them.
+
+        None for 1.
+        """
         return (self.high - self.low).nan_to_num(0, 0, 0)
 
     def of(self, columns: Tensor) -> Turn | None:
@@ -78,6 +83,9 @@ class Slope(Turn):
     x: Interval
     pivot: bool
 
+    def scale(self, rows: Tensor | None) -> Tensor | None:
+        return None if self.pivot and self.op.pivot == (0, 1) else super().scale(rows)
+
     def of(self, columns: Tensor) -> Turn | None:
         if not self.pivot:  # points of contact depend on parameters of single elements
             return None
@@ -88,13 +96,14 @@ class Slope(Turn):
         """A line that is turned around its touching point moves by the distance from there."""
         weight = rows.clamp(min=0) if self.side > 0 else rows.clamp(max=0)
         if self.pivot:
-            return weight.mul_(xs[0]).mul_(self._moves)
+            weight.mul_(xs[0])
+            return weight if self._moves is None else weight.mul_(self._moves)
         return torch.where(self.free, weight * (xs[0] - self.op.touch(self.x, value, self.side)), 0.0)
 
     @cached_property
-    def _moves(self) -> Tensor:
-        """1 where numbers are free, else 0."""
-        return self.free.to(self.start.dtype)
+    def _moves(self) -> Tensor | None:
+        """1 where numbers are free, else 0; None where all are."""
+        return None if bool(self.free.all()) else self.free.to(self.start.dtype)
 
     def own(self, so_far: Own, value: Tensor, rounded: bool) -> Own:
         intercept, cushion = None, so_far.cushion
@@ -193,8 +202,8 @@ def _slopes(index: int, op: Pointwise, x: Interval, here: Facts, layout: Layout)
         return ()
     if op.pivot is not None:
         low, high = (torch.full((), end).to(around.lower_slope) for end in op.pivot)
-        start = around.lower_slope[rows]
-        return (Slope(index, start, free[rows], low, high, +1, op, x[rows], pivot=True),)
+        start, free, lower, upper = map(layout.spread, (around.lower_slope, free, x.lower, x.upper))
+        return (Slope(index, start, free, low, high, +1, op, Interval(lower, upper), pivot=True),)
     low, high = op.slope_range(x)
     free &= (low < high) & low.isfinite() & high.isfinite()
     free, low, high, x = free[rows], low[rows], high[rows], x[rows]
