@@ -27,6 +27,7 @@ _TRANSPOSED: dict[int, Callable[..., Tensor]] = {
 
 _FEW_PHASES = 2  # per axis
 _MANY_CHANNELS = 16
+_MANY = 8  # pixels of rows for each of which so many weights are quickly shuffled
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Conv(Affine):
         return params[0][0].numel() + 1
 
     def adjoint(self, rows: Tensor, weights: Tensors, ins: Sequence[Shape]) -> Tensors:
-        if self._phased:
+        if self._phased and _MANY * rows[:, 0].numel() > weights[0].numel():
             (top, left), (height, width) = self.padding, ins[0][1:]
             if self.stride[0] == 1 and top < weights[0].shape[2] and left < weights[0].shape[3]:
                 return (_transposed(rows, weights[0], 1, cut=(top, left)),)

@@ -160,6 +160,10 @@ def _chunks(wanted: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor, Tensor]
     together, so that little of a rectangle is padding, or what is too little to be worth another rectangle.
     """
     rows = max(1, rows)
+    if wanted.numel() <= rows and bool(wanted.all()):
+        samples, elements = (torch.arange(n, device=wanted.device) for n in wanted.shape)
+        yield samples, elements.expand(wanted.shape), wanted
+        return
     little = min(rows, _LITTLE) // 4
     counts = wanted.sum(1)
     order = counts.argsort(descending=True)

@@ -108,7 +108,8 @@ def _travel(
         here = pending.pop(index)
         if record is not None and isinstance(node.op, Pointwise | Bilinear):
             record[index] = dense(here)
-        live = _live(graph, facts, own, index, start) if index < start and through == EVERY else None
+        many = forms.layout.per_sample >= FEW and through == EVERY
+        live = _live(graph, facts, own, index, start) if many and index < start else None
         pulled, forms = _through(graph, facts, index, own.get(index), here, forms, live)
         # What is known of a composite is no function of its other inputs: nothing is pulled to those.
         for source, part in zip(node.inputs, pulled, strict=not isinstance(node.op, Known)):
@@ -201,7 +202,7 @@ def _through_affine(
             a = a.patch()
     if isinstance(a, Patch):
         pulled = op.adjoint_patch(a, weights, shapes, node.shape)
-    elif isinstance(a, Tensor) and live is not None and layout.per_sample >= FEW:
+    elif isinstance(a, Tensor) and live is not None:
         before = facts[node.inputs[0]].live
         wanted = None if before is None else before[layout.samples]
         found = op.adjoint_live(layout.grouped(a), weights, live[layout.samples], wanted)
