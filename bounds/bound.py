@@ -57,8 +57,8 @@ def bound(
     method: ``"ibp"`` (interval bound propagation; Gowal et al. 2018), ``"forward"`` (zonotopes; DeepZ, Singh
         et al. 2018, met with interval analysis), ``"crown-ibp"`` (Zhang et al. 2020),
         ``"crown"`` (Zhang et al. 2018; DeepPoly, Singh et al. 2019) with one gradient step on the slopes
-        of the result's own rows, ``"alpha-crown"`` (Xu et al. 2021) with twenty, ``"alpha-crown-joint"``
-        with ten also on the rows of every undecided neuron.
+        of the result's own rows for samples that are not proved without, ``"alpha-crown"`` (Xu et al. 2021)
+        with twenty for all, ``"alpha-crown-joint"`` with ten also on the rows of every undecided neuron.
         ``"cascade"`` goes from the cheapest to the dearest and stops for each sample where ``spec`` is
         proved. ``"lp"`` (Salman et al. 2019) takes the best slopes from linear programs, one for each row,
         ``"lp-joint"`` also those of every undecided neuron: for small graphs over boxes and balls. With a

@@ -39,7 +39,7 @@ NOTES = (
     "Lower bounds of the margins y_label - y_j over recorded boxes. float32 is no proof (level `float`); "
     "float64 accounts for every rounding error (level `real`). The peer always computes in float32, lower "
     "bounds alone, with its default options and weights that ask for no gradient. `CROWN` of ours adds one "
-    "step on the slopes of the margins' own rows. `alpha` optimises the "
+    "step on the slopes of the margins' own rows where a sample is not proved without. `alpha` optimises the "
     "slopes of the margins' own rows in 20 steps and keeps CROWN's intermediate bounds, on both sides; "
     "`alpha-full` optimises intermediate bounds too, the peer by its default (20 steps on everything).",
     "Seconds are medians over the timed runs after one warm-up, of the bounding call alone (calls shorter "

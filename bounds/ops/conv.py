@@ -14,6 +14,7 @@ from torch import Tensor
 from bounds.graph import Ref
 from bounds.kinds import Affine, Tensors
 from bounds.linear import Patch, Shape, Unit
+from bounds.memory import cached
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
 from bounds.ops.slicing import Pad
 from bounds.ops.windows import image, onnx_padding, per_axis
@@ -180,25 +181,27 @@ def _transposed(x: Tensor, weight: Tensor, stride: int, cut: tuple[int, int] = (
     whole = F.pad(weight, (0, rest[0], 0, rest[1])) if any(rest) else weight
     phases = whole.reshape(out, inner, taps, stride, across, stride).flip(2, 4).permute(1, 3, 5, 0, 2, 4)
     kernel = phases.reshape(inner * stride**2, out, taps, across)
-    y = F.conv2d(x, kernel, padding=(taps - 1, across - 1))
     size = tuple((n - 1) * stride + k for n, k in zip(x.shape[2:], (height, width), strict=True))
-    return _interleaved(y.view(len(y), inner, stride, stride, *y.shape[2:]), size)
+    image = x.new_empty(len(x), inner, *size)
+    for part in cached(x, inner * prod(size)):
+        y = F.conv2d(x[part], kernel, padding=(taps - 1, across - 1))
+        _interleave(y.view(len(y), inner, stride, stride, *y.shape[2:]), image[part])
+    return image
 
 
-def _interleaved(phases: Tensor, size: Shape) -> Tensor:
-    """Images whose rows and columns take turns: (rows, channels, stride, stride, h, w) to the given size.
+def _interleave(phases: Tensor, image: Tensor) -> None:
+    """Fill images whose rows and columns take turns: (rows, channels, stride, stride, h, w).
 
     As ``pixel_shuffle``, but faster where phases are few: they are copied one at a time.
     """
-    stride = phases.shape[2]
+    stride, (height, width) = phases.shape[2], image.shape[2:]
     if stride > _FEW_PHASES:
-        return F.pixel_shuffle(phases.flatten(1, 3), stride)[:, :, : size[0], : size[1]]
-    image = phases.new_empty(*phases.shape[:2], *size)
+        image.copy_(F.pixel_shuffle(phases.flatten(1, 3), stride)[:, :, :height, :width])
+        return
     for i in range(stride):
         for j in range(stride):
             place = image[:, :, i::stride, j::stride]
             place.copy_(phases[:, :, i, j, : place.shape[2], : place.shape[3]])
-    return image
 
 
 @from_torch("aten::conv1d", "aten::conv2d", "aten::conv3d")

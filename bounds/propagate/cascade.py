@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ class Method:
 
     relaxed: whether rows travel through lines, not only intervals. tighten: whether undecided neurons get
     rows of their own. joint: gradient steps on the slopes of these; steps: on those of the result's rows;
-    spare: only of those whose clause is not proved without.
+    spare: the rows without steps: of samples that are proved without, or all of clauses that are so.
     zonotopes: whether nodes are bounded by zonotopes instead, from the input on, without rows; generators:
     that each of these keeps, None for what fits into memory.
     """
@@ -31,7 +32,7 @@ class Method:
     tighten: bool = False
     joint: int = 0
     steps: int = 0
-    spare: bool = False
+    spare: Literal["none", "samples", "clauses"] = "none"
     zonotopes: bool = False
     generators: int | None = None
 
@@ -41,8 +42,8 @@ SLIM = Method(relaxed=False, zonotopes=True, generators=8)
 IBP = Method(relaxed=False)
 CROWN_IBP = Method()
 CLIMB = Method(steps=4)
-CROWN = Method(tighten=True, steps=1)
-DECIDE = Method(tighten=True, steps=1, spare=True)
+CROWN = Method(tighten=True, steps=1, spare="samples")
+DECIDE = Method(tighten=True, steps=1, spare="clauses")
 ALPHA = Method(tighten=True, steps=20)
 JOINT = Method(tighten=True, steps=20, joint=10)
 METHODS: Mapping[str, tuple[Method, ...]] = {
@@ -145,9 +146,12 @@ def _apply(
         facts = known
     else:
         facts = forward_facts(problem, method.tighten, method.relaxed, method.joint, known)
-    first = method.relaxed and (method.spare or method.steps == 0)  # steps begin with such rows themselves
+    # steps begin with such rows themselves
+    first = method.relaxed and (method.spare != "none" or method.steps == 0)
     found = so_far.met(spec_bounds(problem, facts, spec, first))
-    if method.spare:
+    if method.spare == "samples":
+        wanted = wanted & (spec.worst(found.lower) <= 0)[:, None]
+    elif method.spare == "clauses":
         wanted = wanted & spec.undecided(found.lower)
     if method.steps and bool(wanted.any()):
         found = replace(found, lower=climbed(problem, facts, spec, method.steps, found.lower, wanted))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,9 +10,8 @@ from torch import Tensor
 
 from bounds.interval import Interval
 from bounds.linear import Coefficients, Patch, Unit
+from bounds.memory import cached
 from bounds.rounding import U64, down, gamma, up
-
-_CACHED = 2**17  # numbers of which a processor's second cache holds a few copies
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,15 +161,6 @@ def _negative_dot(layout: Layout, rows: Unit | Tensor, x: Tensor) -> Tensor:
     if isinstance(rows, Unit):
         return layout.dot(Unit(rows.index, rows.sign.clamp(max=0), rows.shape), x)
     grouped, x = layout.grouped(rows), layout.of(x).mT.expand(len(layout.samples), -1, 1)
-    return torch.cat([grouped[part].clamp(max=0) @ x[part] for part in cached(grouped)]).flatten()
-
-
-def cached(rows: Tensor) -> Sequence[slice]:
-    """Parts of the first axis, each small enough for the caches of a processor to hold what is made of it.
-
-    All of it where gradients are kept, or on a device with one fast memory.
-    """
-    if torch.is_grad_enabled() or rows.device.type != "cpu" or rows.numel() <= _CACHED:
-        return [slice(None)]
-    step = max(1, _CACHED // rows[0].numel())
-    return [slice(first, first + step) for first in range(0, len(rows), step)]
+    return torch.cat(
+        [grouped[part].clamp(max=0) @ x[part] for part in cached(grouped, grouped[0].numel())]
+    ).flatten()

@@ -19,8 +19,9 @@ from bounds.graph import Graph, Node
 from bounds.interval import Interval
 from bounds.kinds import Affine, Bilinear, Known, Operator, Pointwise
 from bounds.linear import Coefficients, Patch, Shape, Unit, dense, total
+from bounds.memory import cached
 from bounds.propagate.facts import Facts
-from bounds.propagate.forms import Forms, Layout, Own, Push, cached, over_interval, value_range
+from bounds.propagate.forms import Forms, Layout, Own, Push, over_interval, value_range
 from bounds.relaxation import Lines
 from bounds.rounding import U64, down, gamma, up
 from bounds.sets import InputSet
@@ -265,7 +266,7 @@ def _met(
     rows: (samples, per_sample, elements), the others with one sample or row for all where it is the same;
     returns the rows behind the lines and what their constants gain, (samples, per_sample).
     """
-    parts = cached(rows)
+    parts = cached(rows, rows[0].numel())
     slopes = torch.empty_like(rows) if len(parts) > 1 else None
     terms = []
     for part in parts:

@@ -89,8 +89,8 @@ class Slope(Turn):
     def of(self, columns: Tensor) -> Turn | None:
         if not self.pivot:  # points of contact depend on parameters of single elements
             return None
-        x = Interval(only(self.x.lower, columns), only(self.x.upper, columns))
-        return replace(self, start=only(self.start, columns), free=only(self.free, columns), x=x)
+        # Lines through the origin never ask for the interval.
+        return replace(self, start=only(self.start, columns), free=only(self.free, columns))
 
     def gradient(self, value: Tensor, rows: Tensor, xs: Tensors) -> Tensor:
         """A line that is turned around its touching point moves by the distance from there."""
