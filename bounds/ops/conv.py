@@ -27,7 +27,6 @@ _TRANSPOSED: dict[int, Callable[..., Tensor]] = {
 }
 
 _FEW_PHASES = 2  # per axis
-_MANY_CHANNELS = 16
 _MANY = 8  # pixels of rows for each of which so many weights are quickly shuffled
 
 
@@ -165,41 +164,42 @@ def _transposed(x: Tensor, weight: Tensor, stride: int, cut: tuple[int, int] = (
 
     Each output position modulo the stride meets its own subset of kernel taps; with these as channels, the
     result is a convolution of stride one and a shuffle. On small images of many rows that is several times
-    faster than the library's strided transposed convolution, with the same products summed. Not so where the
-    stride does not divide the kernel: then phases multiply by zeros, which only costs little where the
-    products are cheap, in float32 for few channels.
+    faster than the library's strided transposed convolution, with the same products summed. Where the stride
+    does not divide the kernel, phases multiply by zeros, which costs more than it saves in float64.
     cut: how many rows and columns to leave out at both ends, for a stride of one.
     """
     out, inner, height, width = weight.shape
     if stride == 1:
         kernel = weight.flip(2, 3).transpose(0, 1)
         return F.conv2d(x, kernel, padding=(height - 1 - cut[0], width - 1 - cut[1]))
+    # Where the kernel is smaller than the stride, some positions meet none of it.
+    phases = min(stride, height), min(stride, width)
     taps, across = -(-height // stride), -(-width // stride)
-    rest = (across * stride - width, taps * stride - height)
-    if any(rest) and (x.dtype == torch.float64 or inner >= _MANY_CHANNELS):
+    rest = (across * phases[1] - width, taps * phases[0] - height)
+    if any(rest) and x.dtype == torch.float64:
         return F.conv_transpose2d(x, weight, stride=stride)
     whole = F.pad(weight, (0, rest[0], 0, rest[1])) if any(rest) else weight
-    phases = whole.reshape(out, inner, taps, stride, across, stride).flip(2, 4).permute(1, 3, 5, 0, 2, 4)
-    kernel = phases.reshape(inner * stride**2, out, taps, across)
+    parts = whole.reshape(out, inner, taps, phases[0], across, phases[1]).flip(2, 4).permute(1, 3, 5, 0, 2, 4)
+    kernel = parts.reshape(inner * prod(phases), out, taps, across)
     size = tuple((n - 1) * stride + k for n, k in zip(x.shape[2:], (height, width), strict=True))
-    image = x.new_empty(len(x), inner, *size)
+    image = (x.new_empty if min(phases) == stride else x.new_zeros)(len(x), inner, *size)
     for part in cached(x, inner * prod(size)):
         y = F.conv2d(x[part], kernel, padding=(taps - 1, across - 1))
-        _interleave(y.view(len(y), inner, stride, stride, *y.shape[2:]), image[part])
+        _interleave(y.view(len(y), inner, *phases, *y.shape[2:]), image[part], stride)
     return image
 
 
-def _interleave(phases: Tensor, image: Tensor) -> None:
-    """Fill images whose rows and columns take turns: (rows, channels, stride, stride, h, w).
+def _interleave(phases: Tensor, image: Tensor, stride: int) -> None:
+    """Fill images whose rows and columns take turns: (rows, channels, phases, phases, h, w).
 
     As ``pixel_shuffle``, but faster where phases are few: they are copied one at a time.
     """
-    stride, (height, width) = phases.shape[2], image.shape[2:]
-    if stride > _FEW_PHASES:
+    height, width = image.shape[2:]
+    if phases.shape[2] == phases.shape[3] == stride > _FEW_PHASES:
         image.copy_(F.pixel_shuffle(phases.flatten(1, 3), stride)[:, :, :height, :width])
         return
-    for i in range(stride):
-        for j in range(stride):
+    for i in range(phases.shape[2]):
+        for j in range(phases.shape[3]):
             place = image[:, :, i::stride, j::stride]
             place.copy_(phases[:, :, i, j, : place.shape[2], : place.shape[3]])
 
