@@ -20,7 +20,7 @@ from bounds.search.bounding import Bounded
 from bounds.spec import Spec
 
 _SHARE = 0.05  # of the search's time
-_FIRST = 0.25  # seconds of the first slice; each further one is twice as long
+_FIRST = 0.5  # seconds of the first slice; each further one is twice as long
 _SPARE = 2.0  # seconds before the end from which on it is too late to begin
 _MOST_UNDECIDED, _MOST_VALUES = 128, 2048  # neurons, and numbers in all, with which a slice gets anywhere
 

@@ -170,7 +170,7 @@ def test_slices_keep_to_their_share(hidden: Planted, monkeypatch: pytest.MonkeyP
         assert asked(found, spec, book, end=200.0) is None
         assert book.spent <= 0.05 * now[0]
         spent.append(book.spent)
-    assert sorted(set(spent)) == [0.0, 0.25, 0.75, 1.75, 3.75, 7.75]
+    assert sorted(set(spent)) == [0.0, 0.5, 1.5, 3.5, 7.5]
     assert asked(found, spec, Slices(began=now[0] - 100, seconds=4), end=now[0] + 5) is None  # too late
 
 
