@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ from bounds.search.condensed import Condensed, condensed
 from bounds.search.domains import Cuts, Domains, Place
 from bounds.sets import Box, InputSet
 from bounds.spec import Spec
+
+_PROVED = 2**18  # neurons of domains that are proved at once: of more each takes longer, out of the caches
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +116,12 @@ def bounded(root: Root, domains: Domains, pace: Pace, refine: bool) -> Bounded:
 
 def proved(root: Root, domains: Domains, refine: bool) -> Tensor:
     """Bounds at the root's level with the choices that domains come with, inf for empty ones; (domains,)."""
+    size = sum(prod(node.shape) for node in root.problem.graph.nodes)
+    parts = torch.arange(len(domains), device=domains.question.device).split(max(1, _PROVED // size))
+    return torch.cat([_proved(root, domains[part], refine) for part in parts])
+
+
+def _proved(root: Root, domains: Domains, refine: bool) -> Tensor:
     problem, facts, empty = _facts(root, replace(domains, known={}), refine)
     spec, layout = root.asked(domains.question), _layout(domains, root.spec)
     free = _free(problem.graph, facts, layout, domains.cuts)
@@ -151,7 +160,7 @@ def _facts(root: Root, domains: Domains, refine: bool) -> tuple[Problem, list[Fa
     if refine and root.generators is not None:
         found = forward.facts_of(problem, root.generators)
         known = [replace(k, interval=k.interval.met(f.interval)) for k, f in zip(known, found, strict=True)]
-    if not (refine or problem.rounded or 0 in cuts.nodes):
+    if not (refine or 0 in cuts.nodes):
         return problem, _relaxed(problem, known, limits.keys()), empty
     facts = forward_facts(problem, tighten=refine and root.generators is None, known=known)
     for node, limit in limits.items():
