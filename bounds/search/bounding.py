@@ -54,6 +54,8 @@ class Root:
     def quick(self, dtype: torch.dtype) -> Root:
         """The same for a search without account of rounding, in another dtype."""
         graph, region = self.problem.graph.to(dtype), self.problem.region.to(dtype)
+        if region.is_box:
+            region = Box(region.box().lower, region.box().upper)
         problem = replace(self.problem, graph=graph, region=region, level=Level.FLOAT)
         known = [Facts(f.interval.outward(dtype)) for f in self.facts]
         facts = forward_facts(problem, tighten=False, known=known)

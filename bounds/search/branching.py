@@ -16,7 +16,7 @@ from bounds.search.domains import Domains, Places
 from bounds.search.sensitivity import losses, owed
 from bounds.spec import Spec
 
-_TRIED = 3  # candidates per domain whose children are bounded before one is chosen
+_TRIED = 5  # candidates per domain whose children are bounded before one is chosen
 _POTENTIAL = 0.3  # weight of what a line may lose anywhere, against what it loses at the minimiser
 _EXACT = 0.05  # weight of a row's change over an input, against what lines lose because of the input
 

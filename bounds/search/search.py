@@ -25,7 +25,7 @@ from bounds.search.witness import Judge
 # where what is missing is less than what the first ones have won.
 _FIRST_STEPS, _MORE_STEPS, _INPUT_STEPS = Pace(5, 0.1, 0.6), Pace(24, 0.05, 0.85), Pace(2)
 _LAST = Pace(100, 0.1, 0.95)  # where nothing is left to cut
-_CANDIDATES = 3
+_CANDIDATES = 5
 _FIRST, _AT_ONCE = 32, 2048  # domains in the first batches, and in any at most
 _PACE = (0.5, 2.0)  # seconds that a batch should take at least and at most
 _ASKED = 8  # minimisers that an attack starts from, of each batch that it is asked about
