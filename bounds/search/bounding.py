@@ -119,7 +119,8 @@ def bounded(root: Root, domains: Domains, pace: Pace, refine: bool) -> Bounded:
 def proved(root: Root, domains: Domains, refine: bool) -> Tensor:
     """Bounds at the root's level with the choices that domains come with, inf for empty ones; (domains,)."""
     size = sum(prod(node.shape) for node in root.problem.graph.nodes)
-    parts = torch.arange(len(domains), device=domains.question.device).split(max(1, _PROVED // size))
+    every = torch.arange(len(domains), device=domains.question.device)
+    parts = torch.split(every, max(1, _PROVED // size))
     return torch.cat([_proved(root, domains[part], refine) for part in parts])
 
 

@@ -23,7 +23,7 @@ from bounds.search.witness import Judge
 
 # Gradient steps per domain: short ones, since a domain begins with what was best for its parent. More of them
 # where what is missing is less than what the first ones have won.
-_FIRST_STEPS, _MORE_STEPS, _INPUT_STEPS = Pace(5, 0.1, 0.6), Pace(24, 0.05, 0.85), Pace(2)
+_FIRST_STEPS, _MORE_STEPS, _INPUT_STEPS = Pace(7, 0.1, 0.75), Pace(24, 0.05, 0.85), Pace(2)
 _LAST = Pace(100, 0.1, 0.95)  # where nothing is left to cut
 _CANDIDATES = 5
 _FIRST, _AT_ONCE = 32, 2048  # domains in the first batches, and in any at most

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -38,6 +38,7 @@ _FIRST = (IBP, CROWN_IBP)
 _MANY, _SLIM = (*_FIRST, DECIDE), (*_FIRST, SLIM, CLIMB)
 _JOINT = Method(tighten=True, steps=20, joint=5)
 _SMALL = 0.1  # share of the time left that all tighter neurons may take: every domain of a search has them
+_JOINT_SHARE = 0.2  # after which they are given up: neurons that stay undecided take longer than foreseen
 _PARTS = 32  # numbers of the facts for each element of a node, some of them on their way
 _FEW_INPUTS = 12  # up to so many, inputs are cut instead of neurons
 
@@ -178,7 +179,9 @@ class _Call:
         cheap = _JOINT.joint * (now - began) < _SMALL * (problem.end - now)
         close = bool((missing < 2 * gained).float().mean() > 0.5)
         if len(left) and (cheap or close) and not self._few:
-            found = attempted(problem, spec, (_JOINT,), found)
+            share = replace(problem, end=now + _JOINT_SHARE * (problem.end - now))
+            with suppress(OutOfTime):
+                found = attempted(share, spec, (_JOINT,), found)
         return found
 
     @property
