@@ -167,8 +167,8 @@ class _Call:
 
     def _tightened(self, problem: Problem, spec: Spec, found: Attempt) -> Attempt:
         """Rows for neurons, too; with slopes of their own where that promises to prove what is left, or
-        costs little: each step takes about as long as all before."""
-        began = time.monotonic()
+        costs little: each step takes about as long as all before, by the processor's clock on a busy machine."""
+        began = time.monotonic(), time.process_time()
         found = attempted(problem, spec, (DECIDE,), found)
         before = found.rows.lower.clone()
         found = attempted(problem, spec, (ALPHA,), found)
@@ -176,7 +176,8 @@ class _Call:
         missing = -spec[left].worst(found.rows.lower[left])
         gained = -missing - spec[left].worst(before[left])
         now = time.monotonic()
-        cheap = _JOINT.joint * (now - began) < _SMALL * (problem.end - now)
+        so_far = min(now - began[0], time.process_time() - began[1])
+        cheap = _JOINT.joint * so_far < _SMALL * (problem.end - now)
         close = bool((missing < 2 * gained).float().mean() > 0.5)
         if len(left) and (cheap or close) and not self._few:
             share = replace(problem, end=now + _JOINT_SHARE * (problem.end - now))
