@@ -167,7 +167,7 @@ class _Call:
 
     def _tightened(self, problem: Problem, spec: Spec, found: Attempt) -> Attempt:
         """Rows for neurons, too; with slopes of their own where that promises to prove what is left, or
-        costs little: each step takes about as long as all before. On a busy machine the processor's clock counts.
+        costs little: each step takes about as long as all before, on a busy machine by the processor's clock.
         """
         began = time.monotonic(), time.process_time()
         found = attempted(problem, spec, (DECIDE,), found)
