@@ -22,21 +22,21 @@ from certify.evidence import Decider
 LIMIT = 60.0
 SHOWN = ("net", "sample", "eps", "verdict", "by", "s")
 NOTES = (
-    "Per image: attacks and CROWN (`Portfolio`), then `BranchAndBound` on what they leave, at level `real`. "
-    "SDP networks: the 200 images of Dathathri et al. (2020); others: the first 100 images that the recorded "
-    "figures speak of. `published`: the best verified accuracy in the literature on the same images (Wang et "
-    "al. 2021, beta-CROWN); `recorded`: images that CROWN or alpha-CROWN of auto_LiRPA verified. A time "
-    "limit of 60 s per image, unless the command says another (`--limit`). `--batch N`: the first N images. "
-    "`--resume` goes on with an earlier table.",
+    "Per image: attacks and CROWN (`Portfolio`), then `BranchAndBound` on what they leave, at level `real`."
+    " SDP networks: the 200 images of Dathathri et al. (2020); others: the first 100 images that the "
+    "recorded figures speak of. `published`: the best verified accuracy in the literature on the same "
+    "images (Wang et al. 2021, beta-CROWN); `recorded`: images that CROWN or alpha-CROWN of auto_LiRPA "
+    "verified. A time limit of 60 s per image, unless the command says another (`--limit`). `--batch N`: "
+    "the first N images. `--resume` goes on with an earlier table.",
     "The published figures had 180 s per image on a graphics card. Here one thread of a machine with other "
-    "work had 20 s for an image of the SDP networks, 30 s for those of mnist_cnn_a_adv that an earlier version of "
-    "the search had left undecided (23 of 46 are proved now), and 10 s for all others. Images 8, 16 and 17 stay "
-    "undecided at 75 s, too.",
-    "What is missing on undecided images, by the worst bound of any open domain after 20 s of processor time: "
-    "mnist_cnn_a_adv 8: -0.37, 16: -1.69, 17: -0.07, 74: -0.61, 110: -0.66, 138: -0.70, 159: -0.18; "
-    "cifar_cnn_a_adv 24: -0.11, 42: -0.02, 70: -0.07, 89: -0.02, 97: -0.07; cifar_cnn_a_mix4 57: -0.05, "
-    "59: -0.20, 66: -0.07, 77: -0.07; the others were not looked at. About 450 domains a second on MNIST and 350 "
-    "on CIFAR-10; each further cut gains less than the last and doubles their number.",
+    "work had 20 s for an image of the SDP networks, 30 s for those of mnist_cnn_a_adv that an earlier "
+    "version of the search had left undecided (23 of 46 are proved now), and 10 s for all others. Images 8,"
+    " 16 and 17 stay undecided at 75 s, too.",
+    "What is missing on undecided images, by the worst bound of any open domain after 20 s of processor "
+    "time: mnist_cnn_a_adv 8: -0.37, 16: -1.69, 17: -0.07, 74: -0.61, 110: -0.66, 138: -0.70, 159: -0.18; "
+    "cifar_cnn_a_adv 24: -0.11, 42: -0.02, 70: -0.07, 89: -0.02, 97: -0.07; cifar_cnn_a_mix4 57: -0.05, 59:"
+    " -0.20, 66: -0.07, 77: -0.07; the others were not looked at. About 450 domains a second on MNIST and "
+    "350 on CIFAR-10; each further cut gains less than the last and doubles their number.",
 )
 # Verified accuracy on the 200 images, and the accuracy under attack that bounds it from above.
 _PUBLISHED = {
