@@ -21,6 +21,9 @@ def main(argv: list[str]) -> int:
     if data is None:
         print("benchmarks: give --data or set CERTIFY_TEST_DATA to the data folder", file=sys.stderr)
         return 2
+    suite = SUITES[given.suite]
+    blank: Row = dict.fromkeys(suite.shown)  # an earlier version may not have had all columns
+    done = read(given.out / f"{given.suite}.csv") if given.resume else []
     options = Options(
         data=Path(data),
         nets=tuple(given.nets),
@@ -32,9 +35,8 @@ def main(argv: list[str]) -> int:
         repeats=Repeats(least=given.repeats, seconds=given.seconds),
         limit=given.limit,
         peer_python=given.peer_python,
-        done=read(given.out / f"{given.suite}.csv") if given.resume else (),
+        done=[{**blank, **row} for row in done],
     )
-    suite = SUITES[given.suite]
     source = [f"Machine: {machine(given.threads)}."]
     source += [f"Peer: {peer(given.peer_python)}."] if given.peer_python is not None else []
     source += [f"Command: `python -m benchmarks {shlex.join(argv)}`"]
@@ -45,8 +47,7 @@ def main(argv: list[str]) -> int:
             print(describe(row), file=sys.stderr, flush=True)
             # After every row, so that a run cut short leaves what it measured.
             notes = (*source, *suite.notes)
-            others = [row for row in options.done if row not in rows]
-            found = [*rows, *others]
+            found = [*rows, *suite.remaining(options.done, rows)]
             table = Table(suite.title, notes, suite.shown, found, suite.groups, suite.summary, suite.overall)
             table.write(given.out, given.suite)
     except BadRequest as error:

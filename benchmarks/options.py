@@ -56,7 +56,8 @@ class Suite:
     """A table to be: what its columns mean, which of them the page shows, and its rows as they are measured.
 
     groups: columns whose values head a part of the page each, with ``summary`` of its rows at the end.
-    overall: whether the page ends with a summary of all rows.
+    overall: whether the page ends with a summary of all rows. key: columns by which a row takes the place of
+    an earlier run's, none where only the same row does.
     rows: raises ``BadRequest`` for options it cannot follow.
     """
 
@@ -67,3 +68,12 @@ class Suite:
     groups: Sequence[str] = ()
     summary: Callable[[Sequence[Row]], str] | None = None
     overall: bool = False
+    key: Sequence[str] = ()
+
+    def remaining(self, done: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
+        """The rows of an earlier run that none of this one takes the place of."""
+        taken = {self._named(row) for row in rows}
+        return [row for row in done if self._named(row) not in taken]
+
+    def _named(self, row: Row) -> tuple[object, ...]:
+        return tuple(row[name] for name in self.key or row)

@@ -8,7 +8,7 @@ from bounds.graph import Builder, Graph
 from bounds.jacobian import jacobian, lipschitz, monotone
 from bounds.memory import keep_freed
 from bounds.rounding import FLOAT, ROUNDED, Arithmetic, Level
-from bounds.search import Decision, Status, verify
+from bounds.search import Decision, Gap, Status, verify
 from bounds.sets import Ball, Box, InputSet, L0Ball, Line, Patch, Subspace, Substitution, Tabular
 from bounds.spec import Spec, margins
 from bounds.trace import read_onnx, trace
@@ -28,6 +28,7 @@ __all__ = [
     "Box",
     "Builder",
     "Decision",
+    "Gap",
     "Graph",
     "InputSet",
     "InvalidFile",

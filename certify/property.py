@@ -27,15 +27,18 @@ class Status(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """The status and, where it is ``SAT``, the counterexample.
+    """The status and, where it is ``SAT``, the counterexample; where nothing is decided, what is missing.
 
     x: (inputs,) in the network's dtype, inside the region, or the nearest number where an input is pinned to
-    one that the dtype does not have; y: (outputs,), what the network answers there.
+    one that the dtype does not have; y: (outputs,), what the network answers there. gap: the worst of all
+    parts that are open after so many domains.
     """
 
     status: Status
     x: Tensor | None = None
     y: Tensor | None = None
+    gap: bounds.Gap | None = None
+    domains: int = 0
 
 
 def answer(
@@ -72,7 +75,10 @@ def answer(
     statuses = {each.status for each in found}
     if statuses == {bounds.Status.VERIFIED}:
         return Answer(Status.UNSAT)
-    return Answer(Status.TIMEOUT if bounds.Status.TIMEOUT in statuses else Status.UNKNOWN)
+    gaps = [each.gap for each in found if each.gap is not None]
+    worst = bounds.Gap(*(min(getattr(gap, name) for gap in gaps) for name in ("root", "bound", "attack")))
+    status = Status.TIMEOUT if bounds.Status.TIMEOUT in statuses else Status.UNKNOWN
+    return Answer(status, gap=worst, domains=sum(each.domains for each in found))
 
 
 def shaped(graph: bounds.Graph, region: bounds.Box, spec: bounds.Spec) -> bounds.Box:

@@ -18,7 +18,7 @@ from benchmarks.baselines.zoo import ZOO
 from benchmarks.measure import Repeats, Result, in_turn, paired_ratio
 from benchmarks.probing import probe
 from benchmarks.process import Process, Program, WorkerFailed
-from benchmarks.suites import operators
+from benchmarks.suites import accuracy, operators
 from benchmarks.suites.bounds import SUITE, _tightness
 from benchmarks.suites.scaling import exponent, largest_that
 from benchmarks.suites.smoothing_samples import N, _Case, _Runs
@@ -271,5 +271,28 @@ def test_verified_accuracy_goes_on_where_it_was_stopped(data_dir, tmp_path, monk
     rows = (tmp_path / "accuracy.csv").read_text().splitlines()
     assert rows[:3] == first and len(rows) == 5
     page = (tmp_path / "accuracy.md").read_text()
-    assert "## toy/mnist_2_20" in page
-    assert "Recorded: 86 of the first 100." in page
+    assert "## toy/mnist_2_20" in page and "Recorded: 86 of the first 100." in page
+    earlier = [line.split(",") for line in rows]
+    missing = [earlier[0].index(name) for name in ("bound", "root", "attack", "domains")]
+    earlier[1][3:6] = ["unknown", "", "7.5"]
+    earlier[2][5] = "8.5"
+    older = [",".join(c for k, c in enumerate(line) if k not in missing) for line in earlier]
+    (tmp_path / "accuracy.csv").write_text("\n".join(older) + "\n")
+    assert main([*command, "--batch", "1", "--resume"]) == 0
+    again = [line.split(",") for line in (tmp_path / "accuracy.csv").read_text().splitlines()]
+    assert [line[:5] for line in again] == [line.split(",")[:5] for line in rows]
+    assert again[1][5] != "7.5" and again[2][5] == "8.5"
+
+
+def test_undecided_images_say_what_is_missing(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("CERTIFY_TEST_DATA", str(data_dir))
+    command = "accuracy --nets eran/cifar_conv_small_pgd --batch 2 --limit 1 --threads 1 --out"
+    assert main([*command.split(), str(tmp_path)]) == 0
+    with (tmp_path / "accuracy.csv").open(newline="") as file:
+        decided, left = csv.DictReader(file)
+    assert (decided["verdict"], decided["bound"], decided["attack"]) == ("verified", "", "")
+    assert left["verdict"] == "unknown" and int(left["domains"]) >= 0
+    assert float(left["root"]) <= float(left["bound"]) <= 0 < float(left["attack"])
+    published = {**left, "published": 0.5, "attacked": 0.6}
+    summary = accuracy.SUITE.summary([{**published, "bound": b} for b in (-0.05, -0.1, None, -0.4, -7.0)])
+    assert "Bounds of undecided images: 2 within 0.1 of 0, 1 within 0.5, 1 beyond." in summary

@@ -91,7 +91,9 @@ class Search:
     def _still_open(self, pool: Pool) -> Pool:
         """The domains of samples without a decision; samples without a domain are verified."""
         undecided = set(self.ledger.open) & set(self.sample.tolist())
-        samples = self._samples(pool.domains).tolist()
+        of = self._samples(pool.domains)
+        self.ledger.bounded(of, pool.domains.lower, whole=pool.domains.cuts.node.shape[1] == 0)
+        samples = of.tolist()
         self.ledger.settle(undecided - set(samples), Status.VERIFIED)
         pool = pool[torch.tensor([sample in undecided for sample in samples], dtype=torch.bool)]
         if pool.bytes <= self.memory:
@@ -144,7 +146,7 @@ class Search:
         if stuck.any():
             again = bounded(self.quick, left[stuck], _LAST, self.by_inputs)
             lost = left[stuck][self._left(again, ask=False)]
-            self.ledger.hopeless.update(self._samples(lost).tolist())
+            self.ledger.lost(self._samples(lost), lost.lower)
             left, places = left[~stuck], places[~stuck]
         if len(left) == 0:
             return Pool(left, places.pick(left.question))
@@ -195,5 +197,4 @@ class Search:
         return closed
 
     def _try(self, points: Tensor, samples: Tensor) -> None:
-        for sample, point in self.judge.confirmed(points, samples):
-            self.ledger.settle([sample], Status.FALSIFIED, point)
+        self.ledger.tried(samples, *self.judge.confirmed(points, samples))

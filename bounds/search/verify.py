@@ -198,16 +198,16 @@ class _Call:
         clauses = spec.clauses(found.rows.lower)
         lower = clauses.masked_fill(clauses <= 0, torch.inf).amin(1)
         self.ledger.proved(group.tolist(), lower.tolist())
+        self.ledger.bounded(group[found.left], clauses[found.left].amin(1), whole=True)
         self.ledger.settle(group[proved].tolist(), Status.VERIFIED)
         return found
 
     def _attacked(self, found: Attempt, group: Tensor) -> Attempt:
         """Without those samples that an attack has broken."""
         samples = group[found.left]
-        broken = dict(self.judge.confirmed(self._attack(samples, None), samples))
-        for sample, point in broken.items():
-            self.ledger.settle([sample], Status.FALSIFIED, point)
-        return found.of(torch.tensor([sample not in broken for sample in samples.tolist()]))
+        self.ledger.tried(samples, *self.judge.confirmed(self._attack(samples, None), samples))
+        undecided = [self.ledger.decisions[sample] is None for sample in samples.tolist()]
+        return found.of(torch.tensor(undecided))
 
     def _attack(self, samples: Tensor, starts: Tensor | None) -> Tensor:
         """Candidates for some samples, in the region as it was given."""

@@ -36,27 +36,31 @@ class Judge:
         dtype = dtypes[0] if dtypes else box.lower.dtype
         return cls(graph.to(dtype), region, spec.to(torch.float64), _within(Box(box.lower, box.upper), dtype))
 
-    def confirmed(self, points: Tensor, sample: Tensor) -> list[tuple[int, Tensor]]:
-        """Samples with a counterexample among the points, each run alone, as whoever checks it will."""
-        snapped, broken = self.judged(points, sample)
+    def confirmed(self, points: Tensor, sample: Tensor) -> tuple[Tensor, list[tuple[int, Tensor]]]:
+        """The values at the points, as ``judged`` gives them, and samples with a counterexample among these,
+        each run alone, as whoever checks it will."""
+        snapped, values = self.judged(points, sample)
         found: dict[int, Tensor] = {}
-        for place in broken.nonzero()[:, 0].tolist():
-            one = torch.tensor([place], device=broken.device)
-            if int(sample[place]) not in found and bool(self.judged(snapped[one], sample[one])[1]):
+        for place in (values <= 0).nonzero()[:, 0].tolist():
+            one = torch.tensor([place], device=values.device)
+            if int(sample[place]) not in found and float(self.judged(snapped[one], sample[one])[1]) <= 0:
                 with torch.inference_mode(False):  # whoever gets it may differentiate through it
                     found[int(sample[place])] = snapped[place].clone()
-        return list(found.items())
+        return values, list(found.items())
 
     def judged(self, points: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
-        """The points as the network gets them, (points, *shape), and which of them are counterexamples.
+        """The points as the network gets them, (points, *shape), and the deciding value at each, (points,):
+        counterexamples have at most 0.
 
-        sample: (points,) whose region each is meant for. Outputs that are NaN or infinite break nothing.
+        sample: (points,) whose region each is meant for. Points outside of it and outputs that are NaN or
+        infinite say nothing: inf.
         """
         snapped = self._inward(self.inner[sample].project(points.to(self.inner.lower.dtype)), sample)
         outputs = self.graph(snapped).flatten(1).double()
-        fails = self.spec[sample].worst(self.spec[sample].evaluate(outputs)) <= 0
+        values = self.spec[sample].worst(self.spec[sample].evaluate(outputs))
         inside = self.inner if isinstance(self.region, Box) else self.region
-        return snapped, fails & outputs.isfinite().all(1) & inside[sample].contains(snapped)
+        counts = outputs.isfinite().all(1) & inside[sample].contains(snapped)
+        return snapped, values.masked_fill(~counts, torch.inf)
 
     def _inward(self, points: Tensor, sample: Tensor) -> Tensor:
         """Points that rounding has put just outside of a set, a little nearer to its middle."""

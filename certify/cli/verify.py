@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from pathlib import Path
@@ -120,6 +121,12 @@ def _remark(found: Answer, question: Question | None, level: Level) -> str:
 
     if found.status is Status.UNSAT:
         return f"level {level.value}: {SENTENCES[level]}"
+    gap = found.gap
+    if gap is not None and math.isfinite(gap.bound):
+        return (
+            f"undecided after {found.domains:,} domains: lower bound {gap.bound:.3g} ({gap.root:.3g} before "
+            f"any cut), least value found {gap.attack:.3g}"
+        )
     if found.x is None or question is None:
         return ""
     _, region, _ = question

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ class BranchAndBound:
 
     seconds: per sample, shared by the samples of a batch: those that need less leave the rest to others.
     level: what a margin > 0 claims. A sample that was verified comes with a lower bound of its smallest
-    margin, one that was broken with a witness, others with neither.
+    margin, one that was broken with a witness, others with what is missing (``bounds.Gap``), as a detail.
     proofs: whether to search, for as long again, for a proof of each sample that was verified, a file that
     ``certify check`` accepts; for models that are ONNX files by themselves.
     Raises ``UsageError`` for seconds that are no number >= 0.
@@ -77,12 +78,14 @@ class BranchAndBound:
 
     def _evidence(self, sample: int, found: bounds.Decision) -> Evidence:
         verified = found.status is bounds.Status.VERIFIED
+        gap = {} if found.gap is None else dataclasses.asdict(found.gap)
+        missing = {name: value for name, value in gap.items() if math.isfinite(value)}
         return Evidence(
             sample,
             repr(self),
             found.lower if verified else None,
             found.level if verified else None,
             found.witness,
-            detail={"status": found.status.value, "domains": found.domains},
+            detail={"status": found.status.value, "domains": found.domains, **missing},
             seconds=found.seconds,
         )

@@ -131,6 +131,21 @@ def test_several_boxes_each_get_their_own_verdict(memory: int) -> None:
                 check_witness(graph, region, asked, each, i)
 
 
+@pytest.mark.parametrize(("name", "memory"), [("few inputs", 1000), ("convolutions", 5000)])
+def test_what_is_missing_encloses_the_truth(name: str, memory: int) -> None:
+    """Of a search that ends for want of memory; cuts have brought its bound nearer."""
+    seed = 0 if name == "few inputs" else 2
+    graph = NETS[name](seed)
+    region, spec = box(graph, seed, 0.3), spec_of(graph, seed, None)
+    asked = shifted(spec, 1e-3 - least_by_milp(graph, region, spec))
+    [early], [late] = (verify(graph, region, asked, timeout=60, pool=pool) for pool in (0, memory))
+    [decided] = verify(graph, region, asked, timeout=60)
+    assert early.gap is not None and late.gap is not None and decided.gap is None
+    assert early.status is late.status is Status.UNKNOWN and early.domains < late.domains
+    assert early.gap.root == late.gap.root <= early.gap.bound < late.gap.bound <= 0.0
+    assert 1e-3 - 1e-6 <= late.gap.attack <= early.gap.attack < torch.inf
+
+
 @pytest.mark.parametrize("inputs", [2, 14])
 @pytest.mark.parametrize("op", [Sigmoid(), Tanh()])
 def test_smooth_activations(op: Sigmoid | Tanh, inputs: int) -> None:

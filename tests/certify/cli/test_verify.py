@@ -3,6 +3,7 @@
 import csv
 import gzip
 import re
+from functools import partial
 
 import numpy as np
 import onnx
@@ -92,6 +93,25 @@ def test_the_status_is_right_and_the_exit_code_tells_it(ask, parameters, unsafe,
     assert y == (max(x, 0) - max(x - 1, 0) if parameters is RAMP else 0)
     operator, limit = unsafe.split(" Y_0 ")
     assert y >= float(limit) if operator == ">=" else y <= float(limit)
+
+
+def test_unknown_says_how_far_it_got(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(certify.property.bounds, "verify", partial(certify.property.bounds.verify, pool=0))
+    network(tmp_path / "net.onnx", ZERO)
+    (tmp_path / "prop.vnnlib").write_text(
+        "(declare-const X_0 Real)\n(declare-const Y_0 Real)\n"
+        "(assert (>= X_0 -1.0))\n(assert (<= X_0 1.0))\n(assert (>= Y_0 0.125))\n"
+    )
+    code = main(["verify", str(tmp_path / "net.onnx"), str(tmp_path / "prop.vnnlib")])
+    out, err = capsys.readouterr()
+    assert (code, out) == (Exit.INCONCLUSIVE, "unknown\n")
+    [said] = re.findall(
+        r"undecided after (\d+) domains: lower bound (-[\d.]+) \((-[\d.]+) before any cut\), "
+        r"least value found 0\.125$",
+        err,
+        re.MULTILINE,
+    )
+    assert int(said[0]) >= 1 and -1.0 <= float(said[2]) <= float(said[1])
 
 
 def test_an_input_pinned_to_no_float32_is_met_to_the_nearest(ask):
