@@ -6,7 +6,7 @@ Batches have one sample; values are flat. What is not known is refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from bounds.proof.arithmetic import Floats
 from bounds.proof.format import Array
-from bounds.proof.functions import Function, Relu
+from bounds.proof.functions import Function
 from bounds.proof.protobuf import Node
 from bounds.proof.refused import Refused
 from bounds.proof.steps import Affine, Pick, Scale, Sum
@@ -146,9 +146,14 @@ class Reader:
             raise self.refuse(f"its value is empty, or the network needs {MOST} elements")
         return size
 
-    def add(self, does: Affine | Function, xs: list[Value], shape: tuple[int, ...]) -> Value:
-        """One more step."""
-        self.steps.append(Step(does, tuple(x.index for x in xs), self.room(shape)))
+    def add(
+        self, does: Affine | Function, xs: list[Value], shape: tuple[int, ...], bias: Array | None = None
+    ) -> Value:
+        """One more step. bias: of an affine one, broadcast to the shape."""
+        size = self.room(shape)
+        if bias is not None and isinstance(does, Affine):
+            does = replace(does, bias=np.broadcast_to(bias, shape).reshape(-1))
+        self.steps.append(Step(does, tuple(x.index for x in xs), size))
         return Value(len(self.steps), shape)
 
     def moved(self, x: Argument, move: Callable[[Array], Array]) -> Made:
@@ -202,27 +207,16 @@ class Reader:
     def scaled(self, x: Value, weight: Array, bias: Array | None, executed: int = 2) -> Value:
         """``weight x + bias``, elementwise."""
         shape = np.broadcast_shapes(x.shape, np.shape(weight), () if bias is None else np.shape(bias))
-        w = np.broadcast_to(weight, shape).reshape(-1)
-        b = None if bias is None else np.broadcast_to(bias, shape).reshape(-1)
-        return self.add(Scale(weight=w, bias=b, executed=executed), [self.spread(x, shape)], shape)
+        wide = self.spread(x, shape)
+        step = Scale(weight=np.broadcast_to(weight, shape).reshape(-1), executed=executed)
+        return self.add(step, [wide], shape, bias)
 
-    def shifted(self, x: Value, bias: Array, executed: int = 2) -> Value:
-        """``x + bias``, elementwise."""
-        return self.scaled(x, self.a.array(1.0), bias, executed)
-
-    def sum(self, x: Value, y: Value, sign: int, executed: int = 2) -> Value:
-        """``x + sign y``."""
+    def sum(self, x: Argument, y: Argument, sign: int, executed: int = 2) -> Value:
+        """``x + sign y``, of which one may be constant."""
+        if not isinstance(x, Value):
+            return self.scaled(self.value(y), self.a.array(sign), self.numbers(x), executed)
+        if not isinstance(y, Value):
+            return self.scaled(x, self.a.array(1.0), sign * self.numbers(y), executed)
         shape = np.broadcast_shapes(x.shape, y.shape)
         both = [self.spread(x, shape), self.spread(y, shape)]
         return self.add(Sum(weight=np.array([1, sign]), executed=executed), both, shape)
-
-    def largest(self, xs: list[Value]) -> Value:
-        """The elementwise largest of values of one shape: ``max(x, y) = y + relu(x - y)``, pair by pair."""
-        while len(xs) > 1:
-            pairs = zip(xs[::2], xs[1::2], strict=False)
-            xs = [self._larger(x, y) for x, y in pairs] + ([xs[-1]] if len(xs) % 2 else [])
-        return xs[0]
-
-    def _larger(self, x: Value, y: Value) -> Value:
-        over = self.add(Relu(), [self.sum(x, y, -1, executed=0)], x.shape)
-        return self.sum(y, over, 1, executed=0)

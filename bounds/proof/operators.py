@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -30,12 +29,7 @@ def _leaky(r: Reader, x: Argument) -> Value:
 
 
 def _sum(r: Reader, x: Argument, y: Argument) -> Value:
-    sign = -1 if r.op == "Sub" else 1
-    if isinstance(x, Value) and isinstance(y, Value):
-        return r.sum(x, y, sign)
-    if isinstance(x, Value):
-        return r.shifted(x, sign * r.numbers(y))
-    return r.scaled(r.value(y), r.a.array(sign), r.numbers(x))
+    return r.sum(x, y, -1 if r.op == "Sub" else 1)
 
 
 def _negative(r: Reader, x: Argument) -> Value:
@@ -56,10 +50,8 @@ def _product(r: Reader, x: Argument, y: Argument) -> Value:
 def _matmul(r: Reader, x: Argument, y: Argument) -> Value:
     if not isinstance(y, Value):
         return _dense(r, r.value(x), r.numbers(y).T)
-    if len(y.shape) == 1:
-        return _dense(r, y, r.numbers(x))
     if len(y.shape) > 2:
-        raise r.refuse("it is supported for a constant matrix from the left of a matrix only")
+        raise r.refuse("it is supported for a constant matrix from the left of a vector or matrix only")
     flipped = r.value(r.moved(y, np.transpose))  # W x = (x' W')'
     return r.value(r.moved(_dense(r, flipped, r.numbers(x)), np.transpose))
 
@@ -79,11 +71,9 @@ def _gemm(r: Reader, x: Argument, w: Argument, bias: Argument = None) -> Value:
 def _dense(r: Reader, x: Value, w: Array, bias: Array | None = None) -> Value:
     if w.ndim != 2 or x.shape[-1] != w.shape[1]:
         raise r.refuse(f"a value of shape {x.shape} meets constants of shape {w.shape}, transposed")
-    (outs, ins), groups = w.shape, prod(x.shape[:-1])
-    r.room((groups, outs))
-    b = None if bias is None else np.tile(np.broadcast_to(bias.reshape(-1), (outs,)), groups)
-    step = Dense(weight=np.ascontiguousarray(w), bias=b, executed=ins + 4)
-    return r.add(step, [x], (*x.shape[:-1], outs))
+    outs, ins = w.shape
+    step = Dense(weight=np.ascontiguousarray(w), executed=ins + 4)
+    return r.add(step, [x], (*x.shape[:-1], outs), bias)
 
 
 Spacing = tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[int, int], ...]]
@@ -118,41 +108,26 @@ def _convolution(r: Reader, shape: tuple[int, ...], weight: Array, spacing: Spac
 
 
 def _conv(r: Reader, x: Argument, w: Argument, bias: Argument = None) -> Value:
-    value, weight, groups = r.value(x), r.numbers(w), r.take("group", 1)
-    outs, ins, *kernel = weight.shape
+    """A convolution of ``few`` channels of an image into ``many``, per group; or its transpose."""
+    value, weight, groups, turned = r.value(x), r.numbers(w), r.take("group", 1), r.op == "ConvTranspose"
+    many, few, *kernel = weight.shape
     r.expect("kernel_shape", kernel)
-    if value.shape[:2] != (1, groups * ins) or outs % groups:
+    spacing, image = _spacing(r, len(kernel)), value.shape
+    if turned:
+        r.expect("output_padding", [0] * len(kernel))
+        axes = zip(value.shape[2:], kernel, *spacing, strict=True)
+        image = (1, groups * few, *(s * (n - 1) + d * (k - 1) + 1 - sum(pad) for n, k, s, d, pad in axes))
+    if image[:2] != (1, groups * few) or many % groups:
         raise r.refuse(f"a value of shape {value.shape} meets kernels of shape {weight.shape}")
-    grouped = weight.reshape(groups, outs // groups, ins, *kernel)
-    step = _convolution(r, value.shape, grouped, _spacing(r, len(kernel)))
-    shape = (1, outs, *step.out_size)
-    return r.add(replace(step, bias=_by_channel(r, bias, shape)), [value], shape)
-
-
-def _conv_transpose(r: Reader, x: Argument, w: Argument, bias: Argument = None) -> Value:
-    value, weight, groups = r.value(x), r.numbers(w), r.take("group", 1)
-    ins, outs, *kernel = weight.shape
-    r.expect("kernel_shape", kernel)
-    r.expect("output_padding", [0] * len(kernel))
-    if value.shape[:2] != (1, ins) or ins % groups:
+    of = _convolution(r, image, weight.reshape(groups, many // groups, few, *kernel), spacing)
+    made = (1, many, *of.out_size)
+    if value.shape != (made if turned else image):
         raise r.refuse(f"a value of shape {value.shape} meets kernels of shape {weight.shape}")
-    spacing = _spacing(r, len(kernel))
-    axes = zip(value.shape[2:], kernel, *spacing, strict=True)
-    shape = (1, groups * outs, *(s * (n - 1) + d * (k - 1) + 1 - sum(pad) for n, k, s, d, pad in axes))
-    of = _convolution(r, shape, weight.reshape(groups, ins // groups, outs, *kernel), spacing)
-    terms = ins // groups * prod(kernel) + 4
-    return r.add(Transposed(of=of, bias=_by_channel(r, bias, shape), executed=terms), [value], shape)
-
-
-def _by_channel(r: Reader, bias: Argument, shape: tuple[int, ...]) -> Array | None:
-    """One bias per channel, for all elements of a shape."""
-    if bias is None:
-        return None
-    b = r.numbers(bias)
-    if b.shape != (shape[1],):
+    step = Transposed(of=of, executed=many // groups * prod(kernel) + 4) if turned else of
+    shape, b = image if turned else made, None if bias is None else r.numbers(bias)
+    if b is not None and b.shape != shape[1:2]:
         raise r.refuse("it does not have one bias per channel")
-    r.room(shape)
-    return np.repeat(b, prod(shape[2:]))
+    return r.add(step, [value], shape, None if b is None else b.reshape(-1, *[1] * len(kernel)))
 
 
 def _average(r: Reader, x: Argument) -> Value:
@@ -180,21 +155,25 @@ def _max_pool(r: Reader, x: Argument) -> Value:
     if bool((valid < 0).any()):
         raise r.refuse("it has windows that lie in the border")
     shape = (*value.shape[:2], *step.out_size)
-    return r.largest([r.add(Pick(np.where(p < 0, valid, p), (size,)), [value], shape) for p in places])
+    left = [r.add(Pick(np.where(p < 0, valid, p), (size,)), [value], shape) for p in places]
+    while len(left) > 1:
+        pairs = zip(left[::2], left[1::2], strict=False)
+        left = [_larger(r, x, y) for x, y in pairs] + ([left[-1]] if len(left) % 2 else [])
+    return left[0]
 
 
 def _max(r: Reader, x: Argument, y: Argument) -> Value:
-    if not isinstance(x, Value):
-        x, y = y, x
-    if not isinstance(y, Value):
-        return r.shifted(_over(r, r.value(x), y), r.numbers(y), executed=0)
-    shape = np.broadcast_shapes(r.shape(x), y.shape)
-    return r.largest([r.spread(r.value(v), shape) for v in (x, y)])
+    return _larger(r, x, y) if isinstance(x, Value) else _larger(r, y, x)
 
 
-def _over(r: Reader, x: Value, c: Argument) -> Value:
-    """``relu(x - c)``."""
-    over = r.shifted(x, -r.numbers(c), executed=0)
+def _larger(r: Reader, x: Argument, y: Argument) -> Value:
+    """``max(x, y) = y + relu(x - y)``; an execution compares, and rounds nothing."""
+    return r.sum(y, _over(r, x, y), 1, executed=0)
+
+
+def _over(r: Reader, x: Argument, y: Argument) -> Value:
+    """``relu(x - y)``."""
+    over = r.sum(r.value(x), y, -1, executed=0)
     return r.add(Relu(), [over], over.shape)
 
 
@@ -202,11 +181,8 @@ def _clip(r: Reader, x: Argument, low: Argument = None, high: Argument = None) -
     """From below as for Max, and from above: ``x - relu(x - c)``."""
     if r.opset < 11 and (low is None or high is None):
         raise r.refuse("it is supported with both ends only, which by default are those of float32")
-    value = r.value(x) if low is None else _max(r, x, low)
-    if high is None:
-        return value
-    over = _over(r, value, high)
-    return r.sum(value, over, -1, executed=0)
+    value = r.value(x) if low is None else _larger(r, x, low)
+    return value if high is None else r.sum(value, _over(r, value, high), -1, executed=0)
 
 
 def _batch_norm(r: Reader, x: Argument, *constants: Argument) -> Value:
@@ -225,7 +201,7 @@ def _batch_norm(r: Reader, x: Argument, *constants: Argument) -> Value:
         raise r.refuse("it does not have one number per channel")
     if not bool((var + eps > 0).all()):
         raise r.refuse("it has a variance that is not positive")
-    return r.scaled(r.shifted(value, -mean), scale / np.sqrt(var + eps), shift)
+    return r.scaled(r.sum(value, mean, -1), scale / np.sqrt(var + eps), shift)
 
 
 OPERATORS: dict[str, Handler] = {
@@ -239,7 +215,7 @@ OPERATORS: dict[str, Handler] = {
     "MatMul": _matmul,
     "Gemm": _gemm,
     "Conv": _conv,
-    "ConvTranspose": _conv_transpose,
+    "ConvTranspose": _conv,
     "AveragePool": _average,
     "GlobalAveragePool": _average,
     "MaxPool": _max_pool,
