@@ -69,21 +69,25 @@ class Facts:
 
 @dataclass(frozen=True, eq=False)
 class Cuts:
-    """Splits on the ways to some pieces: (steps,) arrays; value: the index of the value that is split."""
+    """Splits on the ways to some pieces: (steps,) arrays; value: the index of the value that is split.
+
+    multipliers: (steps, rows of each piece).
+    """
 
     piece: Array
     value: Array
     element: Array
     side: Array
     at: Array
+    multipliers: Array
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Rows over one value: (rows, elements), the piece of each, and the constant that is added, (rows,).
 
-    multipliers: (cut steps, rows per piece) of the cuts, None for none; rows of a piece follow each other.
-    codes: slope codes (rows, elements of all functions), None for none.
+    cuts: those with multipliers for the rows of a piece, which follow each other. codes: slope codes (rows,
+    elements of all functions), None for none.
     """
 
     value: int
@@ -91,7 +95,6 @@ class Rows:
     piece: Array
     constant: Array
     cuts: Cuts | None = None
-    multipliers: Array | None = None
     codes: Array | None = None
 
 
@@ -232,7 +235,7 @@ class Chain:
         row: dict[int, Array] = {asked.value: asked.rows}
         account = _Account(a, asked.piece, asked.constant)
         for k in range(asked.value - 1, -1, -1):
-            self._multiply(facts, asked, k + 1, row, account)
+            self._multiply(facts, asked.cuts, k + 1, row, account)
             lam = row.pop(k + 1, None)
             if lam is None:
                 continue
@@ -283,29 +286,23 @@ class Chain:
         return dict(zip(self.network.functions, np.cumsum([0, *sizes]).tolist(), strict=False))
 
     def _multiply(
-        self, facts: Facts, asked: Rows, value: int, row: dict[int, Array], account: _Account
+        self, facts: Facts, cuts: Cuts | None, value: int, row: dict[int, Array], account: _Account
     ) -> None:
         """Add to rows over a value the multiples of its cuts."""
-        cuts = asked.cuts
-        if cuts is None or asked.multipliers is None or not bool((here := cuts.value == value).any()):
+        if cuts is None or not len(here := np.flatnonzero(cuts.value == value)):
             return
-        a, each = self.a, asked.multipliers.shape[1]
-        mu = asked.multipliers[here].reshape(-1)
-        steps = np.flatnonzero(here).repeat(each)
-        rows = cuts.piece[steps] * each + np.tile(np.arange(each), len(steps) // each)
-        element, side, at = cuts.element[steps], cuts.side[steps], cuts.at[steps]
-        lam = (
-            row[value].copy() if value in row else a.zeros(len(asked.rows), facts.values[value].low.shape[1])
-        )
-        size = np.broadcast_to(facts.values[value].size, (len(facts.empty), lam.shape[1]))
-        size = size[cuts.piece[steps], element]
-        worth, magnitude = a.zeros(len(lam)), a.zeros(len(lam))
+        piece, element, side, at = (x[here, None] for x in (cuts.piece, cuts.element, cuts.side, cuts.at))
+        mu, fact = cuts.multipliers[here], facts.values[value]  # (steps, rows of each piece)
+        rows = piece * mu.shape[1] + np.arange(mu.shape[1])
+        worth, magnitude = account.zeros(), account.zeros()
+        lam = row[value].copy() if value in row else account.zeros(fact.low.shape[1])
+        size = np.broadcast_to(fact.size, (len(facts.empty), lam.shape[1]))[piece, element]
         np.add.at(magnitude, rows, np.abs(mu * at) + (np.abs(lam[rows, element]) + mu) * size)
         np.subtract.at(lam, (rows, element), mu * side)
         np.add.at(worth, rows, mu * side * at)
-        depth = int(np.bincount(rows).max())
+        depth = int(np.bincount(piece[:, 0]).max())
         account.add(worth)
-        account.less_rows(a.gamma(2 * depth + 8) * magnitude + a.tiny * (1 + depth))
+        account.less_rows(self.a.gamma(2 * depth + 8) * magnitude + self.a.tiny * (1 + depth))
         row[value] = lam
 
 
@@ -332,8 +329,12 @@ class _Account:
 
     def __init__(self, a: Floats, piece: Array, constant: Array) -> None:
         self._a, self._piece, self._constant = a, piece, constant
-        self._off = a.zeros(len(constant))
+        self._off = self.zeros()
         self._same = bool((piece == np.arange(len(piece))).all())
+
+    def zeros(self, *elements: int) -> Array:
+        """Zeros for every row."""
+        return self._a.zeros(len(self._piece), *elements)
 
     def of(self, x: Array) -> Array:
         """What belongs to the rows, of numbers (pieces or 1, elements)."""

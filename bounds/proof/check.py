@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -30,14 +30,13 @@ class Checked:
 class Leaves:
     """Some leaves of a tree.
 
-    cuts: the splits on the ways to them. weights: (leaves, alternatives of all clauses). multipliers: (cut
-    steps, clauses). sets: of slope codes, (sets, elements of all functions). chosen: (leaves, clauses), as in
-    ``Tree``.
+    cuts: the splits on the ways to them, with multipliers (cut steps, clauses). weights: (leaves,
+    alternatives of all clauses). sets: of slope codes, (sets, elements of all functions). chosen: (leaves,
+    clauses), as in ``Tree``.
     """
 
-    cuts: Cuts
+    cuts: Cuts | None
     weights: Array
-    multipliers: Array
     sets: Array
     chosen: Array
 
@@ -145,9 +144,9 @@ class Checker:
         a, path = self.chain.a, slice(*np.searchsorted(tree.paths[0], [number.start, number.stop]).tolist())
         leaf, split, side = (each[path] for each in tree.paths)
         layer = np.array(self.values)[tree.layer[split]]
-        cuts = Cuts(leaf - number.start, layer, tree.element[split], side, a.array(tree.at[split]))
-        weights, multipliers = a.array(tree.weights[number]), a.array(tree.multipliers[path])
-        return Leaves(cuts, weights, multipliers, tree.slopes, tree.chosen[number])
+        at, multipliers = a.array(tree.at[split]), a.array(tree.multipliers[path])
+        cuts = Cuts(leaf - number.start, layer, tree.element[split], side, at, multipliers)
+        return Leaves(cuts, a.array(tree.weights[number]), tree.slopes, tree.chosen[number])
 
     def lower(
         self, part: Part, clauses: Sequence[int], leaves: Leaves, known: Facts | None, rows: bool
@@ -167,14 +166,13 @@ class Checker:
         most, bounds = max(1, self.chain.rows_at_once // count), []
         for first in range(0, len(clauses), most):
             some = slice(first, first + most)
-            each, chosen = constant[:, some], leaves.chosen[:, some].reshape(-1)
+            each, chosen, cuts = constant[:, some], leaves.chosen[:, some].reshape(-1), leaves.cuts
             asked = Rows(
                 output,
                 matrix[:, some].reshape(each.size, -1),
                 np.arange(count).repeat(each.shape[1]),
                 each.reshape(-1),
-                leaves.cuts,
-                leaves.multipliers[:, some],
+                cuts and replace(cuts, multipliers=cuts.multipliers[:, some]),
                 np.where(chosen[:, None] > 0, leaves.sets[chosen - 1], 0) if chosen.any() else None,
             )
             bounds.append(self.chain.lower(facts, asked).reshape(each.shape))
@@ -189,24 +187,19 @@ class Checker:
         return weights @ rows, a.down(a.down(weights @ offset) - off)
 
     def refutes(self, part: Part, witness: Witness) -> bool:
-        """Whether all alternatives of some clause are <= 0 at a point, in spite of all rounding."""
-        a, inside = self.chain.a, (part.lower <= witness.point) & (witness.point <= part.upper)
-        if not bool(inside.all()):
+        """Whether all alternatives of some clause are <= 0 at a point: their opposites are bounded by 0."""
+        if not bool(((part.lower <= witness.point) & (witness.point <= part.upper)).all()):
             raise Refused("witness", "it is not in the box")
         if self.level == "deployed" and (witness.point.astype(np.float32) != witness.point).any():
             raise Refused("witness", "it is no point of float32 numbers")
+        opposite = [Clause(-c.rows[[k]], -c.offset[[k]]) for c in part.clauses for k in range(len(c.rows))]
+        point, every = Part(witness.point, witness.point, tuple(opposite)), range(len(opposite))
+        ones = self.chain.a.array(np.ones((1, len(opposite))))
+        leaf = Leaves(None, ones, np.zeros((0, 0)), np.zeros(ones.shape, np.int32))
         with np.errstate(all="ignore"):
-            facts = self.whole(Part(witness.point, witness.point, part.clauses), rows=False)
-            size = facts.values[self.chain.network.output].size
-            for clause in part.clauses:
-                negative = Clause(-clause.rows, -clause.offset)
-                each = a.array(np.eye(len(clause.rows)))
-                rows, constant = self._mixture(negative, each, size)
-                piece = np.zeros(len(rows), np.int64)
-                asked = Rows(self.chain.network.output, rows, piece, constant)
-                if bool((self.chain.lower(facts, asked) >= 0).all()):
-                    return True
-        return False
+            bounds = self.lower(point, every, leaf, None, rows=False)[0]
+        ends = np.cumsum([len(clause.rows) for clause in part.clauses])[:-1]
+        return any(bool((clause >= 0).all()) for clause in np.split(bounds, ends))
 
 
 def _keep_memory() -> None:

@@ -10,14 +10,13 @@ import hashlib
 import json
 import struct
 import zlib
-from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bounds.proof.format import SIZES, Array, Clause, Part, Proof, Statement, Tree, Witness, shapes
+from bounds.proof.format import Array, Clause, Part, Proof, Statement, Tree, Witness, shapes
 from bounds.proof.refused import Refused
 
 MAGIC = b"CERTPROOF"
@@ -25,9 +24,6 @@ SCHEMA = 2
 START = struct.Struct("<9sHI")  # magic, schema, bytes of the header
 MOST_BYTES = 2**28  # of a file, and of its arrays
 MOST_HEADER = 2**24
-_MOST = 2**31 - 1  # of any number in the header
-_KEYS = {"bytes", "inputs", "level", "model", "outputs", "parts", "trees", "witness"}
-_TREE_KEYS = {"hidden", "part", *SIZES}
 
 
 def digest(data: bytes) -> str:
@@ -65,82 +61,77 @@ def unpacked(data: bytes, max_bytes: int = MOST_BYTES) -> Proof:
         raise Refused("file", f"it has schema {schema}; this checker reads schema {SCHEMA}")
     if size > min(MOST_HEADER, len(data) - START.size):
         raise Refused("file", "its header is oversized, or it is truncated")
-    header = _header(data[START.size : START.size + size])
-    expected = sum(np.dtype(kind).itemsize * prod(shape) for kind, shape in layout(header))
-    if header["bytes"] > max_bytes or header["bytes"] != expected:
-        raise Refused("header", "the stated size of the arrays is too large or not that of the arrays")
+    head, packed = data[START.size : START.size + size], data[START.size + size :]
+    try:
+        stated = json.loads(head)
+        arrays = _Arrays(_body(packed, stated["bytes"], max_bytes))
+        proof = _proof(stated, arrays)
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise Refused("header", "it is not JSON of this schema, or not that of the arrays") from error
+    # Whatever was misread, or not read at all, is missing here.
+    if header(proof, arrays.taken) != head or arrays.taken != stated["bytes"]:
+        raise Refused("header", "it is not the canonical JSON for these arrays")
+    return proof
+
+
+def header(proof: Proof, size: int) -> bytes:
+    """The one way to write the header of a proof whose arrays have so many bytes."""
+    statement, witness = proof.statement, proof.witness
+    first = statement.parts[0]
+    fields = {
+        "bytes": size,
+        "inputs": first.lower.size,
+        "level": statement.level,
+        "model": statement.model,
+        "outputs": first.clauses[0].rows.shape[1],
+        "parts": [[len(clause.rows) for clause in part.clauses] for part in statement.parts],
+        "trees": [{"hidden": tree.hidden, "part": tree.part, **tree.sizes} for tree in proof.trees],
+        "witness": None if witness is None else witness.part,
+    }
+    return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def _body(packed: bytes, size: object, max_bytes: int) -> bytes:
+    """The stated number of bytes from a zlib stream; no more are ever unpacked."""
+    if type(size) is not int or not 0 <= size <= max_bytes:
+        raise Refused("header", f"its arrays do not have 0 to {max_bytes} bytes")
     stream = zlib.decompressobj()
     try:
-        body = stream.decompress(data[START.size + size :], expected + 1)
+        body = stream.decompress(packed, size + 1)
     except zlib.error as error:
         raise Refused("file", f"its arrays are damaged: {error}") from error
-    if len(body) != expected or not stream.eof or stream.unused_data:
+    if len(body) != size or not stream.eof or stream.unused_data:
         raise Refused("file", "its arrays do not have the stated size; it may be truncated")
-    return _proof(header, _arrays(header, body))
+    return body
 
 
-def layout(header: dict[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """The type and shape of every array, in the order of the file."""
-    box, outputs = ("<f8", (header["inputs"],)), header["outputs"]
-    for counts in header["parts"]:
-        yield from (box, box)
-        for n in counts:
-            yield from (("<f8", (n, outputs)), ("<f8", (n,)))
-    for head in header["trees"]:
-        yield from shapes(head).values()
-    if header["witness"] is not None:
-        yield box
+class _Arrays:
+    """The arrays of a file, one behind the other. taken: bytes so far."""
 
+    def __init__(self, body: bytes) -> None:
+        self._body, self.taken = body, 0
 
-def _arrays(header: dict[str, Any], body: bytes) -> Iterator[Array]:
-    """All arrays, one by one."""
-    here = 0
-    for kind, shape in layout(header):
-        end = here + prod(shape) * np.dtype(kind).itemsize
-        raw = np.frombuffer(body[here:end], "u1" if kind == "?" else kind)
+    def take(self, kind: str, *shape: int) -> Array:
+        """The next array; raises ``ValueError`` where so much is not left."""
+        raw = np.frombuffer(self._body, "u1" if kind == "?" else kind, prod(shape), self.taken)
         if kind == "?" and bool((raw > 1).any()):
             raise Refused("tree", "splits are marked by 0 and 1")
-        yield raw.astype(np.dtype(kind).newbyteorder("=")).reshape(shape)
-        here = end
+        self.taken += raw.nbytes
+        return raw.astype(np.dtype(kind).newbyteorder("=")).reshape(shape)
 
 
-def _proof(header: dict[str, Any], arrays: Iterator[Array]) -> Proof:
+def _proof(stated: dict[str, Any], arrays: _Arrays) -> Proof:
+    """The proof that a header and the arrays make; the header may be anything that JSON can be."""
+    take, inputs, outputs = arrays.take, stated["inputs"], stated["outputs"]
     parts = []
-    for counts in header["parts"]:
-        lower, upper = next(arrays), next(arrays)
-        parts.append(Part(lower, upper, tuple(Clause(next(arrays), next(arrays)) for _ in counts)))
+    for counts in stated["parts"]:
+        lower, upper = take("<f8", inputs), take("<f8", inputs)
+        clauses = [Clause(take("<f8", n, outputs), take("<f8", n)) for n in counts]
+        parts.append(Part(lower, upper, tuple(clauses)))
     trees = []
-    for head in header["trees"]:
-        values = {name: next(arrays) for name in shapes(head)}
-        trees.append(Tree(part=head["part"], hidden=head["hidden"], **values))
-    witness = None if header["witness"] is None else Witness(header["witness"], next(arrays))
-    return Proof(Statement(header["model"], header["level"], tuple(parts)), tuple(trees), witness)
-
-
-def canonical(header: dict[str, Any]) -> bytes:
-    """The one way to write a header."""
-    return json.dumps(header, sort_keys=True, separators=(",", ":")).encode("ascii")
-
-
-def _header(data: bytes) -> dict[str, Any]:
-    """A header with exactly the keys of the schema and natural numbers within limits."""
-    try:
-        header = json.loads(data)
-        if not isinstance(header, dict) or set(header) != _KEYS or canonical(header) != data:
-            raise Refused("header", "it is not the canonical JSON of this schema")
-        lists = [header["trees"], header["parts"], *header["parts"]]
-        numbers = [header[key] for key in ("bytes", "inputs", "outputs")]
-        numbers += [] if header["witness"] is None else [header["witness"]]
-        numbers += [count for counts in header["parts"] for count in counts]
-        for head in header["trees"]:
-            if set(head) != _TREE_KEYS:
-                raise Refused("header", "a tree has other keys than those of this schema")
-            numbers += [head[key] for key in ("part", *SIZES)]
-        texts = [header["model"], header["level"], *(head["hidden"] for head in header["trees"])]
-    except (LookupError, TypeError, ValueError, RecursionError) as error:
-        raise Refused("header", "it is not JSON, or not of this schema") from error
-    if not all(type(n) is int and 0 <= n <= _MOST for n in numbers):
-        raise Refused("header", "a size is no natural number within the limits")
-    if not all(isinstance(x, list) for x in lists) or not all(isinstance(text, str) for text in texts):
-        raise Refused("header", "there is something else where a list or a text belongs")
-    return header
+    for tree in stated["trees"]:
+        values = {name: take(kind, *shape) for name, (kind, shape) in shapes(tree).items()}
+        trees.append(Tree(part=tree["part"], hidden=tree["hidden"], **values))
+    part = stated["witness"]
+    witness = None if part is None else Witness(part, take("<f8", inputs))
+    return Proof(Statement(stated["model"], stated["level"], tuple(parts)), tuple(trees), witness)

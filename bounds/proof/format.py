@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from re import fullmatch
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,6 @@ Array = NDArray[Any]
 LEVELS = ("real", "deployed")
 HIDDEN = ("none", "root", "leaf")
 MOST_DEPTH = 4096
-_NAMED = 64  # hexadecimal digits of a SHA-256
 # The sizes that a tree states, and its arrays in the order of the file: their types and shapes.
 SIZES = ("alternatives", "clauses", "path", "sets", "slopes", "splits")
 ARRAYS = {
@@ -97,7 +97,7 @@ class Statement:
     parts: tuple[Part, ...]
 
     def __post_init__(self) -> None:
-        if len(self.model) != _NAMED or set(self.model) - set("0123456789abcdef"):
+        if not isinstance(self.model, str) or not fullmatch("[0-9a-f]{64}", self.model):
             raise Refused("statement", "the model is not named by a SHA-256 digest")
         if self.level not in LEVELS:
             raise Refused("statement", f"unknown level {self.level!r}")
@@ -152,8 +152,29 @@ class Tree:
 
     @cached_property
     def paths(self) -> tuple[Array, Array, Array]:
-        """Of all path steps the leaf, the split and its side: +1 for z >= at, -1 for z <= at."""
-        return _paths(self.splits, len(self.multipliers))
+        """Of all path steps, leaf by leaf: leaf, split, and side: +1 for z >= at, -1 for z <= at."""
+        leaf, turns = array("i"), array("i")
+        # The ways to nodes that are still to come, the next one last: splits from 1 on, negative for z <= at.
+        ways, leaves, splits = [array("i")], 0, 0
+        for is_split in self.splits.tolist():
+            if not ways:
+                raise Refused("tree", "there are nodes behind the last leaf")
+            way = ways.pop()
+            if is_split:
+                if len(way) == MOST_DEPTH:
+                    raise Refused("tree", f"it is deeper than {MOST_DEPTH} splits")
+                splits += 1
+                ways += [way + array("i", [turn]) for turn in (-splits, splits)]
+                continue
+            if len(turns) + len(way) > len(self.multipliers):
+                raise Refused("tree", "there are not as many multipliers as steps of paths")
+            leaf.extend([leaves] * len(way))
+            turns.extend(way)
+            leaves += 1
+        if ways:
+            raise Refused("tree", "a leaf is missing")
+        steps = np.array(turns, np.int32)
+        return np.array(leaf, np.int32), np.abs(steps) - 1, np.sign(steps)
 
     @property
     def num_leaves(self) -> int:
@@ -208,7 +229,7 @@ class Proof:
                     raise Refused("proof", f"no tree proves clause {c} of part {p}")
 
     def _part(self, index: int, place: str) -> Part:
-        if not 0 <= index < len(self.statement.parts):
+        if type(index) is not int or not 0 <= index < len(self.statement.parts):
             raise Refused(place, f"there is no part {index}")
         return self.statement.parts[index]
 
@@ -220,35 +241,3 @@ def _check(place: str, name: str, value: Array, kind: str, shape: tuple[int, ...
         raise Refused(place, f"{name} is {value.dtype} of shape {value.shape}, not {wanted}")
     if not bool(np.isfinite(value).all()):
         raise Refused(place, f"{name} has NaN or Inf")
-
-
-def _paths(splits: Array, most: int) -> tuple[Array, Array, Array]:
-    """The ways from the root to each leaf, one behind the other: leaf, split, side; ``most`` steps in all."""
-    leaf, split, side = array("i"), array("i"), array("i")
-    way: list[int] = []  # the splits down to here,
-    turn: list[int] = []  # and their sides
-    leaves = number = 0
-    for node, is_split in enumerate(splits.tolist()):
-        if node and not way:
-            raise Refused("tree", "there are nodes behind the last leaf")
-        if is_split:
-            if len(way) == MOST_DEPTH:
-                raise Refused("tree", f"it is deeper than {MOST_DEPTH} splits")
-            way.append(number)
-            turn.append(1)
-            number += 1
-            continue
-        if len(leaf) + len(way) > most:
-            raise Refused("tree", "there are not as many multipliers as steps of paths")
-        leaf.extend([leaves] * len(way))
-        split.extend(way)
-        side.extend(turn)
-        leaves += 1
-        while turn and turn[-1] < 0:
-            way.pop()
-            turn.pop()
-        if turn:
-            turn[-1] = -1
-    if way or leaves == 0:
-        raise Refused("tree", "a leaf is missing")
-    return np.array(leaf, np.int32), np.array(split, np.int32), np.array(side, np.int32)

@@ -46,10 +46,11 @@ class Foresight:
         piece = np.arange(len(leaves)).repeat([len(leaf.layer) for leaf in leaves])
         none = np.zeros((clauses, sum(self.sizes)), np.uint8)
         codes = np.concatenate([none if leaf.codes is None else leaf.codes for leaf in leaves])
+        value, weights = np.array(self.checker.values)[layer], np.stack([leaf.weights for leaf in leaves])
+        multipliers = np.concatenate([leaf.multipliers for leaf in leaves]).astype(np.float64)
         return Leaves(
-            Cuts(piece, np.array(self.checker.values)[layer], element, side, at),
-            np.stack([leaf.weights for leaf in leaves]).astype(np.float64),
-            np.concatenate([leaf.multipliers for leaf in leaves]).astype(np.float64),
+            Cuts(piece, value, element, side, at, multipliers),
+            weights.astype(np.float64),
             codes,
             (np.arange(len(codes)) + 1).reshape(len(leaves), clauses) * codes.any(),
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bounds.proof import Proof, Refused
-from bounds.proof.file import MAGIC, MOST_BYTES, MOST_HEADER, SCHEMA, START, canonical
+from bounds.proof.file import MAGIC, MOST_BYTES, MOST_HEADER, SCHEMA, START, header
 from bounds.proof.format import ARRAYS, Array
 
 
@@ -20,19 +20,8 @@ def write(path: Path, proof: Proof) -> int:
 
 def packed(proof: Proof) -> bytes:
     """A proof as bytes; raises ``Refused`` where it is larger than a file may be."""
-    statement, witness = proof.statement, proof.witness
     body = b"".join(array.tobytes() for array in _arrays(proof))
-    header = {
-        "bytes": len(body),
-        "inputs": statement.parts[0].lower.size,
-        "level": statement.level,
-        "model": statement.model,
-        "outputs": statement.parts[0].clauses[0].rows.shape[1],
-        "parts": [[len(clause.rows) for clause in part.clauses] for part in statement.parts],
-        "trees": [{"hidden": tree.hidden, "part": tree.part, **tree.sizes} for tree in proof.trees],
-        "witness": None if witness is None else witness.part,
-    }
-    head = canonical(header)
+    head = header(proof, len(body))
     if len(head) > MOST_HEADER or len(body) > MOST_BYTES:
         raise Refused("proof", f"it is larger than a file may be, {MOST_BYTES} bytes")
     return START.pack(MAGIC, SCHEMA, len(head)) + head + zlib.compress(body, 9)
