@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -50,6 +51,14 @@ class Problem:
     def until(self, index: int) -> Problem:
         """The same question about an earlier node."""
         return replace(self, graph=Graph(self.graph.nodes[: index + 1], index))
+
+    @cached_property
+    def quick(self) -> Problem:
+        """The same without account of rounding, for what proves nothing: in float32 where there was one."""
+        if not self.rounded:
+            return self
+        graph, region = self.graph.to(torch.float32), self.region.to(torch.float32)
+        return replace(self, graph=graph, region=region, level=Level.FLOAT)
 
     def __getitem__(self, samples: Tensor) -> Problem:
         """The same question for some samples."""

@@ -21,6 +21,9 @@ from bounds.propagate.facts import Facts, Planes, line_cushion
 from bounds.propagate.forms import Layout, Own, Push
 from bounds.propagate.rows import appended
 
+# Names numbers that rows choose: the kind of choice, the node, and the side of the line.
+Place = tuple[str, int, int]
+
 
 @dataclass(frozen=True, eq=False)
 class Turn(ABC):
@@ -59,6 +62,18 @@ class Turn(ABC):
         """The same with some elements alone, (rows, len(columns)); None where they cannot be parted."""
         return None
 
+    @property
+    def place(self) -> Place:
+        """A name for what the numbers are about, the same in every batch."""
+        return (type(self).__name__, self.index, 0)
+
+    def begun(self, known: Tensor | None) -> Tensor:
+        """The numbers to begin with: known ones, (rows, *shape), where there are any; NaN is none."""
+        if known is None:
+            return self.inside(self.start)
+        known = known.to(self.start)
+        return self.inside(torch.where(self.free & ~known.isnan(), known, self.start))
+
     @abstractmethod
     def gradient(self, value: Tensor, rows: Tensor, xs: Tensors) -> Tensor:
         """The derivative of each row's bound, where ``rows`` come to the node and its inputs are at ``xs``.
@@ -82,6 +97,10 @@ class Slope(Turn):
     op: Pointwise
     x: Interval
     pivot: bool
+
+    @property
+    def place(self) -> Place:
+        return (type(self).__name__, self.index, self.side)
 
     def scale(self, rows: Tensor | None) -> Tensor | None:
         return None if self.pivot and self.op.pivot == (0, 1) else super().scale(rows)

@@ -14,8 +14,8 @@ from bounds.proof.format import Array, Part
 from bounds.propagate import alpha
 from bounds.propagate.forms import Forms, Layout
 from bounds.propagate.rows import lower_bounds
-from bounds.propagate.turns import Turn, turns
-from bounds.search.bounding import Bounded, begun, placed
+from bounds.propagate.turns import turns
+from bounds.search.bounding import Bounded, begun
 from bounds.search.clauses import ALTERNATIVES
 from bounds.sets import Box
 
@@ -85,14 +85,12 @@ class Mixing:
         layout = Layout(torch.arange(len(mine)), len(question.clauses))
         rows = torch.eye(tail.output_shape[0]).to(like.lower)[list(question.clauses)].repeat(len(mine), 1)
         free = turns(tail, facts, layout)
-        chosen = [begun(turn, self._choice(found, turn, mine)) for turn in free]
+        known = {
+            (kind, node - self.first, side): x[mine] for (kind, node, side), x in found.domains.chosen.items()
+        }
+        chosen = [begun(turn, known) for turn in free]
         forms, record = Forms(layout, rows.new_zeros(len(rows)), slack=None), dict[int, Tensor]()
         own, region = alpha.owned(free, chosen, rounded=False), Box(like.lower, like.upper)
         lower_bounds(tail, facts, region, tail.output, rows, forms, own=own, record=record)
         weights: Array = record[0].view(len(mine), len(question.clauses), -1).cpu().numpy().clip(0)
         return weights
-
-    def _choice(self, found: Bounded, turn: Turn, mine: Tensor) -> Tensor | None:
-        kind, node, side = placed(turn)
-        known = found.domains.chosen.get((kind, node + self.first, side))
-        return None if known is None else known[mine]

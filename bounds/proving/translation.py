@@ -10,10 +10,11 @@ from torch import Tensor
 
 from bounds.proof.format import Array
 from bounds.proof.functions import Relu, Sigmoid
+from bounds.propagate.turns import Place
 from bounds.proving.leaves import Leaf
 from bounds.proving.matching import Match
 from bounds.search.bounding import Bounded
-from bounds.search.domains import NOWHERE, Domains, Place
+from bounds.search.domains import NOWHERE, Domains
 
 _CODES = 254
 

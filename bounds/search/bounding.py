@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -19,10 +19,10 @@ from bounds.propagate.dual import Pass
 from bounds.propagate.facts import Facts, node_facts
 from bounds.propagate.forms import Layout
 from bounds.propagate.problem import Problem
-from bounds.propagate.turns import Multiplier, Turn, turns
+from bounds.propagate.turns import Multiplier, Place, Turn, turns
 from bounds.rounding import Level
 from bounds.search.condensed import Condensed, condensed
-from bounds.search.domains import Cuts, Domains, Place
+from bounds.search.domains import Cuts, Domains
 from bounds.sets import Box, InputSet
 from bounds.spec import Spec
 
@@ -99,21 +99,25 @@ def bounded(root: Root, domains: Domains, pace: Pace, refine: bool) -> Bounded:
     """
     problem, facts, empty = _facts(root, domains, refine)
     spec, layout = root.asked(domains.question), _layout(domains, root.spec)
-    free = _free(problem.graph, facts, layout, domains.cuts)
-    start = [begun(turn, domains.chosen.get(placed(turn))) for turn in free]
-    rows, offset = spec.matrix.reshape(-1, *problem.graph.output_shape), spec.offset.flatten()
-    found = alpha.climb(problem, facts, rows, layout, offset, free, start, pace)
-    value = found.value
+    quick, known = problem, facts
     if problem.rounded:
-        value = alpha.settled(problem, facts, rows, layout, offset, free, found.chosen)
-    values = value.view(len(domains), -1)
+        quick = replace(root.problem.quick, region=problem.region.to(torch.float32))
+        known = [fact.quick for fact in facts]
+    free = _free(quick.graph, known, layout, domains.cuts)
+    rows, offset = spec.matrix.reshape(-1, *problem.graph.output_shape), spec.offset.flatten()
+    like = known[0].interval.lower.dtype
+    start = [begun(turn, domains.chosen) for turn in free]
+    found = alpha.climb(quick, known, rows.to(like), layout, offset.to(like), free, start, pace)
+    numbers = zip(free, found.chosen, strict=True)
+    chosen = {turn.place: x.view(len(domains), -1, *x.shape[1:]) for turn, x in numbers}
+    values = found.value.view(len(domains), -1)
+    gained = spec.worst(values) - spec.worst(found.first.view_as(values))
+    if problem.rounded:
+        values = _settled(problem, facts, replace(domains, chosen=chosen), spec)
     lower = torch.maximum(spec.worst(values), domains.lower).masked_fill(empty, torch.inf)
-    numbers = zip(map(placed, free), found.chosen, strict=True)
-    chosen = {place: x.view(len(domains), -1, *x.shape[1:]) for place, x in numbers}
-    known = _kept(problem.graph, facts) if refine else {}
-    left = Domains(domains.question, domains.cuts, lower, chosen, known)
-    gained = spec.worst(found.value.view_as(values)) - spec.worst(found.first.view_as(values))
-    return Bounded(left, empty, values, gained, facts, found.last)
+    kept = _kept(problem.graph, facts) if refine else {}
+    left = Domains(domains.question, domains.cuts, lower, chosen, kept)
+    return Bounded(left, empty, values, gained, known, found.last)
 
 
 def proved(root: Root, domains: Domains, refine: bool) -> Tensor:
@@ -126,12 +130,17 @@ def proved(root: Root, domains: Domains, refine: bool) -> Tensor:
 
 def _proved(root: Root, domains: Domains, refine: bool) -> Tensor:
     problem, facts, empty = _facts(root, replace(domains, known={}), refine)
-    spec, layout = root.asked(domains.question), _layout(domains, root.spec)
+    spec = root.asked(domains.question)
+    return spec.worst(_settled(problem, facts, domains, spec)).masked_fill(empty, torch.inf)
+
+
+def _settled(problem: Problem, facts: list[Facts], domains: Domains, spec: Spec) -> Tensor:
+    """Bounds of all rows at the problem's level with the choices that domains come with; (domains, rows)."""
+    layout = _layout(domains, spec)
     free = _free(problem.graph, facts, layout, domains.cuts)
-    chosen = [begun(turn, domains.chosen.get(placed(turn))) for turn in free]
-    rows = spec.matrix.reshape(-1, *problem.graph.output_shape)
-    values = alpha.settled(problem, facts, rows, layout, spec.offset.flatten(), free, chosen)
-    return spec.worst(values.view(len(domains), -1)).masked_fill(empty, torch.inf)
+    chosen = [begun(turn, domains.chosen) for turn in free]
+    rows, offset = spec.matrix.reshape(-1, *problem.graph.output_shape), spec.offset.flatten()
+    return alpha.settled(problem, facts, rows, layout, offset, free, chosen).view(len(domains), -1)
 
 
 def _kept(graph: Graph, facts: list[Facts]) -> dict[int, Interval]:
@@ -228,14 +237,7 @@ def _multipliers(graph: Graph, facts: list[Facts], layout: Layout, cuts: Cuts) -
     return found
 
 
-def placed(turn: Turn) -> Place:
-    """A name for what a turn is about, the same in every batch."""
-    return (type(turn).__name__, turn.index, int(getattr(turn, "side", 0)))
-
-
-def begun(turn: Turn, known: Tensor | None) -> Tensor:
-    """The numbers to begin with: those that were best before, where there are any."""
-    if known is None:
-        return turn.inside(turn.start)
-    flat = known.flatten(0, 1).to(turn.start)
-    return turn.inside(torch.where(turn.free & ~flat.isnan(), flat, turn.start))
+def begun(turn: Turn, chosen: Mapping[Place, Tensor]) -> Tensor:
+    """The numbers to begin with: those that were best before, (domains, per_sample, *shape), if there are."""
+    known = chosen.get(turn.place)
+    return turn.begun(None if known is None else known.flatten(0, 1))

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from bounds.interval import Interval
+from bounds.propagate.turns import Place
 
-# Names numbers that rows choose: the kind of choice, the node, and the side of the line.
-Place = tuple[str, int, int]
 NOWHERE = -1  # the node of a place without a cut
 
 

@@ -70,7 +70,9 @@ def caught(cases: Iterator[Case], patch: pytest.MonkeyPatch) -> bool:
     No counterexample is believed, as if attacks had missed it; the engine is believed while it searches for a
     proof, so that this is one that only the checker can see through.
     """
-    patch.setattr(Judge, "confirmed", lambda self, points, sample: [])
+    patch.setattr(
+        Judge, "confirmed", lambda self, points, sample: (torch.full((len(points),), torch.inf), [])
+    )
     patch.setattr(Notary, "_proved", lambda self, question, leaves: np.ones(len(leaves), np.bool_))
     for graph, data, region, spec in cases:
         [found] = verify(graph, region, spec, timeout=0.5)

@@ -62,7 +62,7 @@ def test_programs_see_what_attacks_miss(hidden: Planted) -> None:
     assert judge.confirmed(descended(judge, one, None), one)[1] == []
     with torch.no_grad():
         found, spec = whole(hidden)
-    tried = asked(found, spec, Slices(began=-math.inf, seconds=20))
+    tried = asked(found, spec, Slices(began=-math.inf, worked=-math.inf, seconds=20))
     assert tried is not None
     assert judge.confirmed(tried[1][None], one)[1] != []
 
@@ -163,7 +163,7 @@ def test_slices_keep_to_their_share(hidden: Planted, monkeypatch: pytest.MonkeyP
         return -math.inf, None
 
     monkeypatch.setattr(ExactProgram, "below", takes_all)
-    book = Slices(began=0.0)
+    book = Slices(began=0.0, worked=-math.inf)
     spent = []
     for second in range(1, 200):
         now[0] = max(now[0], float(second))
@@ -171,7 +171,10 @@ def test_slices_keep_to_their_share(hidden: Planted, monkeypatch: pytest.MonkeyP
         assert book.spent <= 0.05 * now[0]
         spent.append(book.spent)
     assert sorted(set(spent)) == [0.0, 0.5, 1.5, 3.5, 7.5]
-    assert asked(found, spec, Slices(began=now[0] - 100, seconds=4), end=now[0] + 5) is None  # too late
+    assert asked(found, spec, Slices(began=0.0, seconds=4)) is None  # a busy machine has not worked so long
+    assert (
+        asked(found, spec, Slices(began=now[0] - 100, worked=-math.inf, seconds=4), end=now[0] + 5) is None
+    )  # too late
 
 
 def test_curved_functions_are_asked_about_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +186,7 @@ def test_curved_functions_are_asked_about_once(monkeypatch: pytest.MonkeyPatch) 
     net = Planted(builder.build(here), box, spec, torch.zeros(2))
     with torch.no_grad():
         found, asking = whole(net)
-    book = Slices(began=-math.inf)
+    book = Slices(began=-math.inf, worked=-math.inf)
     assert asked(found, asking, book) is None
     assert book.seconds == math.inf
     assert asked(found, asking, book, end=1e9) is None
