@@ -7,10 +7,8 @@ from math import prod
 import numpy as np
 
 from bounds.proof.format import Array
-from bounds.proof.network import Argument, Handler, Made, Reader
+from bounds.proof.network import Argument, Handler, Made, Reader, Value
 from bounds.proof.steps import Pick
-
-_INTEGERS = (6, 7)  # the element types int32 and int64
 
 
 def _identity(r: Reader, x: Argument) -> Made:
@@ -23,13 +21,6 @@ def _dropout(r: Reader, x: Argument, ratio: Argument = None, training: Argument 
     if training is not None and bool(r.constant(training).any()):
         raise r.refuse("it is supported outside of training only")
     return r.moved(x, lambda i: i)
-
-
-def _cast(r: Reader, x: Argument) -> Array:
-    r.expect("to", *_INTEGERS)
-    if max(map(abs, r.integers(x)), default=0) >= 2**31:
-        raise r.refuse("a number is too large")
-    return r.constant(x)
 
 
 def _constant(r: Reader) -> Array:
@@ -64,26 +55,12 @@ def _transpose(r: Reader, x: Argument) -> Made:
 
 
 def _squeeze(r: Reader, x: Argument, axes: Argument = None) -> Made:
-    where = None if axes is None else _axes(r, axes)
-    return r.moved(x, lambda i: np.squeeze(i, where))
-
-
-def _unsqueeze(r: Reader, x: Argument, axes: Argument) -> Made:
-    where = _axes(r, axes)
-    return r.moved(x, lambda i: np.expand_dims(i, where))
-
-
-def _axes(r: Reader, given: Argument) -> tuple[int, ...]:
-    found = tuple(r.integers(given))
-    if not found:
+    where = None if axes is None else tuple(r.integers(axes))
+    if r.op == "Squeeze" and where != ():
+        return r.moved(x, lambda i: np.squeeze(i, where))
+    if not where:
         raise r.refuse("it names no axes, which some take for all")
-    return found
-
-
-def _expand(r: Reader, x: Argument, sizes: Argument) -> Made:
-    shape = np.broadcast_shapes(r.shape(x), tuple(r.integers(sizes)))
-    r.room(shape)
-    return r.moved(x, lambda i: np.broadcast_to(i, shape))
+    return r.moved(x, lambda i: np.expand_dims(i, where))
 
 
 def _gather(r: Reader, x: Argument, where: Argument) -> Made:
@@ -102,9 +79,7 @@ def _slice(
         raise r.refuse("it is supported forwards, and once for an axis, only")
     cuts = [slice(None)] * len(shape)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        n = shape[axis]
-        begin, stop = (min(max(k + n if k < 0 else k, 0), n) for k in (start, end))
-        cuts[axis] = slice(begin, stop, step)
+        cuts[axis] = slice(start, end, step)
     return r.moved(x, lambda i: i[tuple(cuts)])
 
 
@@ -131,30 +106,25 @@ def _concat(r: Reader, *xs: Argument) -> Made:
     axis = r.take("axis")
     if axis is None:
         raise r.refuse("it does not say along which axis")
-    sizes = [prod(r.shape(x)) for x in xs]
+    sizes = tuple(prod(r.shape(x)) for x in xs)
     r.room([sum(sizes)])
-    if all(isinstance(x, np.ndarray) for x in xs):
+    if not any(isinstance(x, Value) for x in xs):
         return np.concatenate([r.constant(x) for x in xs], axis)
-    parts = [
-        np.arange(end - size, end).reshape(r.shape(x))
-        for x, size, end in zip(xs, sizes, np.cumsum(sizes), strict=True)
-    ]
-    places = np.concatenate(parts, axis)
-    return r.add(Pick(places.reshape(-1), tuple(sizes)), [r.value(x) for x in xs], places.shape)
+    each = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+    places = np.concatenate([i.reshape(r.shape(x)) for i, x in zip(each, xs, strict=True)], axis)
+    return r.add(Pick(places.reshape(-1), sizes), [r.value(x) for x in xs], places.shape)
 
 
 MOVES: dict[str, Handler] = {
     "Identity": _identity,
     "Dropout": _dropout,
-    "Cast": _cast,
     "Constant": _constant,
     "Shape": _shape,
     "Flatten": _flatten,
     "Reshape": _reshape,
     "Transpose": _transpose,
     "Squeeze": _squeeze,
-    "Unsqueeze": _unsqueeze,
-    "Expand": _expand,
+    "Unsqueeze": _squeeze,
     "Gather": _gather,
     "Slice": _slice,
     "Split": _split,
