@@ -36,6 +36,12 @@ Line = tuple[
 ]  # slope and constant of a line below or above a function, (pieces or rows, elements)
 
 
+def parts(count: int, most: int) -> Iterator[slice]:
+    """So many things in parts of at most so many."""
+    for first in range(0, count, most):
+        yield slice(first, min(first + most, count))
+
+
 @dataclass(frozen=True, eq=False)
 class Fact:
     """What is known of a value on each piece, (pieces or 1, elements).
@@ -116,23 +122,21 @@ class Chain:
     ) -> Facts:
         """Facts of pieces of a box, (pieces, inputs) each.
 
-        known: of the whole box that all pieces lie in, whose cushions hold here, too. rows: whether there are
-        to be rows over undecided elements.
+        known: of the whole box, whose cushions hold here, too. rows: whether there are to be rows over
+        undecided elements.
         """
-        facts = Facts([], np.zeros(len(low), np.bool_))
-        whole = known is not None and (cuts is None or not bool((cuts.value == 0).any()))
-        self._add(facts, known.values[0] if known is not None and whole else Fact(low, high), cuts)
+        facts, theirs = Facts([], np.zeros(len(low), np.bool_)), [] if known is None else known.values
+        self._add(facts, theirs[0] if theirs else Fact(low, high), cuts)
         for k, step in enumerate(self.network.steps):
-            theirs = None if known is None else known.values[k + 1]
-            if known is not None and all(facts.values[i] is known.values[i] for i in step.inputs):
-                fact = known.values[k + 1]
+            old = theirs[k + 1] if theirs else None
+            if old is not None and all(facts.values[i] is theirs[i] for i in step.inputs):
+                fact = old
             elif isinstance(step.does, Affine):
-                fact = self._affine(facts, step, step.does, theirs)
+                fact = self._affine(facts, step, step.does, old)
             else:
                 fact = self._function(facts.values[step.inputs[0]], step.does)
-            if theirs is not None and fact is not theirs:
-                ends = _most(fact.low, theirs.low), -_most(-fact.high, -theirs.high)
-                fact = replace(fact, low=ends[0], high=ends[1])
+            if old is not None and fact is not old:
+                fact = replace(fact, low=_most(fact.low, old.low), high=-_most(-fact.high, -old.high))
             self._add(facts, fact, cuts)
             if rows and k + 1 in self._loose:
                 self._tighten(facts, k + 1)
@@ -210,7 +214,7 @@ class Chain:
             low, high = ends
             wanted = (low < 0) & (high > 0) if kinked else low < high
             pieces, elements = np.nonzero(wanted & ~facts.empty[:, None])
-            for part in self.parts(len(pieces)):
+            for part in parts(len(pieces), self.rows_at_once):
                 piece, element = pieces[part], elements[part]
                 rows, zero = self.a.zeros(len(piece), low.shape[1]), self.a.zeros(len(piece))
                 rows[np.arange(len(piece)), element] = side
@@ -218,11 +222,6 @@ class Chain:
                 end[piece, element] = side * _most(side * end[piece, element], found)
         facts.values[value] = replace(fact, low=ends[0], high=ends[1])
         facts.empty |= (ends[0] > ends[1]).any(1)
-
-    def parts(self, rows: int) -> Iterator[slice]:
-        """So many rows, in parts that fit into memory."""
-        for first in range(0, rows, self.rows_at_once):
-            yield slice(first, first + self.rows_at_once)
 
     @cached_property
     def rows_at_once(self) -> int:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from bounds.proof.arithmetic import Exact, Floats, probe
-from bounds.proof.chain import Chain, Cuts, Facts, Rows
+from bounds.proof.chain import Chain, Cuts, Facts, Rows, parts
 from bounds.proof.file import digest
 from bounds.proof.format import Array, Clause, Part, Proof, Statement, Tree, Witness
 from bounds.proof.onnx import read_network
@@ -122,9 +122,7 @@ class Checker:
     def batches(self, leaves: int, clauses: int) -> Iterator[slice]:
         """So many leaves in parts that fit into memory."""
         size = 1 + sum(step.size for step in self.chain.network.steps)
-        most = max(1, min(_MEMORY // (100 * size), self.chain.rows_at_once // clauses))
-        for first in range(0, leaves, most):
-            yield slice(first, min(first + most, leaves))
+        return parts(leaves, max(1, min(_MEMORY // (100 * size), self.chain.rows_at_once // clauses)))
 
     def _known(self, part: Part) -> Facts:
         """The facts of a whole box, with rows, which are kept for the next tree."""
@@ -163,9 +161,8 @@ class Checker:
         size = facts.values[output].size
         mixed = [self._mixture(part.clauses[c], w, size) for c, w in zip(clauses, weights, strict=True)]
         matrix, constant = (np.stack(each, 1) for each in zip(*mixed, strict=True))
-        most, bounds = max(1, self.chain.rows_at_once // count), []
-        for first in range(0, len(clauses), most):
-            some = slice(first, first + most)
+        bounds = []
+        for some in parts(len(clauses), max(1, self.chain.rows_at_once // count)):
             each, chosen, cuts = constant[:, some], leaves.chosen[:, some].reshape(-1), leaves.cuts
             asked = Rows(
                 output,
