@@ -88,20 +88,45 @@ class Cuts:
     multipliers: Array
 
 
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Rows over one value: (rows, elements), the piece of each, and the constant that is added, (rows,).
+class Account:
+    """What rows have come to so far: their constants, and how far these may be off.
 
-    cuts: those with multipliers for the rows of a piece, which follow each other. codes: slope codes (rows,
-    elements of all functions), None for none.
+    piece, constant: of each row, (rows,).
     """
 
-    value: int
-    rows: Array
-    piece: Array
-    constant: Array
-    cuts: Cuts | None = None
-    codes: Array | None = None
+    def __init__(self, a: Floats, piece: Array, constant: Array | None = None) -> None:
+        self._a, self._piece = a, piece
+        self._constant = self.zeros() if constant is None else constant
+        self._off = self.zeros()
+        self._same = bool((piece == np.arange(len(piece))).all())
+
+    def zeros(self, *elements: int) -> Array:
+        """Zeros for every row."""
+        return self._a.zeros(len(self._piece), *elements)
+
+    def of(self, x: Array) -> Array:
+        """What belongs to the rows, of numbers (pieces or 1, elements)."""
+        return x if len(x) == 1 or (self._same and len(x) == len(self._piece)) else x[self._piece]
+
+    def dot(self, lam: Array, x: Array) -> Array:
+        """Of each row the sum of its products with numbers (pieces or 1, elements)."""
+        return _dot(lam, self.of(x))
+
+    def add(self, x: Array) -> None:
+        """Add to the constants, which are rounded down."""
+        self._constant = self._a.down(self._constant + x)
+
+    def less(self, lam: Array, cushion: Array) -> None:
+        """Take off what rows feel of a cushion."""
+        self.less_rows(self.dot(np.abs(lam), cushion))
+
+    def less_rows(self, x: Array) -> None:
+        """Take off a number from each row."""
+        self._off = self._a.up(self._off + x)
+
+    def lower(self) -> Array:
+        """Lower bounds."""
+        return self._a.down(self._constant - self._off)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,18 +180,20 @@ class Chain:
 
     def _affine(self, facts: Facts, step: Step, does: Affine, known: Fact | None) -> Fact:
         a, xs = self.a, [facts.values[i] for i in step.inputs]
-        middles = [(x.low + x.high) * a.half for x in xs]
-        radii = [a.up(np.maximum(x.high - m, m - x.low)) for x, m in zip(xs, middles, strict=True)]
+        low, high = _joined([x.low for x in xs]), _joined([x.high for x in xs])
+        middle = (low + high) * a.half
+        radius = a.up(np.maximum(high - middle, middle - low))
         if known is not None:
             cushion = known.cushion
         else:
-            size = does.magnitude([np.abs(m) + radius for m, radius in zip(middles, radii, strict=True)])
+            size = does.magnitude(np.abs(middle) + radius)
             terms = does.terms if does.bias is None else max(does.terms, step.size)
             cushion = a.gamma(terms + 12) * size + a.tiny
-            if self.deployed:
-                cushion = cushion + _executed(does, size)
-        middle = does.value(middles)
-        radius = a.up(does.absolute.linear(radii) + cushion)
+            if self.deployed and does.executed:  # how far a float32 execution may be off
+                terms = does.executed + 2
+                executed = gamma(terms, _U32) * size + terms * _LEAST32
+                cushion = cushion + np.where(size < _MOST32, executed, np.inf)
+        middle, radius = does.value(middle), a.up(does.absolute.linear(radius) + cushion)
         return Fact(a.down(middle - radius), a.up(middle + radius), cushion)
 
     def _function(self, x: Fact, does: Function) -> Fact:
@@ -216,9 +243,9 @@ class Chain:
             pieces, elements = np.nonzero(wanted & ~facts.empty[:, None])
             for part in parts(len(pieces), self.rows_at_once):
                 piece, element = pieces[part], elements[part]
-                rows, zero = self.a.zeros(len(piece), low.shape[1]), self.a.zeros(len(piece))
+                rows, account = self.a.zeros(len(piece), low.shape[1]), Account(self.a, piece)
                 rows[np.arange(len(piece)), element] = side
-                end, found = ends[side < 0], self.lower(facts, Rows(value, rows, piece, zero))
+                end, found = ends[side < 0], self.lower(facts, value, rows, account)
                 end[piece, element] = side * _most(side * end[piece, element], found)
         facts.values[value] = replace(fact, low=ends[0], high=ends[1])
         facts.empty |= (ends[0] > ends[1]).any(1)
@@ -228,13 +255,23 @@ class Chain:
         """How many rows fit into memory."""
         return max(1, _MEMORY // (32 * max((step.size for step in self.network.steps), default=1)))
 
-    def lower(self, facts: Facts, asked: Rows) -> Array:
-        """Lower bounds of rows over a value, on their pieces: (rows,)."""
-        a, steps = self.a, self.network.steps
-        row: dict[int, Array] = {asked.value: asked.rows}
-        account = _Account(a, asked.piece, asked.constant)
-        for k in range(asked.value - 1, -1, -1):
-            self._multiply(facts, asked.cuts, k + 1, row, account)
+    def lower(
+        self,
+        facts: Facts,
+        value: int,
+        rows: Array,
+        account: Account,
+        cuts: Cuts | None = None,
+        codes: Array | None = None,
+    ) -> Array:
+        """Lower bounds, (rows,), of rows over a value, (rows, elements), on their pieces.
+
+        cuts: with multipliers for the rows of a piece, which then follow each other. codes: of slopes, (rows,
+        elements of all functions).
+        """
+        a, steps, row = self.a, self.network.steps, {value: rows}
+        for k in range(value - 1, -1, -1):
+            self._multiply(facts, cuts, k + 1, row, account)
             lam = row.pop(k + 1, None)
             if lam is None:
                 continue
@@ -245,14 +282,14 @@ class Chain:
                     account.add(lam @ does.bias)
                 moved = does.adjoint(lam)
             else:
-                moved = [self._through(facts, asked, k, does, lam, account)]
-            for value, part in zip(steps[k].inputs, moved, strict=True):
-                fact = facts.values[value]
-                if value in row:
-                    row[value] = row[value] + part
-                    account.less(row[value], a.gamma(2) * fact.size)
-                else:
-                    row[value] = part
+                moved = self._through(facts, codes, k, does, lam, account)
+            for source in steps[k].inputs:
+                fact = facts.values[source]
+                part, moved = moved[:, : fact.low.shape[1]], moved[:, fact.low.shape[1] :]
+                if source in row:
+                    part = row[source] + part
+                    account.less(part, a.gamma(2) * fact.size)
+                row[source] = part
                 account.less_rows(account.of(a.tiny * (1 + fact.largest)))
         if (lam := row.get(0)) is not None:
             fact = facts.values[0]
@@ -262,13 +299,13 @@ class Chain:
         return account.lower()
 
     def _through(
-        self, facts: Facts, asked: Rows, k: int, does: Function, lam: Array, account: _Account
+        self, facts: Facts, codes: Array | None, k: int, does: Function, lam: Array, account: Account
     ) -> Array:
         """Rows at a function's output, through the lines that they see, to its input."""
-        codes = None if asked.codes is None else asked.codes[:, self.starts[k] :][:, : lam.shape[1]]
-        if codes is not None and bool(codes.any()):  # each row its own lines
+        mine = None if codes is None else codes[:, self.starts[k] :][:, : lam.shape[1]]
+        if mine is not None and bool(mine.any()):  # each row its own lines
             x = facts.values[self.network.steps[k].inputs[0]]
-            ((s, c), (t, d)), cushion, _ = self._around(does, account.of(x.low), account.of(x.high), codes)
+            ((s, c), (t, d)), cushion, _ = self._around(does, account.of(x.low), account.of(x.high), mine)
             account.less_rows(_dot(np.abs(lam), cushion))
         else:
             account.less(lam, facts.values[k + 1].cushion)
@@ -285,7 +322,7 @@ class Chain:
         return dict(zip(self.network.functions, np.cumsum([0, *sizes]).tolist(), strict=False))
 
     def _multiply(
-        self, facts: Facts, cuts: Cuts | None, value: int, row: dict[int, Array], account: _Account
+        self, facts: Facts, cuts: Cuts | None, value: int, row: dict[int, Array], account: Account
     ) -> None:
         """Add to rows over a value the multiples of its cuts."""
         if cuts is None or not len(here := np.flatnonzero(cuts.value == value)):
@@ -305,12 +342,10 @@ class Chain:
         row[value] = lam
 
 
-def _executed(does: Affine, size: Array) -> Array:
-    """How far a float32 execution of an affine step may be off."""
-    if does.executed == 0:
-        return np.zeros_like(size)
-    terms = does.executed + 2
-    return np.where(size < _MOST32, gamma(terms, _U32) * size + terms * _LEAST32, np.inf)
+def _joined(xs: list[Array]) -> Array:
+    """Values one behind the other, (pieces or 1, elements)."""
+    pieces = max(map(len, xs))
+    return xs[0] if len(xs) == 1 else np.hstack([np.broadcast_to(x, (pieces, x.shape[1])) for x in xs])
 
 
 def _most(x: Array, y: Array) -> Array:
@@ -321,40 +356,3 @@ def _most(x: Array, y: Array) -> Array:
 def _dot(lam: Array, x: Array) -> Array:
     """Of each row the sum of its products with numbers (rows or 1, elements)."""
     return np.asarray(lam @ x[0] if len(x) == 1 else np.einsum("ij,ij->i", lam, x))
-
-
-class _Account:
-    """What rows have come to so far: their constants, and how far these may be off."""
-
-    def __init__(self, a: Floats, piece: Array, constant: Array) -> None:
-        self._a, self._piece, self._constant = a, piece, constant
-        self._off = self.zeros()
-        self._same = bool((piece == np.arange(len(piece))).all())
-
-    def zeros(self, *elements: int) -> Array:
-        """Zeros for every row."""
-        return self._a.zeros(len(self._piece), *elements)
-
-    def of(self, x: Array) -> Array:
-        """What belongs to the rows, of numbers (pieces or 1, elements)."""
-        return x if len(x) == 1 or (self._same and len(x) == len(self._piece)) else x[self._piece]
-
-    def dot(self, lam: Array, x: Array) -> Array:
-        """Of each row the sum of its products with numbers (pieces or 1, elements)."""
-        return _dot(lam, self.of(x))
-
-    def add(self, x: Array) -> None:
-        """Add to the constants, which are rounded down."""
-        self._constant = self._a.down(self._constant + x)
-
-    def less(self, lam: Array, cushion: Array) -> None:
-        """Take off what rows feel of a cushion."""
-        self.less_rows(self.dot(np.abs(lam), cushion))
-
-    def less_rows(self, x: Array) -> None:
-        """Take off a number from each row."""
-        self._off = self._a.up(self._off + x)
-
-    def lower(self) -> Array:
-        """Lower bounds."""
-        return self._a.down(self._constant - self._off)

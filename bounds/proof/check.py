@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from bounds.proof.arithmetic import Exact, Floats, probe
-from bounds.proof.chain import Chain, Cuts, Facts, Rows, parts
+from bounds.proof.chain import Account, Chain, Cuts, Facts, parts
 from bounds.proof.file import digest
 from bounds.proof.format import Array, Clause, Part, Proof, Statement, Tree, Witness
 from bounds.proof.onnx import read_network
@@ -147,15 +147,15 @@ class Checker:
         return Leaves(cuts, a.array(tree.weights[number]), tree.slopes, tree.chosen[number])
 
     def lower(
-        self, part: Part, clauses: Sequence[int], leaves: Leaves, known: Facts | None, rows: bool
+        self, part: Part, clauses: Sequence[int], leaves: Leaves, known: Facts | None, hidden: bool
     ) -> Array:
         """Lower bounds of the mixtures of some clauses: (leaves, clauses), see ``bounds``.
 
-        known, rows: see ``Chain.forward``.
+        known, hidden: see ``Chain.forward``.
         """
-        a, output, count = self.chain.a, self.chain.network.output, len(leaves.weights)
+        a, output, count, cuts = self.chain.a, self.chain.network.output, len(leaves.weights), leaves.cuts
         low, high = (np.tile(a.array(end), (count, 1)) for end in (part.lower, part.upper))
-        facts = self.chain.forward(low, high, leaves.cuts, known, rows)
+        facts = self.chain.forward(low, high, cuts, known, hidden)
         ends = np.cumsum([len(part.clauses[c].rows) for c in clauses])[:-1]
         weights = np.split(leaves.weights, ends, 1)
         size = facts.values[output].size
@@ -163,16 +163,12 @@ class Checker:
         matrix, constant = (np.stack(each, 1) for each in zip(*mixed, strict=True))
         bounds = []
         for some in parts(len(clauses), max(1, self.chain.rows_at_once // count)):
-            each, chosen, cuts = constant[:, some], leaves.chosen[:, some].reshape(-1), leaves.cuts
-            asked = Rows(
-                output,
-                matrix[:, some].reshape(each.size, -1),
-                np.arange(count).repeat(each.shape[1]),
-                each.reshape(-1),
-                cuts and replace(cuts, multipliers=cuts.multipliers[:, some]),
-                np.where(chosen[:, None] > 0, leaves.sets[chosen - 1], 0) if chosen.any() else None,
-            )
-            bounds.append(self.chain.lower(facts, asked).reshape(each.shape))
+            each, chosen = constant[:, some], leaves.chosen[:, some].reshape(-1)
+            account = Account(a, np.arange(count).repeat(each.shape[1]), each.reshape(-1))
+            mine = cuts and replace(cuts, multipliers=cuts.multipliers[:, some])
+            codes = np.where(chosen[:, None] > 0, leaves.sets[chosen - 1], 0) if chosen.any() else None
+            rows = matrix[:, some].reshape(each.size, -1)
+            bounds.append(self.chain.lower(facts, output, rows, account, mine, codes).reshape(each.shape))
         return np.where(facts.empty[:, None], np.inf, np.concatenate(bounds, 1))
 
     def _mixture(self, clause: Clause, weights: Array, size: Array) -> tuple[Array, Array]:
@@ -194,7 +190,7 @@ class Checker:
         ones = self.chain.a.array(np.ones((1, len(opposite))))
         leaf = Leaves(None, ones, np.zeros((0, 0)), np.zeros(ones.shape, np.int32))
         with np.errstate(all="ignore"):
-            bounds = self.lower(point, every, leaf, None, rows=False)[0]
+            bounds = self.lower(point, every, leaf, None, hidden=False)[0]
         ends = np.cumsum([len(clause.rows) for clause in part.clauses])[:-1]
         return any(bool((clause >= 0).all()) for clause in np.split(bounds, ends))
 

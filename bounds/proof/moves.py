@@ -106,13 +106,13 @@ def _concat(r: Reader, *xs: Argument) -> Made:
     axis = r.take("axis")
     if axis is None:
         raise r.refuse("it does not say along which axis")
-    sizes = tuple(prod(r.shape(x)) for x in xs)
-    r.room([sum(sizes)])
+    ends = np.cumsum([prod(r.shape(x)) for x in xs])
+    r.room([ends[-1]])
     if not any(isinstance(x, Value) for x in xs):
         return np.concatenate([r.constant(x) for x in xs], axis)
-    each = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+    each = np.split(np.arange(ends[-1]), ends[:-1])
     places = np.concatenate([i.reshape(r.shape(x)) for i, x in zip(each, xs, strict=True)], axis)
-    return r.add(Pick(places.reshape(-1), sizes), [r.value(x) for x in xs], places.shape)
+    return r.add(Pick(places.reshape(-1), ends[-1]), [r.value(x) for x in xs], places.shape)
 
 
 MOVES: dict[str, Handler] = {

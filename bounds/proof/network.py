@@ -166,7 +166,7 @@ class Reader:
         flat = places.reshape(-1)
         if np.array_equal(flat, np.arange(size)):
             return Value(x.index, places.shape)
-        return self.add(Pick(flat, (size,)), [x], places.shape)
+        return self.add(Pick(flat, size), [x], places.shape)
 
     def value(self, x: Argument) -> Value:
         """An argument that must depend on the input."""
@@ -219,4 +219,4 @@ class Reader:
             return self.scaled(x, self.a.array(1.0), sign * self.numbers(y), executed)
         shape = np.broadcast_shapes(x.shape, y.shape)
         both = [self.spread(x, shape), self.spread(y, shape)]
-        return self.add(Sum(weight=np.array([1, sign]), executed=executed), both, shape)
+        return self.add(Sum(sign=sign, executed=executed), both, shape)

@@ -155,7 +155,7 @@ def _max_pool(r: Reader, x: Argument) -> Value:
     if bool((valid < 0).any()):
         raise r.refuse("it has windows that lie in the border")
     shape = (*value.shape[:2], *step.out_size)
-    left = [r.add(Pick(np.where(p < 0, valid, p), (size,)), [value], shape) for p in places]
+    left = [r.add(Pick(np.where(p < 0, valid, p), size), [value], shape) for p in places]
     while len(left) > 1:
         pairs = zip(left[::2], left[1::2], strict=False)
         left = [_larger(r, x, y) for x, y in pairs] + ([left[-1]] if len(left) % 2 else [])

@@ -1,7 +1,7 @@
 """The few kinds of affine step that networks are made of, on flat values with samples on axis 0.
 
-A step is ``y = W x + b``. It gives ``linear`` (W x), its transpose ``adjoint``, and itself with absolute
-weights. The same code runs on floats and on fractions.
+A step is ``y = W x + b``, with its inputs one behind the other as x. It gives ``linear`` (W x), its transpose
+``adjoint``, and itself with absolute weights. The same code runs on floats and on fractions.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ class Affine(ABC):
         """How many products at most meet in one number of ``linear`` or ``adjoint``; 0 for none at all."""
 
     @abstractmethod
-    def linear(self, xs: list[Array]) -> Array:
-        """W x of inputs (samples, inputs)."""
+    def linear(self, x: Array) -> Array:
+        """W x, (samples, outputs), of (samples, inputs)."""
 
     @abstractmethod
-    def adjoint(self, rows: Array) -> list[Array]:
-        """The rows (rows, outputs) times W, for each input."""
+    def adjoint(self, rows: Array) -> Array:
+        """The rows (rows, outputs) times W, (rows, inputs)."""
 
     @property
     @abstractmethod
     def absolute(self) -> Affine:
         """The step with |W|."""
 
-    def value(self, xs: list[Array]) -> Array:
+    def value(self, x: Array) -> Array:
         """W x + b."""
-        y = self.linear(xs)
+        y = self.linear(x)
         return y if self.bias is None else y + self.bias
 
-    def magnitude(self, xs: list[Array]) -> Array:
+    def magnitude(self, x: Array) -> Array:
         """|W| x + |b| for x >= 0."""
-        y = self.absolute.linear(xs)
+        y = self.absolute.linear(x)
         return y if self.bias is None else y + np.abs(self.bias)
 
 
@@ -75,16 +75,15 @@ class Dense(Weighted):
     def terms(self) -> int:
         return max(map(int, self.weight.shape))
 
-    def linear(self, xs: list[Array]) -> Array:
-        (x,) = xs
+    def linear(self, x: Array) -> Array:
         return (x.reshape(-1, self.weight.shape[1]) @ self.weight.T).reshape(len(x), -1)
 
-    def adjoint(self, rows: Array) -> list[Array]:
+    def adjoint(self, rows: Array) -> Array:
         flat, weight = rows.reshape(-1, self.weight.shape[0]), self.weight
         used = (flat != 0).any(0)  # often few: rows of single neurons, ReLUs that are off
         if 2 * used.sum() < len(weight):
             flat, weight = flat[:, used], weight[used]
-        return [(flat @ weight).reshape(len(rows), -1)]
+        return np.asarray(flat @ weight).reshape(len(rows), -1)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -139,19 +138,19 @@ class Convolution(Weighted):
         wide[self._inside] = image
         return wide
 
-    def linear(self, xs: list[Array]) -> Array:
-        wide, pixels = self.framed(xs[0]), prod(self.out_size)
+    def linear(self, x: Array) -> Array:
+        wide, pixels = self.framed(x), prod(self.out_size)
         seen = (wide[window].reshape(*wide.shape[:3], pixels) for window in self.windows)
         parts = (matrix @ image for matrix, image in zip(self._matrices, seen, strict=True))
         return np.asarray(reduce(np.add, parts)).reshape(len(wide), -1)
 
-    def adjoint(self, rows: Array) -> list[Array]:
+    def adjoint(self, rows: Array) -> Array:
         outs, ins = self.weight.shape[1:3]
         image = rows.reshape(len(rows), -1, outs, prod(self.out_size))
         wide = np.zeros((*image.shape[:2], ins, *self.padded), rows.dtype)
         for matrix, window in zip(self._matrices, self.windows, strict=True):
             wide[window] += (matrix.swapaxes(1, 2) @ image).reshape(wide[window].shape)
-        return [wide[self._inside].reshape(len(rows), -1)]
+        return np.asarray(wide[self._inside]).reshape(len(rows), -1)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -164,11 +163,11 @@ class Transposed(Affine):
     def terms(self) -> int:
         return self.of.terms
 
-    def linear(self, xs: list[Array]) -> Array:
-        return self.of.adjoint(xs[0])[0]
+    def linear(self, x: Array) -> Array:
+        return self.of.adjoint(x)
 
-    def adjoint(self, rows: Array) -> list[Array]:
-        return [self.of.linear([rows])]
+    def adjoint(self, rows: Array) -> Array:
+        return self.of.linear(rows)
 
     @cached_property
     def absolute(self) -> Affine:
@@ -180,32 +179,38 @@ class Scale(Weighted):
 
     terms = 1
 
-    def linear(self, xs: list[Array]) -> Array:
-        return xs[0] * self.weight
+    def linear(self, x: Array) -> Array:
+        return np.asarray(x * self.weight)
 
-    def adjoint(self, rows: Array) -> list[Array]:
-        return [rows * self.weight]
+    def adjoint(self, rows: Array) -> Array:
+        return np.asarray(rows * self.weight)
 
 
-class Sum(Weighted):
-    """The sum of values of one shape, each times a sign."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sum(Affine):
+    """The first of two values of one shape, and a sign times the second."""
 
+    sign: int
     terms = 2
 
-    def linear(self, xs: list[Array]) -> Array:
-        x, y = (x * sign for x, sign in zip(xs, self.weight, strict=True))
-        return np.asarray(x + y)
+    def linear(self, x: Array) -> Array:
+        first, second = np.split(x, 2, 1)
+        return np.asarray(first + self.sign * second)
 
-    def adjoint(self, rows: Array) -> list[Array]:
-        return [rows * sign for sign in self.weight]
+    def adjoint(self, rows: Array) -> Array:
+        return np.concatenate([rows, self.sign * rows], 1)
+
+    @property
+    def absolute(self) -> Affine:
+        return replace(self, sign=1)
 
 
 @dataclass(frozen=True, eq=False)
 class Pick(Affine):
-    """Elements of the inputs, one behind the other, by index; zero where the index is -1."""
+    """Elements of so many inputs, by index; zero where the index is -1."""
 
     index: Array
-    sizes: tuple[int, ...]
+    inputs: int
 
     @cached_property
     def _sorted(self) -> tuple[Array, Array, Array]:
@@ -221,18 +226,17 @@ class Pick(Affine):
         most = int(np.diff([*starts, len(order)]).max(initial=0))
         return most if most > 1 else 0
 
-    def linear(self, xs: list[Array]) -> Array:
-        x = xs[0] if len(xs) == 1 else np.concatenate(xs, 1)
+    def linear(self, x: Array) -> Array:
         y = x[:, self.index]
         return np.where(self.index < 0, np.zeros((), x.dtype), y) if bool((self.index < 0).any()) else y
 
-    def adjoint(self, rows: Array) -> list[Array]:
+    def adjoint(self, rows: Array) -> Array:
         order, starts, inputs = self._sorted
-        wide = np.zeros((len(rows), sum(self.sizes)), rows.dtype)
+        wide = np.zeros((len(rows), self.inputs), rows.dtype)
         if len(order):
             moved = rows[:, order]
             wide[:, inputs] = moved if self.terms == 0 else np.add.reduceat(moved, starts, 1)
-        return np.split(wide, np.cumsum(self.sizes)[:-1], 1)
+        return wide
 
     @property
     def absolute(self) -> Affine:

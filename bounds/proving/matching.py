@@ -74,8 +74,8 @@ def _values(network: Network, x: Tensor) -> list[Array]:
     """All values of the checker's network, nearly."""
     a, values = Floats(), [x.flatten(1).numpy()]
     for step in network.steps:
-        ins = [values[i] for i in step.inputs]
-        values.append(step.does.value(ins) if isinstance(step.does, Affine) else step.does.below(ins[0], a))
+        ins = np.concatenate([values[i] for i in step.inputs], 1)
+        values.append(step.does.value(ins) if isinstance(step.does, Affine) else step.does.below(ins, a))
     return values
 
 

@@ -21,8 +21,8 @@ LEVELS = ("real", "deployed")
 def all_values(net: Network, x: Array) -> list[Array]:
     values = [x]
     for step in net.steps:
-        ins = [values[k] for k in step.inputs]
-        values.append(step.does.value(ins) if isinstance(step.does, Affine) else step.does.below(ins[0], A))
+        ins = np.concatenate([values[k] for k in step.inputs], 1)
+        values.append(step.does.value(ins) if isinstance(step.does, Affine) else step.does.below(ins, A))
     return values
 
 
