@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -32,21 +31,36 @@ class Node:
 
 
 class Message:
-    """The fields of one message: by number, their wire types and values in the order of the file.
+    """The fields of one message: by number, their wire types and bytes in the order of the file.
 
     A field with a wire type that is not its own is unknown to all readers, and left alone here, too.
     """
 
     def __init__(self, data: bytes | memoryview) -> None:
-        self._fields: dict[int, list[tuple[int, Any]]] = {}
-        for number, kind, value in _wire(memoryview(data)):
-            self._fields.setdefault(number, []).append((kind, value))
+        self._fields: dict[int, list[tuple[int, memoryview]]] = {}
+        data, here = memoryview(data), 0
+        while here < len(data):
+            key, here = _varint(data, here)
+            if not 8 <= key < 2**32:
+                raise ValueError("no number of a field")
+            kind = key & 7
+            if kind == _VARINT:
+                _, end = _varint(data, here)
+            elif kind == _BYTES:
+                size, here = _varint(data, here)
+                end = here + size
+            else:
+                end = here + {_FIXED64: 8, _FIXED32: 4}[kind]
+            if not here <= end <= len(data):
+                raise ValueError("truncated")
+            self._fields.setdefault(key >> 3, []).append((kind, data[here:end]))
+            here = end
 
-    def every(self, number: int, *kinds: int) -> list[Any]:
+    def every(self, number: int, *kinds: int) -> list[memoryview]:
         """All values of a field, of these wire types: bytes, unless said otherwise."""
         return [value for kind, value in self._fields.get(number, []) if kind in (kinds or (_BYTES,))]
 
-    def one(self, number: int, kind: int = _BYTES) -> Any:
+    def one(self, number: int, kind: int = _BYTES) -> memoryview | None:
         """The value of a field that may occur once, or None; others would be merged by some readers."""
         values = self.every(number, kind)
         if len(values) > 1:
@@ -55,7 +69,7 @@ class Message:
 
     def integer(self, number: int) -> int:
         """A signed integer, 0 where there is none."""
-        return self.one(number, _VARINT) or 0
+        return _varint(self.one(number, _VARINT) or memoryview(b"\0"), 0)[0]
 
     def text(self, number: int) -> str:
         """A text, empty where there is none."""
@@ -78,9 +92,6 @@ class Message:
         found: list[int] = []
         for value in self.every(number, _VARINT, _BYTES):
             here = 0
-            if isinstance(value, int):
-                found.append(value)
-                continue
             while here < len(value):
                 n, here = _varint(value, here)
                 found.append(n)
@@ -90,28 +101,6 @@ class Message:
         """Repeated floats, one by one or packed."""
         raw = self.every(number, _FIXED32 if dtype == "<f4" else _FIXED64, _BYTES)
         return np.frombuffer(b"".join(raw), dtype)
-
-
-def _wire(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
-    """Number, wire type and value of each field."""
-    here = 0
-    while here < len(data):
-        key, here = _varint(data, here)
-        if not 8 <= key < 2**32:
-            raise ValueError("no number of a field")
-        number, kind = key >> 3, key & 7
-        if kind == _VARINT:
-            value, here = _varint(data, here)
-            yield number, kind, value
-            continue
-        if kind == _BYTES:
-            size, here = _varint(data, here)
-        else:
-            size = {_FIXED64: 8, _FIXED32: 4}[kind]
-        if not 0 <= size <= len(data) - here:
-            raise ValueError("truncated")
-        yield number, kind, data[here : here + size]
-        here += size
 
 
 def _varint(data: memoryview, here: int) -> tuple[int, int]:
