@@ -31,9 +31,8 @@ from bounds.proof.steps import Affine, Pick, Scale
 _U32, _LEAST32 = 2.0**-24, 2.0**-149
 _MOST32 = 2.0**120  # from here on a float32 execution may overflow on its way
 _MEMORY = 2**22  # bytes of a batch of rows: what stays in a cache
-Line = tuple[
-    Array, Array
-]  # slope and constant of a line below or above a function, (pieces or rows, elements)
+# Slope and constant of a line below or above a function, (pieces or rows, elements).
+Line = tuple[Array, Array]
 
 
 def parts(count: int, most: int) -> Iterator[slice]:

@@ -50,10 +50,8 @@ def read(path: Path) -> Proof:
     return unpacked(model_bytes(path, MOST_BYTES))
 
 
-def unpacked(data: bytes, max_bytes: int = MOST_BYTES) -> Proof:
+def unpacked(data: bytes) -> Proof:
     """The proof in some bytes; see ``read``."""
-    if len(data) > max_bytes:
-        raise Refused("file", f"it has more than {max_bytes} bytes")
     if len(data) < START.size or not data.startswith(MAGIC):
         raise Refused("file", "it is not a proof, or it is truncated")
     _, schema, size = START.unpack_from(data)
@@ -64,7 +62,7 @@ def unpacked(data: bytes, max_bytes: int = MOST_BYTES) -> Proof:
     head, packed = data[START.size : START.size + size], data[START.size + size :]
     try:
         stated = json.loads(head)
-        arrays = _Arrays(_body(packed, stated["bytes"], max_bytes))
+        arrays = _Arrays(_body(packed, stated["bytes"]))
         proof = _proof(stated, arrays)
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise Refused("header", "it is not JSON of this schema, or not that of the arrays") from error
@@ -91,10 +89,10 @@ def header(proof: Proof, size: int) -> bytes:
     return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
-def _body(packed: bytes, size: object, max_bytes: int) -> bytes:
+def _body(packed: bytes, size: object) -> bytes:
     """The stated number of bytes from a zlib stream; no more are ever unpacked."""
-    if type(size) is not int or not 0 <= size <= max_bytes:
-        raise Refused("header", f"its arrays do not have 0 to {max_bytes} bytes")
+    if type(size) is not int or not 0 <= size <= MOST_BYTES:
+        raise Refused("header", f"its arrays do not have 0 to {MOST_BYTES} bytes")
     stream = zlib.decompressobj()
     try:
         body = stream.decompress(packed, size + 1)

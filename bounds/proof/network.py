@@ -20,14 +20,14 @@ from bounds.proof.refused import Refused
 from bounds.proof.steps import Affine, Pick, Scale, Sum
 
 MOST = 2**28  # elements of all values of a network, and of what is moved to make them
-# What was an attribute before some opset, and is an input since.
+# What was an attribute in older opsets, and is an input since; no opset has both.
 _ONCE_ATTRIBUTES = {
-    "Clip": (11, ("min", "max")),
-    "Pad": (11, ("pads", "value")),
-    "Slice": (10, ("starts", "ends", "axes")),
-    "Split": (13, ("split",)),
-    "Squeeze": (13, ("axes",)),
-    "Unsqueeze": (13, ("axes",)),
+    "Clip": ("min", "max"),
+    "Pad": ("pads", "value"),
+    "Slice": ("starts", "ends", "axes"),
+    "Split": ("split",),
+    "Squeeze": ("axes",),
+    "Unsqueeze": ("axes",),
 }
 
 
@@ -112,12 +112,9 @@ class Reader:
 
     def _once_attributes(self, node: Node) -> list[Argument]:
         """The attributes that are inputs in newer opsets."""
-        since, names = _ONCE_ATTRIBUTES.get(node.op, (0, ()))
-        if self.opset >= since:
-            return []
         if len(node.inputs) > 1:
-            raise self.refuse(f"opset {self.opset} knows no such inputs")
-        found = [self.take(name) for name in names]
+            return []
+        found = [self.take(name) for name in _ONCE_ATTRIBUTES.get(node.op, ())]
         return [
             None if x is None else np.array(x, np.float32 if isinstance(x, float) else None) for x in found
         ]
@@ -147,12 +144,12 @@ class Reader:
         return size
 
     def add(
-        self, does: Affine | Function, xs: list[Value], shape: tuple[int, ...], bias: Array | None = None
+        self, does: Affine | Function, xs: list[Value], shape: tuple[int, ...], bias: Argument = None
     ) -> Value:
         """One more step. bias: of an affine one, broadcast to the shape."""
         size = self.room(shape)
         if bias is not None and isinstance(does, Affine):
-            does = replace(does, bias=np.broadcast_to(bias, shape).reshape(-1))
+            does = replace(does, bias=np.broadcast_to(self.numbers(bias), shape).reshape(-1))
         self.steps.append(Step(does, tuple(x.index for x in xs), size))
         return Value(len(self.steps), shape)
 
@@ -204,9 +201,9 @@ class Reader:
         """x broadcast to a shape."""
         return x if x.shape == shape else self.value(self.moved(x, lambda i: np.broadcast_to(i, shape)))
 
-    def scaled(self, x: Value, weight: Array, bias: Array | None, executed: int = 2) -> Value:
+    def scaled(self, x: Value, weight: Array, bias: Argument = None, executed: int = 2) -> Value:
         """``weight x + bias``, elementwise."""
-        shape = np.broadcast_shapes(x.shape, np.shape(weight), () if bias is None else np.shape(bias))
+        shape = np.broadcast_shapes(x.shape, np.shape(weight), () if bias is None else self.shape(bias))
         wide = self.spread(x, shape)
         step = Scale(weight=np.broadcast_to(weight, shape).reshape(-1), executed=executed)
         return self.add(step, [wide], shape, bias)
@@ -214,9 +211,9 @@ class Reader:
     def sum(self, x: Argument, y: Argument, sign: int, executed: int = 2) -> Value:
         """``x + sign y``, of which one may be constant."""
         if not isinstance(x, Value):
-            return self.scaled(self.value(y), self.a.array(sign), self.numbers(x), executed)
+            return self.scaled(self.value(y), self.a.array(sign), x, executed)
         if not isinstance(y, Value):
-            return self.scaled(x, self.a.array(1.0), sign * self.numbers(y), executed)
+            return self.scaled(x, self.a.array(1.0), sign * self.constant(y), executed)
         shape = np.broadcast_shapes(x.shape, y.shape)
         both = [self.spread(x, shape), self.spread(y, shape)]
-        return self.add(Sum(sign=sign, executed=executed), both, shape)
+        return self.add(Sum(weight=sign, executed=executed), both, shape)

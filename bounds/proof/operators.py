@@ -60,15 +60,13 @@ def _gemm(r: Reader, x: Argument, w: Argument, bias: Argument = None) -> Value:
     for name in ("alpha", "beta"):
         r.expect(name, 1.0)
     r.expect("transA", 0)
-    weight, b = r.numbers(w), None if bias is None else r.numbers(bias)
-    weight = weight if r.take("transB", 0) else weight.T
-    wide = (1, len(weight))
-    if len(r.shape(x)) != 2 or (b is not None and np.broadcast_shapes(b.shape, wide) != wide):
-        raise r.refuse("it is supported for matrices and a bias per column only")
-    return _dense(r, r.value(x), weight, b)
+    weight = r.numbers(w)
+    if len(r.shape(x)) != 2:
+        raise r.refuse("it is supported for matrices only")
+    return _dense(r, r.value(x), weight if r.take("transB", 0) else weight.T, bias)
 
 
-def _dense(r: Reader, x: Value, w: Array, bias: Array | None = None) -> Value:
+def _dense(r: Reader, x: Value, w: Array, bias: Argument = None) -> Value:
     if w.ndim != 2 or x.shape[-1] != w.shape[1]:
         raise r.refuse(f"a value of shape {x.shape} meets constants of shape {w.shape}, transposed")
     outs, ins = w.shape
@@ -91,15 +89,15 @@ def _spacing(r: Reader, axes: int) -> Spacing:
     return tuple(strides), tuple(dilations), tuple(zip(pads[:axes], pads[axes:], strict=True))
 
 
-def _convolution(r: Reader, shape: tuple[int, ...], weight: Array, spacing: Spacing) -> Convolution:
-    """A convolution of images of a shape (1, channels, *size)."""
+def _convolution(
+    r: Reader, kind: type[Convolution], shape: tuple[int, ...], weight: Array, spacing: Spacing
+) -> Convolution:
+    """A convolution of images of a shape (1, channels, *size), or its transpose."""
     size, kernel, (strides, dilations, pads) = shape[2:], weight.shape[3:], spacing
     if len(size) != len(kernel) or min([*size, *kernel]) < 1:
         raise r.refuse(f"images of size {size} meet a kernel of size {kernel}")
-    terms = prod(weight.shape[2:]) + 4
-    step = Convolution(
-        weight=weight, size=size, strides=strides, dilations=dilations, pads=pads, executed=terms
-    )
+    terms = weight.shape[1 if kind is Transposed else 2] * prod(kernel) + 4
+    step = kind(weight=weight, size=size, strides=strides, dilations=dilations, pads=pads, executed=terms)
     r.room([*shape[:2], *step.padded])
     if min(step.out_size) < 1:
         raise r.refuse("its kernel is larger than the image")
@@ -109,25 +107,24 @@ def _convolution(r: Reader, shape: tuple[int, ...], weight: Array, spacing: Spac
 
 def _conv(r: Reader, x: Argument, w: Argument, bias: Argument = None) -> Value:
     """A convolution of ``few`` channels of an image into ``many``, per group; or its transpose."""
-    value, weight, groups, turned = r.value(x), r.numbers(w), r.take("group", 1), r.op == "ConvTranspose"
+    value, weight, groups = r.value(x), r.numbers(w), r.take("group", 1)
     many, few, *kernel = weight.shape
     r.expect("kernel_shape", kernel)
-    spacing, image = _spacing(r, len(kernel)), value.shape
-    if turned:
+    kind, image, spacing = Convolution, value.shape, _spacing(r, len(kernel))
+    if r.op == "ConvTranspose":
         r.expect("output_padding", [0] * len(kernel))
-        axes = zip(value.shape[2:], kernel, *spacing, strict=True)
-        image = (1, groups * few, *(s * (n - 1) + d * (k - 1) + 1 - sum(pad) for n, k, s, d, pad in axes))
-    if image[:2] != (1, groups * few) or many % groups:
+        axes = zip(image[2:], kernel, *spacing, strict=True)
+        size = (s * (n - 1) + d * (k - 1) + 1 - sum(pad) for n, k, s, d, pad in axes)
+        kind, image = Transposed, (1, groups * few, *size)
+    step = _convolution(r, kind, image, weight.reshape(groups, many // groups, few, *kernel), spacing)
+    made = (1, many, *step.out_size)
+    taken, given = (made, image) if kind is Transposed else (image, made)
+    if value.shape != taken or image[:2] != (1, groups * few):
         raise r.refuse(f"a value of shape {value.shape} meets kernels of shape {weight.shape}")
-    of = _convolution(r, image, weight.reshape(groups, many // groups, few, *kernel), spacing)
-    made = (1, many, *of.out_size)
-    if value.shape != (made if turned else image):
-        raise r.refuse(f"a value of shape {value.shape} meets kernels of shape {weight.shape}")
-    step = Transposed(of=of, executed=many // groups * prod(kernel) + 4) if turned else of
-    shape, b = image if turned else made, None if bias is None else r.numbers(bias)
-    if b is not None and b.shape != shape[1:2]:
+    if bias is not None and r.shape(bias) != given[1:2]:
         raise r.refuse("it does not have one bias per channel")
-    return r.add(step, [value], shape, None if b is None else b.reshape(-1, *[1] * len(kernel)))
+    b = None if bias is None else r.constant(bias).reshape(-1, *[1] * len(kernel))
+    return r.add(step, [value], given, b)
 
 
 def _average(r: Reader, x: Argument) -> Value:
@@ -135,7 +132,7 @@ def _average(r: Reader, x: Argument) -> Value:
     kernel = value.shape[2:] if r.op.startswith("Global") else r.take("kernel_shape", [])
     r.expect("ceil_mode", 0)
     weight = np.broadcast_to(r.a.array(1.0) / r.a.array(prod(kernel)), (1, 1, 1, *kernel))
-    step = _convolution(r, value.shape, weight, _spacing(r, len(kernel)))
+    step = _convolution(r, Convolution, value.shape, weight, _spacing(r, len(kernel)))
     if not r.take("count_include_pad", 0) and any(map(sum, step.pads)):
         raise r.refuse("it does not count borders that it has")
     return r.add(step, [value], (*value.shape[:2], *step.out_size))
@@ -147,7 +144,7 @@ def _max_pool(r: Reader, x: Argument) -> Value:
     r.expect("storage_order", 0)
     kernel = r.take("kernel_shape", [])
     weight = np.broadcast_to(1.0, (1, 1, 1, *kernel))
-    step = _convolution(r, value.shape, weight, _spacing(r, len(kernel)))
+    step = _convolution(r, Convolution, value.shape, weight, _spacing(r, len(kernel)))
     size = prod(value.shape)
     framed = step.framed(np.arange(1, size + 1)[None]) - 1
     places = np.stack([framed[window].reshape(-1) for window in step.windows])
@@ -196,12 +193,13 @@ def _batch_norm(r: Reader, x: Argument, *constants: Argument) -> Value:
     r.take("momentum")
     eps, value = r.take("epsilon", float(np.float32(1e-5))), r.value(x)
     wide = [1] * (len(value.shape) - 2)
-    scale, shift, mean, var = (r.numbers(c).reshape(-1, *wide) for c in constants)
+    scale, shift, mean, var = (r.constant(c).reshape(-1, *wide) for c in constants)
     if any(c.size != value.shape[1] for c in (scale, shift, mean, var)):
         raise r.refuse("it does not have one number per channel")
-    if not bool((var + eps > 0).all()):
+    spread = r.numbers(var) + eps
+    if not bool((spread > 0).all()):
         raise r.refuse("it has a variance that is not positive")
-    return r.scaled(r.sum(value, mean, -1), scale / np.sqrt(var + eps), shift)
+    return r.scaled(r.sum(value, mean, -1), r.numbers(scale) / np.sqrt(spread), shift)
 
 
 OPERATORS: dict[str, Handler] = {

@@ -20,11 +20,12 @@ from bounds.proof.format import Array
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Affine(ABC):
-    """bias: (outputs,) or None.
+    """weight: the numbers that W is made of, if not of ones alone. bias: (outputs,) or None.
 
     executed: how many terms one output of a float32 execution sums; 0 where it does no arithmetic.
     """
 
+    weight: Any = 1
     bias: Array | None = None
     executed: int = 0
 
@@ -41,10 +42,10 @@ class Affine(ABC):
     def adjoint(self, rows: Array) -> Array:
         """The rows (rows, outputs) times W, (rows, inputs)."""
 
-    @property
-    @abstractmethod
+    @cached_property
     def absolute(self) -> Affine:
         """The step with |W|."""
+        return replace(self, weight=abs(self.weight))
 
     def value(self, x: Array) -> Array:
         """W x + b."""
@@ -57,18 +58,7 @@ class Affine(ABC):
         return y if self.bias is None else y + np.abs(self.bias)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Weighted(Affine):
-    """A step whose W is made of the elements of an array."""
-
-    weight: Array
-
-    @cached_property
-    def absolute(self) -> Affine:
-        return replace(self, weight=np.abs(self.weight))
-
-
-class Dense(Weighted):
+class Dense(Affine):
     """A matrix (outputs, inputs) applied to each of some equal groups of elements."""
 
     @property
@@ -76,7 +66,7 @@ class Dense(Weighted):
         return max(map(int, self.weight.shape))
 
     def linear(self, x: Array) -> Array:
-        return (x.reshape(-1, self.weight.shape[1]) @ self.weight.T).reshape(len(x), -1)
+        return np.asarray(x.reshape(-1, self.weight.shape[1]) @ self.weight.T).reshape(len(x), -1)
 
     def adjoint(self, rows: Array) -> Array:
         flat, weight = rows.reshape(-1, self.weight.shape[0]), self.weight
@@ -87,7 +77,7 @@ class Dense(Weighted):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Convolution(Weighted):
+class Convolution(Affine):
     """A convolution of any number of dimensions, on each of some equal groups of channels.
 
     weight: (groups, out channels, in channels, *kernel), within each group. size: of the image. pads: before
@@ -153,28 +143,17 @@ class Convolution(Weighted):
         return np.asarray(wide[self._inside]).reshape(len(rows), -1)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Transposed(Affine):
-    """The transpose of another step, with a bias of its own."""
-
-    of: Affine
-
-    @property
-    def terms(self) -> int:
-        return self.of.terms
+class Transposed(Convolution):
+    """The transpose of a convolution: of what that would make, with a bias per element of the image."""
 
     def linear(self, x: Array) -> Array:
-        return self.of.adjoint(x)
+        return super().adjoint(x)
 
     def adjoint(self, rows: Array) -> Array:
-        return self.of.linear(rows)
-
-    @cached_property
-    def absolute(self) -> Affine:
-        return replace(self, of=self.of.absolute)
+        return super().linear(rows)
 
 
-class Scale(Weighted):
+class Scale(Affine):
     """Each element times a number of its own."""
 
     terms = 1
@@ -186,23 +165,17 @@ class Scale(Weighted):
         return np.asarray(rows * self.weight)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Sum(Affine):
-    """The first of two values of one shape, and a sign times the second."""
+    """The first of two values of one shape, and the second times the weight, which is 1 or -1."""
 
-    sign: int
     terms = 2
 
     def linear(self, x: Array) -> Array:
         first, second = np.split(x, 2, 1)
-        return np.asarray(first + self.sign * second)
+        return np.asarray(first + self.weight * second)
 
     def adjoint(self, rows: Array) -> Array:
-        return np.concatenate([rows, self.sign * rows], 1)
-
-    @property
-    def absolute(self) -> Affine:
-        return replace(self, sign=1)
+        return np.concatenate([rows, self.weight * rows], 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,7 +210,3 @@ class Pick(Affine):
             moved = rows[:, order]
             wide[:, inputs] = moved if self.terms == 0 else np.add.reduceat(moved, starts, 1)
         return wide
-
-    @property
-    def absolute(self) -> Affine:
-        return self

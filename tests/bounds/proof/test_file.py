@@ -73,11 +73,42 @@ def test_flipped_bytes() -> None:
 
 
 def test_more_bytes_than_stated_are_refused() -> None:
-    data = packed(some_proof(Proof))
     with pytest.raises(Refused, match="stated size"):
-        unpacked(data + b"x")
+        unpacked(packed(some_proof(Proof)) + b"x")
+
+
+def test_larger_files_than_any_proof_are_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "p.proof").open("wb") as file:
+        file.truncate(2**28 + 1)
     with pytest.raises(Refused, match="more than"):
-        unpacked(data, max_bytes=len(data) - 1)
+        read(tmp_path / "p.proof")
+
+
+@pytest.mark.parametrize("entry", [True, 0.0, "0", [0]], ids=str)
+def test_indices_are_whole_numbers(entry: object) -> None:
+    """Python would take True for 1 and hand it back."""
+    every = (random_proof(np.random.default_rng(seed)) for seed in range(1000))
+    proof = next(proof for proof in every if proof.witness is not None and proof.witness.part == 1)
+    with pytest.raises(Refused):
+        unpacked(changed_header(packed(proof), witness=entry))
+
+
+def test_a_model_is_named_by_a_text() -> None:
+    with pytest.raises(Refused, match="digest"):
+        unpacked(changed_header(packed(some_proof(Proof)), model=["0"] * 64))
+
+
+def test_headers_are_written_in_one_way() -> None:
+    data = packed(some_proof(Proof))
+    magic, schema, size = struct.unpack_from("<9sHI", data)
+    head = data[HEAD : HEAD + size]
+    for other in (
+        head.replace(b":", b": ", 1),
+        head.replace(b"{", b'{"bytes":1,', 1),
+        json.dumps(dict(reversed(json.loads(head).items())), separators=(",", ":")).encode(),
+    ):
+        with pytest.raises(Refused, match="canonical"):
+            unpacked(struct.pack("<9sHI", magic, schema, len(other)) + other + data[HEAD + size :])
 
 
 def changed_header(data: bytes, **changes: object) -> bytes:

@@ -46,6 +46,7 @@ def i(*values: int) -> Array:
 CASES: dict[str, tuple[Nodes, dict[str, Array], list[int | str], int]] = {
     "gemm": ([("Gemm", ["@", "w", "b"], {})], {"w": f(3, 2), "b": f(2)}, ["n", 3], 17),
     "gemm transposed": ([("Gemm", ["@", "w"], {"transB": 1})], {"w": f(2, 3)}, [1, 3], 17),
+    "gemm with a bias per row": ([("Gemm", ["@", "w", "b"], {})], {"w": f(3, 2), "b": f(4, 1)}, [4, 3], 17),
     "matmul": (
         [("MatMul", ["@", "w"], {}), ("Add", ["@", "b"], {})],
         {"w": f(3, 2), "b": f(2)},
@@ -358,7 +359,7 @@ HUGE: dict[str, tuple[tuple[str, list[str], dict[str, object]], dict[str, Array]
 @pytest.mark.parametrize(
     ("op", "inputs", "attributes", "constants", "shape", "opset"),
     [
-        ("Gemm", ["x", "w", "c"], {}, {"w": f(3, 2), "c": f(2, 1)}, [2, 3], 17),  # a bias per row
+        ("Gemm", ["x", "w", "c"], {}, {"w": f(3, 2), "c": f(2, 1, 1)}, [2, 3], 17),
         ("Clip", ["x"], {"min": 0.0}, {}, [1, 3], 10),
         ("Slice", ["x", "s", "e", "a"], {}, {"s": i(0, 1), "e": i(2, 2), "a": i(1, -1)}, [1, 3], 17),
         ("Max", ["x", "x", "x"], {}, {}, [1, 3], 17),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from bounds.proof import Clause, Part, Tree
 from bounds.proof.arithmetic import Floats
@@ -11,6 +12,7 @@ from bounds.proof.check import Checker
 from bounds.proof.format import Array
 from bounds.proof.network import Network
 from bounds.proof.steps import Affine
+from tests.bounds.proof.nets import leaf, onnx_bytes
 from tests.bounds.proof.strategies import path_steps, random_shape
 from tests.bounds.proof.test_network import CASES, model_of
 
@@ -65,14 +67,14 @@ def test_leaves_bound_what_lies_in_them(name: str) -> None:
         found = checker.bounds(part, tree)
         layers = [0, *(net.steps[k].inputs[0] for k in net.functions)]
         mixed = mixtures(part, tree, values[net.output])
-        for leaf in range(tree.num_leaves):
+        for number in range(tree.num_leaves):
             inside = np.ones(300, np.bool_)
-            for step in np.flatnonzero(tree.paths[0] == leaf):
+            for step in np.flatnonzero(tree.paths[0] == number):
                 split = tree.paths[1][step]
                 z = values[layers[tree.layer[split]]][:, tree.element[split]]
                 inside &= tree.paths[2][step] * (z - tree.at[split]) > 1e-9
-            least = mixed[leaf][inside].min(0, initial=np.inf)
-            assert (found[leaf] <= least + 1e-9 * (1 + np.abs(least))).all()
+            least = mixed[number][inside].min(0, initial=np.inf)
+            assert (found[number] <= least + 1e-9 * (1 + np.abs(least))).all()
 
 
 def random_clause(rng: np.random.Generator, net: Network) -> Clause:
@@ -88,6 +90,30 @@ def mixtures(part: Part, tree: Tree, outputs: Array) -> Array:
         for clause, first, last in zip(part.clauses, ends[:-1], ends[1:], strict=True)
     ]
     return np.stack(each, 2).transpose(1, 0, 2)
+
+
+def test_pieces_meet_what_is_the_same_for_all() -> None:
+    """A split of neurons leaves the input as it is in the whole box; both are then joined."""
+    rng, make = np.random.default_rng(6), helper.make_node
+    nodes = [
+        make("Gemm", ["x", "w"], ["z"]),
+        make("Relu", ["z"], ["a"]),
+        make("Concat", ["x", "a"], ["c"], axis=1),
+        make("Gemm", ["c", "v"], ["y"]),
+    ]
+    w, v = (rng.normal(size=size).astype(np.float32) for size in ((2, 3), (5, 2)))
+    checker = Checker(onnx_bytes(nodes, {"w": w, "v": v}, [1, 2]), "real")
+    part = Part(-np.ones(2), np.ones(2), (Clause(rng.normal(size=(1, 2)), np.zeros(1)),))
+    values = {key: getattr(leaf(part), key) for key in ("part", "clauses", "hidden", "slopes")}
+    split = np.array([True, False, False]), np.ones(1, np.int32), np.zeros(1, np.int32), np.zeros(1)
+    parts = dict(zip(("splits", "layer", "element", "at"), split, strict=True))
+    ones, chosen = np.ones((2, 1), np.float32), np.zeros((2, 1), np.int32)
+    bounds = checker.bounds(part, Tree(**values, **parts, weights=ones, multipliers=ones, chosen=chosen))
+    x = rng.uniform(-1, 1, (1000, 2))
+    z = x @ w
+    y = np.concatenate([x, np.maximum(z, 0)], 1) @ v @ part.clauses[0].rows[0]
+    for bound, side in zip(bounds[:, 0], (z[:, 0] >= 0, z[:, 0] <= 0), strict=True):
+        assert bound <= y[side].min()
 
 
 def test_a_leaf_that_is_empty_is_proved_so() -> None:
