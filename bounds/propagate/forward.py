@@ -67,18 +67,30 @@ class _Plan:
         # Coefficients over the input cannot be reduced: they get at most half of the budget.
         symbolic = region.is_box or 2 * inputs > fits
         limit = fits if symbolic else fits - inputs
-        widest = max(prod(n.shape) for n in graph.nodes)
-        born = sum(prod(n.shape) for i, n in enumerate(graph.nodes) if _spreads(graph, i))
         if generators is not None:
             limit = min(limit, generators)
-            born = min(born, limit + widest)
-        return _Plan(max(1, fits // min(fits, inputs + born)), limit, symbolic)
+        most = _most(graph, limit) + (0 if symbolic else inputs)
+        return _Plan(max(1, fits // max(1, min(fits, most))), limit, symbolic)
 
 
 def facts_of(problem: Problem, generators: int) -> list[Facts]:
     """The facts of every node, whose zonotopes keep that many generators at most."""
     plan = replace(_Plan.of(problem, generators), samples=len(problem.region))
     return _propagated(problem, plan)[0]
+
+
+def _most(graph: Graph, limit: int) -> int:
+    """The most generators that a node may have before those beyond the limit are put together."""
+    counts: list[int] = []
+    most = born = 0
+    for index, node in enumerate(graph.nodes):
+        here = min(born, sum(counts[source] for source in set(node.inputs)))
+        most = max(most, here)
+        if _spreads(graph, index):
+            new = min(prod(node.shape), limit)
+            most, born, here = max(most, here + new), born + new, min(here + new, limit)
+        counts.append(here)
+    return most
 
 
 def _spreads(graph: Graph, index: int) -> bool:
