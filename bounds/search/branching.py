@@ -75,13 +75,15 @@ def neurons(found: Bounded, spec: Spec, count: int, nodes: Collection[int] | Non
     return _merged(best, len(found.domains), count, row)
 
 
-def inputs(found: Bounded, spec: Spec, count: int) -> Candidates:
+def inputs(found: Bounded, spec: Spec, count: int, own: int) -> Candidates:
     """Inputs by how much of what lines lose for the row that decides is owed to them, cut in the middle.
 
-    How much the row itself changes over them breaks ties: a bound that is exact misses nothing else.
+    own: how many of them, from the first on, may be cut. How much the row itself changes over them breaks
+    ties: a bound that is exact misses nothing else.
     """
     row, box = deciding_rows(found, spec), found.last.region.box()
     width = (box.upper - box.lower).flatten(1)
+    width = width.masked_fill(torch.arange(width.shape[1], device=width.device) >= own, 0.0)
     varying = max(1, int((width > 0).sum(1).max()))
     widest = width.topk(varying, dim=1).indices
     score = found.last.rows[0][row].flatten(1).abs() * width * _EXACT + width * torch.finfo(width.dtype).tiny

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from math import prod
 
 import torch
 from torch import Tensor
@@ -156,11 +157,11 @@ class Search:
         """Where each domain may be cut, inputs where no neuron is left."""
         spec = self.quick.asked(found.domains.question)
         if self.by_inputs:
-            return branching.inputs(found, spec, 1)
+            return branching.inputs(found, spec, 1, self._own)
         places = branching.neurons(found, spec, _CANDIDATES, self.nodes)
         nothing = places.score[:, 0] <= 0
         if self.quick.problem.region.is_box and nothing.any():
-            return places.where(~nothing, branching.inputs(found, spec, _CANDIDATES))
+            return places.where(~nothing, branching.inputs(found, spec, _CANDIDATES, self._own))
         return places
 
     def _try_minimisers(self, found: Bounded, ask: bool) -> None:
@@ -171,7 +172,7 @@ class Search:
         self._try(points, samples)
         if ask and self.ledger.open:
             worst = found.domains.lower.argsort()[:_ASKED]
-            self._try(self.attack(samples[worst], points[worst]), samples[worst])
+            self._try(self.attack(samples[worst], self._points(points[worst])), samples[worst])
         if self.ledger.open:
             tried = self.slices.point(found, spec, row, self.sound.problem.end)
             if tried is not None:
@@ -197,4 +198,13 @@ class Search:
         return closed
 
     def _try(self, points: Tensor, samples: Tensor) -> None:
-        self.ledger.tried(samples, *self.judge.confirmed(points, samples))
+        self.ledger.tried(samples, *self.judge.confirmed(self._points(points), samples))
+
+    def _points(self, points: Tensor) -> Tensor:
+        """In the network's own input, with which that of a folded graph begins."""
+        return points.flatten(1)[:, : self._own].view(-1, *self.judge.graph.input_shape)
+
+    @property
+    def _own(self) -> int:
+        """The elements of the network's own input."""
+        return prod(self.judge.graph.input_shape)

@@ -24,6 +24,7 @@ from bounds.search.ledger import Ledger
 from bounds.search.questions import questions
 from bounds.search.result import Decision, Status
 from bounds.search.search import Search
+from bounds.search.varying import folded
 from bounds.search.witness import Judge, descended
 from bounds.sets import InputSet
 from bounds.spec import Spec
@@ -117,10 +118,11 @@ class _Call:
             graph = graph.to(dtype)
         region = self.region.to(dtype)
         most = self._at_once(graph, dtype)
-        waiting = list(torch.split(torch.arange(len(region)), most))
+        waiting = self._groups(most)
 
         def problem(group: Tensor, end: float) -> Problem:
-            return Problem(graph, region[group], level, self.memory, end)
+            whole = Problem(graph, region[group], level, self.memory, end)
+            return folded(whole) if self._few and level is not Level.DEPLOYED else whole
 
         slim = len(waiting) > 1 and self._few
         if len(waiting) > 1:  # the easy ones everywhere before any time goes into a hard one
@@ -128,7 +130,7 @@ class _Call:
             for group in waiting:
                 self._noted(spec[group], attempted(problem(group, self.end), spec[group], easy), group)
         for share in (0.5, 1.0):
-            waiting = list(torch.split(torch.tensor(self.ledger.open, dtype=torch.long), most))
+            waiting = self._groups(most)
             for k, group in enumerate(waiting):
                 now = time.monotonic()
                 part = share if len(waiting) > 1 else 1.0
@@ -140,6 +142,15 @@ class _Call:
     def _check_time(self) -> None:
         if time.monotonic() >= self.end:
             raise OutOfTime
+
+    def _groups(self, most: int) -> list[Tensor]:
+        """Open samples, so many together; where few inputs vary, those of which the same ones do."""
+        samples = torch.tensor(self.ledger.open, dtype=torch.long)
+        if self._few and len(samples):
+            box = self.region.box()
+            alike = torch.unique((box.lower < box.upper).flatten(1), dim=0, return_inverse=True)[1]
+            samples = samples[alike[samples].argsort(stable=True)]
+        return list(torch.split(samples, most))
 
     def _at_once(self, graph: Graph, dtype: torch.dtype) -> int:
         """Samples whose facts take about as much memory as a chunk of rows."""
