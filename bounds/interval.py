@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -84,3 +85,15 @@ class Interval:
             torch.where(lower.to(self.lower.dtype) > self.lower, lower.nextafter(-most), lower),
             torch.where(upper.to(self.upper.dtype) < self.upper, upper.nextafter(most), upper),
         )
+
+
+class Around(NamedTuple):
+    """All tensors within half a ``width`` of ``centre``, element by element; batch on axis 0.
+
+    spare: how many units of roundoff of ``|centre| + width`` half the width is wider than it need be, which
+    what is made of it may lose again; infinite where rounding does not count.
+    """
+
+    centre: Tensor
+    width: Tensor
+    spare: float

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from bounds.interval import Interval
+from bounds.interval import Around, Interval
 from bounds.linear import Patch, Shape, Unit
 from bounds.rounding import U64, down
 
@@ -38,6 +38,9 @@ _CLOSE = 1e-9
 @dataclass(frozen=True)
 class Operator(ABC):
     """Base of all operators: a name for messages and a value."""
+
+    # Whether values come in memory of their own, that whoever asked for them may overwrite.
+    fresh: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
@@ -72,8 +75,6 @@ class Affine(Operator):
     exact: ClassVar[bool] = False
     # Whether no coefficient is negative, so that the ends of intervals give the ends.
     rising: ClassVar[bool] = False
-    # Whether values come in memory of their own, that whoever asked for them may overwrite.
-    fresh: ClassVar[bool] = False
 
     @abstractmethod
     def linear(self, xs: Tensors, weights: Tensors) -> Tensor:
@@ -194,9 +195,12 @@ class Pointwise(Operator):
         Infinite where f is not defined on all of ``x``.
         """
 
-    def image_(self, x: Interval, rounded: bool) -> Interval:
-        """As ``image``, of an interval that nobody needs any more: its memory may be used again."""
-        return self.image(x, rounded)
+    def around(self, x: Around, rounded: bool, spent: bool) -> Around | None:
+        """What f makes of ``x``, around a centre again; None where ``image`` is as fast or tighter.
+
+        spent: whether the memory of x may be used again.
+        """
+        return None
 
     @abstractmethod
     def contact(self, x: Interval, slope: Tensor, side: int) -> tuple[Tensor, Tensor]:

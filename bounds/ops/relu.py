@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bounds.errors import InvalidGraph
-from bounds.interval import Interval
+from bounds.interval import Around, Interval
 from bounds.kinds import Piece, Pointwise, Tensors, chosen
 from bounds.ops.registry import Call, Value, as_model, as_parameter, from_onnx, from_torch, unary
 from bounds.piecewise import Piecewise, joined
 from bounds.rounding import down, up
 
 _LEAST = 2.0**-126  # where an interval is but zero
+_LOST = 4  # units that the rounding of the function around a centre may take
+_FAINT = 2.0**-1005
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,18 @@ class LeakyReLU(Piecewise):
             return super().image(x, rounded)
         return Interval(self.function(x.lower), self.function(x.upper))
 
-    def image_(self, x: Interval, rounded: bool) -> Interval:
-        if self.negative_slope:
-            return self.image(x, rounded)
-        return Interval(x.lower.relu_(), x.upper.relu_())
+    def around(self, x: Around, rounded: bool, spent: bool) -> Around | None:
+        """ReLU of the upper end t is that of the result, and no less than its width: min(w, t).
+
+        Rounding may move each end by some units of t <= |c| + w / 2. What is left of an upper end that is
+        fainter than what the interval has to spare is zero.
+        """
+        if self.negative_slope or x.spare < 2 * _LOST:
+            return None
+        top = (x.centre.add_ if spent else x.centre.add)(x.width, alpha=0.5)
+        top = F.threshold(top, _FAINT, 0.0, inplace=True) if rounded else top.relu_() if spent else top.relu()
+        width = torch.minimum(top, x.width, out=x.width if spent else None)
+        return Around((top.sub_ if spent else top.sub)(width, alpha=0.5), width, x.spare - _LOST)
 
     def intercept(self, x: Interval, slope: Tensor, side: int, rounded: bool) -> Tensor:
         """The gap is piecewise linear: smallest at an end or, where that is inside, at the kink."""

@@ -18,7 +18,7 @@ from bounds.linear import Shape
 from bounds.relaxation import Lines, lines
 from bounds.rounding import U32, U64, Level, gamma
 
-_TINY = 2.0**-1000  # covers every underflow of one step
+TINY = 2.0**-1000  # covers every underflow of one step
 _LEAST32 = 2.0**-149  # the smallest float32 above zero
 _NORMAL32 = 2.0**-126  # the smallest of full precision, below which a function may go astray on its way
 # From here on a float32 execution may overflow on its way, and nothing is said about it.
@@ -91,7 +91,7 @@ class Facts:
     def underflow(self) -> Tensor:
         """What underflow in the coefficients of one row over this node may cost: (batch,)."""
         magnitude = self.interval.magnitude
-        return _TINY * (1 + magnitude.reshape(len(magnitude), -1).amax(1))
+        return TINY * (1 + magnitude.reshape(len(magnitude), -1).amax(1))
 
     @cached_property
     def quick(self) -> Facts:
@@ -140,20 +140,15 @@ def node_facts(
     ins: tuple[Facts, ...],
     level: Level,
     relaxed: bool,
-    cushioned: bool = True,
-    spent: bool = False,
 ) -> Facts:
     """Interval analysis of one node from its inputs' facts; with ``relaxed`` also lines and planes.
-
-    cushioned: False where no row will travel through the node, so that it may come without a cushion.
-    spent: whether the memory of the inputs' facts may be used again.
 
     An interval is infinite where it is not a number, unless nothing is built on it but other intervals.
     """
     if isinstance(node.op, Pointwise):
-        return _pointwise(node.op.bind(node.params), ins[0].interval, level, relaxed, spent)
+        return _pointwise(node.op.bind(node.params), ins[0].interval, level, relaxed)
     if isinstance(node.op, Affine):
-        return _affine(graph, node, node.op, ins, level, relaxed, cushioned, spent)
+        return _affine(graph, node, node.op, ins, level, relaxed)
     if isinstance(node.op, Bilinear):
         shapes = tuple(graph.nodes[i].shape for i in node.inputs)
         return _bilinear(node.op, shapes, node.shape, ins[0].interval, ins[1].interval, level, relaxed)
@@ -163,11 +158,9 @@ def node_facts(
     raise Unsupported(f"operator {node.op.name} of node {node.name!r} has no interval analysis")
 
 
-def _pointwise(op: Pointwise, x: Interval, level: Level, relaxed: bool, spent: bool) -> Facts:
+def _pointwise(op: Pointwise, x: Interval, level: Level, relaxed: bool) -> Facts:
     rounded = level is not Level.FLOAT
-    # Lines and what executions may be off by come from x itself.
-    spent = spent and not relaxed and level is not Level.DEPLOYED
-    interval = (op.image_ if spent else op.image)(x, rounded)
+    interval = op.image(x, rounded)
     interval = interval.closed() if relaxed or rounded else interval
     error = None
     if level is Level.DEPLOYED and (op.ulps or op.floor):
@@ -196,7 +189,7 @@ def _summed(magnitude: Tensor, terms: int) -> Tensor:
 
 def line_cushion(slope: Tensor, intercept: Tensor, x: Interval) -> Tensor:
     """How much rounding can change the step through lines of these magnitudes, for a coefficient of one."""
-    return gamma(x.lower[0].numel() + 8, U64) * (slope * x.magnitude + intercept) + _TINY
+    return gamma(x.lower[0].numel() + 8, U64) * (slope * x.magnitude + intercept) + TINY
 
 
 def _affine(
@@ -206,13 +199,11 @@ def _affine(
     ins: tuple[Facts, ...],
     level: Level,
     relaxed: bool,
-    cushioned: bool,
-    spent: bool,
 ) -> Facts:
     tight = len(ins) == 1 and ins[0].box
     box = tight and (op.elementwise or op.exact)
     if op.exact or level is Level.FLOAT:
-        interval = affine_interval(op, [f.interval for f in ins], node.params, spent)
+        interval = _affine_interval(op, [f.interval for f in ins], node.params)
         tight = tight or (op.exact and len(ins) == 1 and ins[0].tight)
         return Facts(interval.closed() if relaxed and not op.exact else interval, tight=tight, box=box)
     centres = tuple(f.interval.centre for f in ins)
@@ -225,12 +216,8 @@ def _affine(
         torch.maximum(f.interval.upper - c, c - f.interval.lower) for f, c in zip(ins, centres, strict=True)
     )
     offset = op.offset_magnitude(node.params)
-    own = _TINY if offset is None else error * offset + _TINY
+    own = TINY if offset is None else error * offset + TINY
     sizes = tuple(c.abs() + r for c, r in zip(centres, radii, strict=True))
-    if level is Level.REAL and not cushioned:  # the account goes with the radius: no product of its own
-        held = tuple(torch.add(r, size, alpha=error) for r, size in zip(radii, sizes, strict=True))
-        radius = op.absolute(held, weights) + own
-        return Facts(Interval(centre - radius, centre + radius).closed(), tight=tight, box=box)
     magnitude = op.absolute(sizes, weights)
     cushion = error * magnitude + own
     if level is Level.DEPLOYED:
@@ -241,31 +228,17 @@ def _affine(
     return Facts(interval, cushion=cushion, tight=tight, box=box)
 
 
-def affine_interval(op: Affine, xs: Sequence[Interval], params: Tensors, spent: bool) -> Interval:
-    """What an affine operator makes of intervals, without an account of rounding.
-
-    spent: whether the memory of xs may be used again.
-    """
-    return _ends(op, xs, params) if op.exact or op.rising else _around(op, xs, params, spent)
-
-
-def _around(op: Affine, xs: Sequence[Interval], params: Tensors, spent: bool) -> Interval:
-    """From centres and radii."""
-    centres = tuple([x.lower.lerp_(x.upper, 0.5) if spent else x.centre for x in xs])
-    radii = tuple(
-        [torch.sub(x.upper, c, out=x.upper if spent else None) for x, c in zip(xs, centres, strict=True)]
-    )
+def _affine_interval(op: Affine, xs: Sequence[Interval], params: Tensors) -> Interval:
+    """What an affine operator makes of intervals, without an account of rounding."""
+    if op.exact or op.rising:
+        low, high = (op.value(tuple([getattr(x, end) for x in xs]), params) for end in ("lower", "upper"))
+        return (
+            Interval(low, high) if op.rising else Interval(torch.minimum(low, high), torch.maximum(low, high))
+        )
+    centres = tuple([x.centre for x in xs])
+    radii = tuple([x.upper - c for x, c in zip(xs, centres, strict=True)])
     centre, radius = op.value(centres, params), op.absolute(radii, op.weights(params))
-    if not op.fresh or torch.is_grad_enabled():
-        return Interval(centre - radius, centre + radius)
-    upper = radius.add_(centre)
-    return Interval(torch.lerp(upper, centre, 2.0, out=centre), upper)
-
-
-def _ends(op: Affine, xs: Sequence[Interval], params: Tensors) -> Interval:
-    """From end to end."""
-    low, high = op.value(tuple([x.lower for x in xs]), params), op.value(tuple([x.upper for x in xs]), params)
-    return Interval(low, high) if op.rising else Interval(torch.minimum(low, high), torch.maximum(low, high))
+    return Interval(centre - radius, centre + radius)
 
 
 def _bilinear(
@@ -286,7 +259,7 @@ def _bilinear(
     terms = op.terms(shapes, out)
     # Every sum here and in the backward step, with any turn, is at most four times the product of magnitudes.
     most = max(prod(shape) for shape in (*shapes, out))
-    cushion = 4 * gamma(terms + most + 12, U64) * magnitude + _TINY
+    cushion = 4 * gamma(terms + most + 12, U64) * magnitude + TINY
     if level is Level.DEPLOYED:
         cushion = cushion + _summed(magnitude, terms + 2)
     return Facts(interval.widened(cushion), planes=planes, cushion=cushion)

@@ -2,51 +2,104 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 
-from bounds.graph import Graph
-from bounds.interval import Interval
-from bounds.kinds import Affine
+from bounds.graph import Graph, Node
+from bounds.interval import Around, Interval
+from bounds.kinds import Affine, Pointwise
 from bounds.propagate.crown import spec_bounds
-from bounds.propagate.facts import Facts, affine_interval, node_facts
+from bounds.propagate.facts import TINY, Facts, node_facts
 from bounds.propagate.problem import Problem
-from bounds.rounding import Level
+from bounds.rounding import U64, Level, gamma
 from bounds.spec import Spec
+
+# What an affine operator leaves for the rounding of later steps, and how many units of |W| (|c| + w) + |b|
+# make sure of it: 2 for each, 8 for the split of an interval, and the rounding of the account itself.
+_SPARE = 16
+_ACCOUNT = 32
+# Added to widths, so that whatever underflows is too small to matter.
+_FAINT = 2.0**-950
 
 
 def outputs(problem: Problem) -> Interval:
     """Bounds of the output, (batch, *output_shape) each; NaN where nothing is known."""
-    return _facts(problem, {problem.graph.output})[problem.graph.output].interval
+    return _facts(_values(problem, set())[problem.graph.output], problem.rounded).interval
 
 
 def rows(problem: Problem, spec: Spec) -> Interval:
     """Bounds of the rows of ``spec``, (batch, rows) each, with the last affine layers folded into them."""
-    return spec_bounds(problem, _facts(problem, _folded(problem.graph)), spec, backward=False)
+    graph = problem.graph
+    values = _values(problem, _folded(graph))
+    nothing = Facts(Interval(*(problem.region.box().lower.new_empty(0),) * 2))
+    facts = [_facts(values[i], problem.rounded) if i in values else nothing for i in range(len(graph.nodes))]
+    return spec_bounds(problem, facts, spec, backward=False)
 
 
-def _facts(problem: Problem, keep: set[int]) -> list[Facts]:
-    """The facts of every node by interval analysis; those outside ``keep`` are without elements."""
-    graph, region, floats = problem.graph, problem.region, problem.level is Level.FLOAT
-    facts = [Facts(region.box(), tight=True, box=region.is_box)]
-    nothing = Facts(Interval(*(region.box().lower.new_empty(0),) * 2))
+def _values(problem: Problem, keep: set[int]) -> dict[int, Facts | Around]:
+    """What interval analysis says of the nodes in ``keep`` and of those that nothing else is made of.
+
+    Around their centres, affine operators take two products and ReLU four passes, the account of rounding
+    included, which costs a few passes of its own.
+    """
+    graph, region, rounded = problem.graph, problem.region, problem.rounded
+    values: dict[int, Facts | Around] = {0: Facts(region.box(), tight=True, box=region.is_box)}
     changing = not torch.is_grad_enabled()
-    owned = set[int]()  # nodes whose interval nothing else refers to
     for index, node in enumerate(graph.nodes[1:], start=1):
-        op, ins = node.op, tuple([facts[i] for i in node.inputs])
-        done = [i for i in graph.ending[index] if i not in keep]
-        spent = changing and len(done) == len(ins) and owned.issuperset(done)
-        if floats and isinstance(op, Affine):  # nobody asks here what else is known of the node
-            here = Facts(affine_interval(op, [f.interval for f in ins], node.params, spent))
-        else:
-            here = node_facts(graph, node, ins, problem.level, False, cushioned=index in keep, spent=spent)
-        if spent or (isinstance(op, Affine) and op.fresh):
-            owned.add(index)
-        else:
-            owned.difference_update(node.inputs)  # the result may be a view of them
-        facts.append(here)
-        for source in done:
-            facts[source] = nothing
-    return facts
+        here: Facts | Around | None = None
+        if index not in keep and problem.level is not Level.DEPLOYED:
+            op, ins = node.op, [values[i] for i in node.inputs]
+            if isinstance(op, Affine):
+                here = _affine(graph, node, op, ins, rounded)
+            elif isinstance(op, Pointwise) and isinstance(ins[0], Around):
+                source = node.inputs[0]
+                spent = changing and graph.users[source] == (index,) and graph.nodes[source].op.fresh
+                here = op.around(ins[0], rounded, spent)
+        if here is None:
+            known = tuple([_facts(values[i], rounded) for i in node.inputs])
+            here = node_facts(graph, node, known, problem.level, relaxed=False)
+        values[index] = here
+        for source in graph.ending[index]:
+            if source not in keep:
+                del values[source]
+    return values
+
+
+def _affine(
+    graph: Graph, node: Node, op: Affine, ins: Sequence[Facts | Around], rounded: bool
+) -> Around | None:
+    """Around the centre; None where the ends say more or are found as fast."""
+    if (op.exact or (op.rising and not rounded)) and not all(isinstance(x, Around) for x in ins):
+        return None
+    known = [x if isinstance(x, Around) else _split(x.interval, rounded) for x in ins]
+    weights, centres = op.weights(node.params), tuple([x.centre for x in known])
+    centre = op.value(centres, node.params)
+    if op.exact or not rounded:
+        width = op.absolute(tuple([x.width for x in known]), weights)
+        # Constants in between have nothing to spare.
+        return Around(centre, width, 0 if rounded and op.offset(node.params) is not None else known[0].spare)
+    shapes = tuple([graph.nodes[i].shape for i in node.inputs])
+    # As a share of widths, which are two radii.
+    error = 2 * gamma(op.terms(shapes, node.shape, node.params) + _ACCOUNT, U64)
+    held = tuple([torch.add(x.width, x.centre.abs(), alpha=error) for x in known])
+    offset = op.offset_magnitude(node.params)
+    own = centre.new_tensor(TINY) if offset is None else error * offset + TINY
+    return Around(centre, torch.add(own, op.absolute(held, weights), alpha=1 + error), _SPARE)
+
+
+def _split(x: Interval, rounded: bool) -> Around:
+    """The interval around its centre, but for some units of rounding."""
+    width = x.upper - x.lower
+    return Around(x.centre, width.add_(_FAINT) if rounded else width, 0 if rounded else math.inf)
+
+
+def _facts(x: Facts | Around, rounded: bool) -> Facts:
+    if isinstance(x, Facts):
+        return x
+    ends = Interval(torch.sub(x.centre, x.width, alpha=0.5), torch.add(x.centre, x.width, alpha=0.5))
+    return Facts(ends.widened(x.width.new_tensor(TINY)) if rounded else ends)
 
 
 def _folded(graph: Graph) -> set[int]:
