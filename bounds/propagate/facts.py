@@ -209,23 +209,31 @@ def _affine(
     centres = tuple(f.interval.centre for f in ins)
     weights = op.weights(node.params)
     centre = op.value(centres, node.params)
-    # Every rounding from here to the ends is at most a unit of |W| (|c| + r) + |b|: some more than its terms.
-    shapes = tuple(graph.nodes[i].shape for i in node.inputs)
-    error = gamma(op.terms(shapes, node.shape, node.params) + 12, U64)
     radii = tuple(
         torch.maximum(f.interval.upper - c, c - f.interval.lower) for f, c in zip(ins, centres, strict=True)
     )
-    offset = op.offset_magnitude(node.params)
-    own = TINY if offset is None else error * offset + TINY
-    sizes = tuple(c.abs() + r for c, r in zip(centres, radii, strict=True))
-    magnitude = op.absolute(sizes, weights)
-    cushion = error * magnitude + own
-    if level is Level.DEPLOYED:
-        magnitude = magnitude if offset is None else magnitude + offset
-        cushion = cushion + _summed(magnitude, op.fan_in(shapes, node.shape, node.params) + 2)
+    cushion = affine_cushion(
+        graph, node, op, [c.abs() + r for c, r in zip(centres, radii, strict=True)], level
+    )
     radius = op.absolute(radii, weights) + cushion
     interval = Interval(centre - radius, centre + radius).closed()
     return Facts(interval, cushion=cushion, tight=tight, box=box)
+
+
+def affine_cushion(graph: Graph, node: Node, op: Affine, sizes: Sequence[Tensor], level: Level) -> Tensor:
+    """The cushion of an affine node whose inputs are within ``sizes`` in absolute value.
+
+    Every rounding between inputs and outputs, rows over them, and the ends of an interval from centre and
+    radius is at most a unit of |W| sizes + |b|: some more than its terms.
+    """
+    shapes = tuple(graph.nodes[i].shape for i in node.inputs)
+    error = gamma(op.terms(shapes, node.shape, node.params) + 12, U64)
+    magnitude, offset = op.absolute(tuple(sizes), op.weights(node.params)), op.offset_magnitude(node.params)
+    cushion = error * magnitude + (TINY if offset is None else error * offset + TINY)
+    if level is Level.DEPLOYED:
+        magnitude = magnitude if offset is None else magnitude + offset
+        cushion = cushion + _summed(magnitude, op.fan_in(shapes, node.shape, node.params) + 2)
+    return cushion
 
 
 def _affine_interval(op: Affine, xs: Sequence[Interval], params: Tensors) -> Interval:

@@ -125,16 +125,19 @@ def by_sign(a: Tensor, above: Tensor, below: Tensor) -> Tensor:
 
 
 def value_range(layout: Layout, rows: Coefficients, x: Interval, rounded: bool) -> Interval:
-    """The values of ``a . z`` over an interval per sample; with ``rounded`` including its error; (rows,)."""
+    """The values of ``a . z`` over an interval per sample; with ``rounded`` including its error; (rows,).
+
+    NaN where the interval is infinite.
+    """
     centre = x.centre
-    radius = x.radius(centre, rounded)
-    value, spread = layout.dot(rows, centre), layout.dot(rows, radius, absolute=True)
-    found = Interval(value - spread, value + spread)
     if not rounded:
-        return found
-    n = centre[0].numel()
-    scale = layout.dot(rows, centre.abs() + radius, absolute=True)
-    return found.widened(up(2 * gamma(n + 8, U64) * scale) + n * 2.0**-900)
+        value, spread = layout.dot(rows, centre), layout.dot(rows, x.upper - centre, absolute=True)
+        return Interval(value - spread, value + spread)
+    # The account goes with the radius: from here to the ends each rounding is a unit of |a| (|c| + r).
+    n, radius = centre[0].numel(), torch.maximum(x.upper - centre, centre - x.lower)
+    radius = radius.add((centre.abs() + radius).add_(2.0**-850), alpha=2 * gamma(n + 12, U64))
+    value, spread = layout.dot(rows, centre), layout.dot(rows, radius, absolute=True) + n * 2.0**-900
+    return Interval(value - spread, value + spread)
 
 
 def over_interval(layout: Layout, rows: Coefficients, x: Interval, rounded: bool) -> Tensor:

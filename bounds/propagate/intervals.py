@@ -11,7 +11,7 @@ from bounds.graph import Graph, Node
 from bounds.interval import Around, Interval
 from bounds.kinds import Affine, Pointwise
 from bounds.propagate.crown import spec_bounds
-from bounds.propagate.facts import TINY, Facts, node_facts
+from bounds.propagate.facts import TINY, Facts, affine_cushion, node_facts
 from bounds.propagate.problem import Problem
 from bounds.rounding import U64, Level, gamma
 from bounds.spec import Spec
@@ -22,6 +22,7 @@ _SPARE = 16
 _ACCOUNT = 32
 # Added to widths, so that whatever underflows is too small to matter.
 _FAINT = 2.0**-950
+_LOST = 4  # units that the way to the ends may take
 
 
 def outputs(problem: Problem) -> Interval:
@@ -49,8 +50,11 @@ def _values(problem: Problem, keep: set[int]) -> dict[int, Facts | Around]:
     changing = not torch.is_grad_enabled()
     for index, node in enumerate(graph.nodes[1:], start=1):
         here: Facts | Around | None = None
-        if index not in keep and problem.level is not Level.DEPLOYED:
-            op, ins = node.op, [values[i] for i in node.inputs]
+        op, ins = node.op, [values[i] for i in node.inputs]
+        if index in keep:
+            if isinstance(op, Affine) and not graph.users[index]:
+                here = _passed(graph, node, op, [_facts(x, rounded).interval for x in ins], problem.level)
+        elif problem.level is not Level.DEPLOYED:
             if isinstance(op, Affine):
                 here = _affine(graph, node, op, ins, rounded)
             elif isinstance(op, Pointwise) and isinstance(ins[0], Around):
@@ -58,7 +62,7 @@ def _values(problem: Problem, keep: set[int]) -> dict[int, Facts | Around]:
                 spent = changing and graph.users[source] == (index,) and graph.nodes[source].op.fresh
                 here = op.around(ins[0], rounded, spent)
         if here is None:
-            known = tuple([_facts(values[i], rounded) for i in node.inputs])
+            known = tuple([_facts(x, rounded) for x in ins])
             here = node_facts(graph, node, known, problem.level, relaxed=False)
         values[index] = here
         for source in graph.ending[index]:
@@ -89,6 +93,14 @@ def _affine(
     return Around(centre, torch.add(own, op.absolute(held, weights), alpha=1 + error), _SPARE)
 
 
+def _passed(graph: Graph, node: Node, op: Affine, ins: Sequence[Interval], level: Level) -> Facts:
+    """The facts of a node that rows pass and nothing else is made of: no interval."""
+    cushion = None
+    if level is not Level.FLOAT and not op.exact:
+        cushion = affine_cushion(graph, node, op, [x.magnitude for x in ins], level)
+    return Facts(Interval(*(ins[0].lower.new_empty(0),) * 2), cushion=cushion)
+
+
 def _split(x: Interval, rounded: bool) -> Around:
     """The interval around its centre, but for some units of rounding."""
     width = x.upper - x.lower
@@ -99,7 +111,9 @@ def _facts(x: Facts | Around, rounded: bool) -> Facts:
     if isinstance(x, Facts):
         return x
     ends = Interval(torch.sub(x.centre, x.width, alpha=0.5), torch.add(x.centre, x.width, alpha=0.5))
-    return Facts(ends.widened(x.width.new_tensor(TINY)) if rounded else ends)
+    if not rounded:
+        return Facts(ends)
+    return Facts(ends.closed() if x.spare >= _LOST else ends.widened(x.width.new_tensor(TINY)))
 
 
 def _folded(graph: Graph) -> set[int]:
