@@ -41,6 +41,7 @@ _JOINT = Method(tighten=True, steps=20, joint=5)
 _SMALL = 0.1  # share of the time left that all tighter neurons may take: every domain of a search has them
 _JOINT_SHARE = 0.2  # after which they are given up: neurons that stay undecided take longer than foreseen
 _PARTS = 32  # numbers of the facts for each element of a node, some of them on their way
+_ALIKE = 8  # times as many samples are bounded by intervals alone
 _FEW_INPUTS = 12  # up to so many, inputs are cut instead of neurons
 
 
@@ -116,46 +117,49 @@ class _Call:
         if level is not Level.DEPLOYED:  # which speaks of the layers as they are executed
             graph, spec = joined(shortened(graph), spec)
             graph = graph.to(dtype)
-        region = self.region.to(dtype)
-        most = self._at_once(graph, dtype)
-        waiting = self._groups(most)
-
-        def problem(group: Tensor, end: float) -> Problem:
-            whole = Problem(graph, region[group], level, self.memory, end)
-            return folded(whole) if self._few and level is not Level.DEPLOYED else whole
-
+        whole = Problem(graph, self.region.to(dtype), level, self.memory, self.end)
+        waiting = self._waiting(whole)
         slim = len(waiting) > 1 and self._few
         if len(waiting) > 1:  # the easy ones everywhere before any time goes into a hard one
             easy = _SLIM if slim else _MANY
-            for group in waiting:
-                self._noted(spec[group], attempted(problem(group, self.end), spec[group], easy), group)
+            for group, problem in waiting:
+                self._noted(spec[group], attempted(problem, spec[group], easy), group)
         for share in (0.5, 1.0):
-            waiting = self._groups(most)
-            for k, group in enumerate(waiting):
+            waiting = self._waiting(whole)
+            for k, (group, problem) in enumerate(waiting):
                 now = time.monotonic()
                 part = share if len(waiting) > 1 else 1.0
                 end = now + part * (self.end - now) / (len(waiting) - k)  # what one leaves is for the others
                 with suppress(OutOfTime):
-                    self._decide(problem(group, end), spec[group], group, slim)
+                    self._decide(replace(problem, end=end), spec[group], group, slim)
             self._check_time()
 
     def _check_time(self) -> None:
         if time.monotonic() >= self.end:
             raise OutOfTime
 
-    def _groups(self, most: int) -> list[Tensor]:
-        """Open samples, so many together; where few inputs vary, those of which the same ones do."""
+    def _waiting(self, whole: Problem) -> list[tuple[Tensor, Problem]]:
+        """Open samples, so many together as fit, and the question about them.
+
+        Where few inputs vary, those samples of which the same ones do, and the question about what varies.
+        """
         samples = torch.tensor(self.ledger.open, dtype=torch.long)
-        if self._few and len(samples):
+        folds = self._few and whole.level is not Level.DEPLOYED
+        if folds:
             box = self.region.box()
             alike = torch.unique((box.lower < box.upper).flatten(1), dim=0, return_inverse=True)[1]
             samples = samples[alike[samples].argsort(stable=True)]
-        return list(torch.split(samples, most))
+        found = []
+        for block in torch.split(samples, self._at_once(whole) * (_ALIKE if folds else 1)):
+            problem = folded(whole[block]) if folds else whole[block]
+            parts = torch.split(torch.arange(len(block)), self._at_once(problem))
+            found += [(block[part], problem[part]) for part in parts]
+        return found
 
-    def _at_once(self, graph: Graph, dtype: torch.dtype) -> int:
+    def _at_once(self, problem: Problem) -> int:
         """Samples whose facts take about as much memory as a chunk of rows."""
-        elements = sum(prod(node.shape) for node in graph.nodes)
-        return max(1, self.memory // (_PARTS * elements * dtype.itemsize))
+        elements = sum(prod(node.shape) for node in problem.graph.nodes)
+        return max(1, self.memory // (_PARTS * elements * problem.region.box().lower.element_size()))
 
     def _decide(self, problem: Problem, spec: Spec, group: Tensor, slim: bool) -> None:
         """A group of samples, from cheap bounds to the search."""
