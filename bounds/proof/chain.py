@@ -90,13 +90,15 @@ class Cuts:
 class Account:
     """What rows have come to so far: their constants, and how far these may be off.
 
-    piece, constant: of each row, (rows,).
+    piece, constant: of each row, (rows,). cuts: with multipliers for the rows of a piece, which then follow
+    each other. codes: of slopes, (rows, elements of all functions).
     """
 
-    def __init__(self, a: Floats, piece: Array, constant: Array | None = None) -> None:
-        self._a, self._piece = a, piece
-        self._constant = self.zeros() if constant is None else constant
-        self._off = self.zeros()
+    def __init__(
+        self, a: Floats, piece: Array, constant: Any = 0, cuts: Cuts | None = None, codes: Array | None = None
+    ) -> None:
+        self._a, self._piece, self.cuts, self.codes = a, piece, cuts, codes
+        self._constant, self._off = self.zeros() + constant, self.zeros()
         self._same = bool((piece == np.arange(len(piece))).all())
 
     def zeros(self, *elements: int) -> Array:
@@ -185,7 +187,7 @@ class Chain:
         if known is not None:
             cushion = known.cushion
         else:
-            size = does.magnitude(np.abs(middle) + radius)
+            size = does.absolute.value(np.abs(middle) + radius)
             terms = does.terms if does.bias is None else max(does.terms, step.size)
             cushion = a.gamma(terms + 12) * size + a.tiny
             if self.deployed and does.executed:  # how far a float32 execution may be off
@@ -254,23 +256,11 @@ class Chain:
         """How many rows fit into memory."""
         return max(1, _MEMORY // (32 * max((step.size for step in self.network.steps), default=1)))
 
-    def lower(
-        self,
-        facts: Facts,
-        value: int,
-        rows: Array,
-        account: Account,
-        cuts: Cuts | None = None,
-        codes: Array | None = None,
-    ) -> Array:
-        """Lower bounds, (rows,), of rows over a value, (rows, elements), on their pieces.
-
-        cuts: with multipliers for the rows of a piece, which then follow each other. codes: of slopes, (rows,
-        elements of all functions).
-        """
+    def lower(self, facts: Facts, value: int, rows: Array, account: Account) -> Array:
+        """Lower bounds, (rows,), of rows over a value, (rows, elements), on their pieces."""
         a, steps, row = self.a, self.network.steps, {value: rows}
         for k in range(value - 1, -1, -1):
-            self._multiply(facts, cuts, k + 1, row, account)
+            self._multiply(facts, k + 1, row, account)
             lam = row.pop(k + 1, None)
             if lam is None:
                 continue
@@ -281,7 +271,7 @@ class Chain:
                     account.add(lam @ does.bias)
                 moved = does.adjoint(lam)
             else:
-                moved = self._through(facts, codes, k, does, lam, account)
+                moved = self._through(facts, k, does, lam, account)
             for source in steps[k].inputs:
                 fact = facts.values[source]
                 part, moved = moved[:, : fact.low.shape[1]], moved[:, fact.low.shape[1] :]
@@ -297,14 +287,12 @@ class Chain:
             account.add(account.dot(low, fact.low) + account.dot(high, fact.high))
         return account.lower()
 
-    def _through(
-        self, facts: Facts, codes: Array | None, k: int, does: Function, lam: Array, account: Account
-    ) -> Array:
+    def _through(self, facts: Facts, k: int, does: Function, lam: Array, account: Account) -> Array:
         """Rows at a function's output, through the lines that they see, to its input."""
-        mine = None if codes is None else codes[:, self.starts[k] :][:, : lam.shape[1]]
-        if mine is not None and bool(mine.any()):  # each row its own lines
+        codes = None if account.codes is None else account.codes[:, self.starts[k] :][:, : lam.shape[1]]
+        if codes is not None and bool(codes.any()):  # each row its own lines
             x = facts.values[self.network.steps[k].inputs[0]]
-            ((s, c), (t, d)), cushion, _ = self._around(does, account.of(x.low), account.of(x.high), mine)
+            ((s, c), (t, d)), cushion, _ = self._around(does, account.of(x.low), account.of(x.high), codes)
             account.less_rows(_dot(np.abs(lam), cushion))
         else:
             account.less(lam, facts.values[k + 1].cushion)
@@ -320,10 +308,9 @@ class Chain:
         sizes = [self.network.steps[k].size for k in self.network.functions]
         return dict(zip(self.network.functions, np.cumsum([0, *sizes]).tolist(), strict=False))
 
-    def _multiply(
-        self, facts: Facts, cuts: Cuts | None, value: int, row: dict[int, Array], account: Account
-    ) -> None:
+    def _multiply(self, facts: Facts, value: int, row: dict[int, Array], account: Account) -> None:
         """Add to rows over a value the multiples of its cuts."""
+        cuts = account.cuts
         if cuts is None or not len(here := np.flatnonzero(cuts.value == value)):
             return
         piece, element, side, at = (x[here, None] for x in (cuts.piece, cuts.element, cuts.side, cuts.at))

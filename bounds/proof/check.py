@@ -101,7 +101,7 @@ class Checker:
             known = self._known(part) if tree.hidden == "root" else None
             found = [
                 self.lower(part, clauses, self._leaves(tree, number), known, tree.hidden == "leaf")
-                for number in self.batches(tree.num_leaves, len(clauses))
+                for number in self.batches(len(tree.weights), len(clauses))
             ]
         return np.concatenate(found)
 
@@ -164,11 +164,12 @@ class Checker:
         bounds = []
         for some in parts(len(clauses), max(1, self.chain.rows_at_once // count)):
             each, chosen = constant[:, some], leaves.chosen[:, some].reshape(-1)
-            account = Account(a, np.arange(count).repeat(each.shape[1]), each.reshape(-1))
             mine = cuts and replace(cuts, multipliers=cuts.multipliers[:, some])
             codes = np.where(chosen[:, None] > 0, leaves.sets[chosen - 1], 0) if chosen.any() else None
+            piece = np.arange(count).repeat(each.shape[1])
+            account = Account(a, piece, each.reshape(-1), mine, codes)
             rows = matrix[:, some].reshape(each.size, -1)
-            bounds.append(self.chain.lower(facts, output, rows, account, mine, codes).reshape(each.shape))
+            bounds.append(self.chain.lower(facts, output, rows, account).reshape(each.shape))
         return np.where(facts.empty[:, None], np.inf, np.concatenate(bounds, 1))
 
     def _mixture(self, clause: Clause, weights: Array, size: Array) -> tuple[Array, Array]:

@@ -177,11 +177,6 @@ class Tree:
         return np.array(leaf, np.int32), np.abs(steps) - 1, np.sign(steps)
 
     @property
-    def num_leaves(self) -> int:
-        """How many pieces."""
-        return len(self.layer) + 1
-
-    @property
     def sizes(self) -> dict[str, int]:
         """What its arrays' shapes follow from."""
         (_, alternatives), (sets, slopes) = self.weights.shape, self.slopes.shape
@@ -222,11 +217,11 @@ class Proof:
                 raise Refused(place, f"part {tree.part} has no clause {int(tree.clauses[-1])}")
             if tree.weights.shape[1] != sum(len(clauses[c].rows) for c in tree.clauses):
                 raise Refused(place, "weights do not have one column for each alternative")
-        covered = {(tree.part, int(c)) for tree in self.trees for c in tree.clauses}
-        for p, part in enumerate(self.statement.parts):
-            for c in range(len(part.clauses)):
-                if (p, c) not in covered:
-                    raise Refused("proof", f"no tree proves clause {c} of part {p}")
+        proved = {(tree.part, int(c)) for tree in self.trees for c in tree.clauses}
+        every = {(k, c) for k, p in enumerate(self.statement.parts) for c in range(len(p.clauses))}
+        if every - proved:
+            part, clause = min(every - proved)
+            raise Refused("proof", f"no tree proves clause {clause} of part {part}")
 
     def _part(self, index: int, place: str) -> Part:
         if type(index) is not int or not 0 <= index < len(self.statement.parts):

@@ -92,32 +92,30 @@ class Reader:
 
     def visit(self, node: Node) -> None:
         """Read one operator."""
-        self.op, self.place, self.left = node.op, f"{node.op} {node.name!r}", dict(node.attributes)
-        if node.op not in self.operators:
+        self.op, self.place, inputs, outputs, self.left = node
+        if self.op not in self.operators:
             raise self.refuse("this operator is not supported by the checker")
         try:
-            args: list[Argument] = [self.values[name] if name else None for name in node.inputs]
-            made = self.operators[node.op](self, *args, *self._once_attributes(node))
+            args: list[Argument] = [self.values[name] if name else None for name in inputs]
+            once = self._once_attributes() if len(args) < 2 else []
+            made = self.operators[self.op](self, *args, *once)
         except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
             raise self.refuse("its inputs are not there, or not what the operator takes") from error
         if self.left:  # it might mean something
             raise self.refuse(f"unknown attribute {min(self.left)!r}")
         results = made if isinstance(made, list) else [made]
-        if len([name for name in node.outputs if name]) > len(results):
+        if len([name for name in outputs if name]) > len(results):
             raise self.refuse("it has outputs that are not supported")
-        for name, value in zip(node.outputs, results, strict=False):
+        for name, value in zip(outputs, results, strict=False):
             if name in self.values:
                 raise self.refuse(f"its output {name!r} has the name of another value")
             self.values[name] = value
 
-    def _once_attributes(self, node: Node) -> list[Argument]:
+    def _once_attributes(self) -> list[Argument]:
         """The attributes that are inputs in newer opsets."""
-        if len(node.inputs) > 1:
-            return []
-        found = [self.take(name) for name in _ONCE_ATTRIBUTES.get(node.op, ())]
-        return [
-            None if x is None else np.array(x, np.float32 if isinstance(x, float) else None) for x in found
-        ]
+        found = [self.take(name) for name in _ONCE_ATTRIBUTES.get(self.op, ())]
+        kinds = [np.float32 if isinstance(x, float) else np.int64 for x in found]
+        return [None if x is None else np.array(x, kind) for x, kind in zip(found, kinds, strict=True)]
 
     def take(self, name: str, default: Any = None) -> Any:
         """An attribute or its default, which it must have the type of unless that is None."""

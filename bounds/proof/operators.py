@@ -155,16 +155,13 @@ def _max_pool(r: Reader, x: Argument) -> Value:
     left = [r.add(Pick(np.where(p < 0, valid, p), size), [value], shape) for p in places]
     while len(left) > 1:
         pairs = zip(left[::2], left[1::2], strict=False)
-        left = [_larger(r, x, y) for x, y in pairs] + ([left[-1]] if len(left) % 2 else [])
+        left = [_max(r, x, y) for x, y in pairs] + ([left[-1]] if len(left) % 2 else [])
     return left[0]
 
 
 def _max(r: Reader, x: Argument, y: Argument) -> Value:
-    return _larger(r, x, y) if isinstance(x, Value) else _larger(r, y, x)
-
-
-def _larger(r: Reader, x: Argument, y: Argument) -> Value:
     """``max(x, y) = y + relu(x - y)``; an execution compares, and rounds nothing."""
+    x, y = (x, y) if isinstance(x, Value) else (y, x)
     return r.sum(y, _over(r, x, y), 1, executed=0)
 
 
@@ -178,7 +175,7 @@ def _clip(r: Reader, x: Argument, low: Argument = None, high: Argument = None) -
     """From below as for Max, and from above: ``x - relu(x - c)``."""
     if r.opset < 11 and (low is None or high is None):
         raise r.refuse("it is supported with both ends only, which by default are those of float32")
-    value = r.value(x) if low is None else _larger(r, x, low)
+    value = r.value(x) if low is None else _max(r, x, low)
     return value if high is None else r.sum(value, _over(r, value, high), -1, executed=0)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -19,15 +18,8 @@ _TYPES = {FLOAT: ("<f4", 4), DOUBLE: ("<f8", 10), 6: ("<i4", 5), 7: ("<i8", 7), 
 _FAR = 2.0**500  # float64 is read between this and its inverse: quotients and products are no denormals then
 
 
-@dataclass(frozen=True, eq=False)
-class Node:
-    """One operator; attributes by name: a float, an int, bytes, an array or a list of ints."""
-
-    op: str
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attributes: dict[str, Any]
+# Name, place, inputs, outputs and attributes of an operator: floats, ints, bytes, arrays or lists of ints.
+Node = tuple[str, str, tuple[str, ...], tuple[str, ...], dict[str, Any]]
 
 
 class Message:
@@ -118,16 +110,14 @@ def _varint(data: memoryview, here: int) -> tuple[int, int]:
 
 def node(message: Message) -> Node:
     """An operator."""
-    op, name = message.text(4), message.text(3)
-    place = f"{op} {name!r}"
+    op, place, attributes = message.text(4), f"{message.text(4)} {message.text(3)!r}", dict[str, Any]()
     if message.text(7) not in ("", "ai.onnx"):
         raise Refused(place, f"unknown domain {message.text(7)!r}")
-    attributes: dict[str, Any] = {}
     for attribute in message.messages(5):
         if (key := attribute.text(1)) in attributes:
             raise Refused(place, f"attribute {key!r} occurs twice")
         attributes[key] = _attribute(attribute, place)
-    return Node(op, name, message.texts(1), message.texts(2), attributes)
+    return op, place, message.texts(1), message.texts(2), attributes
 
 
 def _attribute(message: Message, place: str) -> Any:

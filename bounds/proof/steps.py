@@ -44,18 +44,14 @@ class Affine(ABC):
 
     @cached_property
     def absolute(self) -> Affine:
-        """The step with |W|."""
-        return replace(self, weight=abs(self.weight))
+        """The step with |W| and |b|."""
+        bias = None if self.bias is None else abs(self.bias)
+        return replace(self, weight=abs(self.weight), bias=bias)
 
     def value(self, x: Array) -> Array:
         """W x + b."""
         y = self.linear(x)
         return y if self.bias is None else y + self.bias
-
-    def magnitude(self, x: Array) -> Array:
-        """|W| x + |b| for x >= 0."""
-        y = self.absolute.linear(x)
-        return y if self.bias is None else y + np.abs(self.bias)
 
 
 class Dense(Affine):
@@ -117,16 +113,10 @@ class Convolution(Affine):
         flat = self.weight.reshape(*self.weight.shape[:3], -1)
         return np.ascontiguousarray(np.moveaxis(flat, 3, 0))
 
-    @property
-    def _inside(self) -> tuple[Any, ...]:
-        return (..., *(slice(a, a + n) for n, (a, _) in zip(self.size, self.pads, strict=True)))
-
     def framed(self, x: Array) -> Array:
         """Images with borders of zeros, (samples, groups, in channels, *padded)."""
         image = x.reshape(len(x), -1, self.weight.shape[2], *self.size)
-        wide = np.zeros((*image.shape[:3], *self.padded), x.dtype)
-        wide[self._inside] = image
-        return wide
+        return np.pad(image, [(0, 0)] * 3 + list(self.pads))
 
     def linear(self, x: Array) -> Array:
         wide, pixels = self.framed(x), prod(self.out_size)
@@ -140,7 +130,9 @@ class Convolution(Affine):
         wide = np.zeros((*image.shape[:2], ins, *self.padded), rows.dtype)
         for matrix, window in zip(self._matrices, self.windows, strict=True):
             wide[window] += (matrix.swapaxes(1, 2) @ image).reshape(wide[window].shape)
-        return np.asarray(wide[self._inside]).reshape(len(rows), -1)
+        axes = zip(self.size, self.pads, strict=True)
+        inside: tuple[Any, ...] = (..., *(slice(before, before + n) for n, (before, _) in axes))
+        return np.asarray(wide[inside]).reshape(len(rows), -1)
 
 
 class Transposed(Convolution):

@@ -13,7 +13,7 @@ from torch import Tensor
 from bounds.bound import bindable, check_shapes
 from bounds.graph import Graph
 from bounds.interval import Interval
-from bounds.proof.chain import Account, Chain, Cuts, Facts
+from bounds.proof.chain import Account, Chain, Facts
 from bounds.proof.check import Checked, Checker
 from bounds.proof.file import digest
 from bounds.proof.format import Array, Proof, Statement
@@ -48,18 +48,10 @@ class _Timed(Chain):
 
     end: float
 
-    def lower(
-        self,
-        facts: Facts,
-        value: int,
-        rows: Array,
-        account: Account,
-        cuts: Cuts | None = None,
-        codes: Array | None = None,
-    ) -> Array:
+    def lower(self, facts: Facts, value: int, rows: Array, account: Account) -> Array:
         if time.monotonic() >= self.end:
             raise OutOfTime
-        return super().lower(facts, value, rows, account, cuts, codes)
+        return super().lower(facts, value, rows, account)
 
 
 @dataclass(frozen=True, eq=False)

@@ -67,7 +67,7 @@ def test_leaves_bound_what_lies_in_them(name: str) -> None:
         found = checker.bounds(part, tree)
         layers = [0, *(net.steps[k].inputs[0] for k in net.functions)]
         mixed = mixtures(part, tree, values[net.output])
-        for number in range(tree.num_leaves):
+        for number in range(len(tree.weights)):
             inside = np.ones(300, np.bool_)
             for step in np.flatnonzero(tree.paths[0] == number):
                 split = tree.paths[1][step]
