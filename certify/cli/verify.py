@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Question = tuple[Graph, Box, Spec]
 
 MOST = 1e9  # seconds, or gigabytes
+_LATE = 0.3  # seconds that a search has to notice by itself that its time is over, and to say how far it got
 HELP = "decide a VNN-LIB property of an ONNX network: unsat, sat (with a counterexample), unknown or timeout"
 
 
@@ -66,7 +67,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
     question = None
     try:
-        with deadline(arguments.timeout, lambda: tell(Status.TIMEOUT)), memory_cap(arguments.memory):
+        last = deadline(arguments.timeout + _LATE, lambda: tell(Status.TIMEOUT))
+        with last, memory_cap(arguments.memory):
             found, question = _answer(arguments.network, arguments.property, arguments.timeout, level)
     except TimeUp:
         found = Answer(Status.TIMEOUT)

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import re
+import time
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,7 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
+import bounds
 import certify.property
 from bounds.vnnlib import read_vnnlib
 from certify.cli import main
@@ -112,6 +114,25 @@ def test_unknown_says_how_far_it_got(tmp_path, capsys, monkeypatch):
         re.MULTILINE,
     )
     assert int(said[0]) >= 1 and -1.0 <= float(said[2]) <= float(said[1])
+
+
+def test_a_search_that_notices_the_end_says_how_far_it_got(tmp_path, capsys, monkeypatch):
+    def late(*_, level, timeout, **__):
+        time.sleep(timeout)
+        gap = bounds.Gap(-2.0, -1.0, 0.5)
+        return [bounds.Decision(bounds.Status.TIMEOUT, level, None, None, 7, timeout, gap)]
+
+    monkeypatch.setattr(certify.property.bounds, "verify", late)
+    network(tmp_path / "net.onnx", ZERO)
+    (tmp_path / "prop.vnnlib").write_text(
+        "(declare-const X_0 Real)\n(declare-const Y_0 Real)\n"
+        "(assert (>= X_0 -1.0))\n(assert (<= X_0 1.0))\n(assert (>= Y_0 0.125))\n"
+    )
+    command = ["verify", str(tmp_path / "net.onnx"), str(tmp_path / "prop.vnnlib"), "--timeout", "1"]
+    assert main(command) == Exit.INCONCLUSIVE
+    out, err = capsys.readouterr()
+    said = "undecided after 7 domains: lower bound -1 (-2 before any cut), least value found 0.5"
+    assert out == "timeout\n" and err.endswith(f"{said}\n")
 
 
 def test_an_input_pinned_to_no_float32_is_met_to_the_nearest(ask):
