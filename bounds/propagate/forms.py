@@ -61,8 +61,8 @@ class Layout:
         if isinstance(a, Patch):
             data = a.data.abs() if absolute else a.data
             return (data * a.gather(x, self.index(x))).flatten(1).sum(1)
-        rows = self.grouped(a.abs() if absolute else a)
-        return torch.matmul(rows, self.of(x).mT).flatten()
+        rows, x = self.grouped(a), self.of(x).mT
+        return (_absolute_products(rows, x) if absolute else torch.matmul(rows, x)).flatten()
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +122,12 @@ def by_sign(a: Tensor, above: Tensor, below: Tensor) -> Tensor:
     """
     negative = torch.lt(a, 0, out=torch.empty_like(a))
     return (above * (1 - negative)).addcmul_(below, negative)
+
+
+def _absolute_products(rows: Tensor, x: Tensor) -> Tensor:
+    """``|a| . x`` for every row, (samples, per_sample, 1); x: (samples or 1, elements, 1)."""
+    parts = cached(rows, rows[0].numel())
+    return torch.cat([rows[part].abs() @ (x if len(x) == 1 else x[part]) for part in parts])
 
 
 def value_range(layout: Layout, rows: Coefficients, x: Interval, rounded: bool) -> Interval:
