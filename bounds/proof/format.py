@@ -22,6 +22,7 @@ Array = NDArray[Any]
 LEVELS = ("real", "deployed")
 HIDDEN = ("none", "root", "leaf")
 MOST_DEPTH = 4096
+MOST_ALTERNATIVES = 2**16  # of all clauses of a part
 # The sizes that a tree states, and its arrays in the order of the file: their types and shapes.
 SIZES = ("alternatives", "clauses", "path", "sets", "slopes", "splits")
 ARRAYS = {
@@ -80,6 +81,8 @@ class Part:
         _check("part", "upper", self.upper, "<f8", size)
         if not bool((self.lower <= self.upper).all()):
             raise Refused("part", "the box has a lower end above its upper end")
+        if sum(len(c.rows) for c in self.clauses) > MOST_ALTERNATIVES:
+            raise Refused("part", f"it has more than {MOST_ALTERNATIVES} alternatives")
         if not self.clauses or len({c.rows.shape[1] for c in self.clauses}) != 1:
             raise Refused("part", "it needs clauses, all over the same outputs")
 

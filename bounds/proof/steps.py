@@ -116,7 +116,7 @@ class Convolution(Affine):
     def framed(self, x: Array) -> Array:
         """Images with borders of zeros, (samples, groups, in channels, *padded)."""
         image = x.reshape(len(x), -1, self.weight.shape[2], *self.size)
-        return np.pad(image, [(0, 0)] * 3 + list(self.pads))
+        return image if self.padded == self.size else np.pad(image, [(0, 0)] * 3 + list(self.pads))
 
     def linear(self, x: Array) -> Array:
         wide, pixels = self.framed(x), prod(self.out_size)

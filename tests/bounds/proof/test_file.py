@@ -170,6 +170,15 @@ def test_a_bomb_is_not_unpacked() -> None:
         unpacked(data[: HEAD + size] + bomb)
 
 
+def test_small_files_of_huge_statements() -> None:
+    """What the header lists and a few zeros in the arrays would be gigabytes of clauses."""
+    for parts, size in (([[2**16 + 1]], 2**20 + 40), ([[1]] * 2**19, 2**24 + 8)):
+        data = changed_header(packed(some_proof(Witness)), bytes=size, inputs=1, outputs=1, parts=parts)
+        head = data[: HEAD + struct.unpack_from("<9sHI", data)[2]]
+        with pytest.raises(Refused, match=r"alternatives|oversized"):
+            unpacked(head + zlib.compress(bytes(size), 9))
+
+
 def test_another_schema_and_other_files() -> None:
     data = bytearray(packed(some_proof(Proof)))
     data[9] = 1
