@@ -196,10 +196,7 @@ class Pointwise(Operator):
         """
 
     def around(self, x: Around, rounded: bool, spent: bool) -> Around | None:
-        """What f makes of ``x``, around a centre again; None where ``image`` is as fast or tighter.
-
-        spent: whether the memory of x may be used again.
-        """
+        """f of ``x``, whose memory may be used again if ``spent``; None where ``image`` is as good."""
         return None
 
     @abstractmethod

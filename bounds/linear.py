@@ -57,12 +57,15 @@ class Patch:
 
     def dense(self) -> Tensor:
         """The same rows as (rows, channels, H, W)."""
+        return self.onto(self.data.new_zeros(len(self), *self.shape))
+
+    def onto(self, rows: Tensor) -> Tensor:
+        """The sum with dense rows (rows, channels, H, W)."""
         y, x = self._positions()
-        rows, (channels, height, width) = len(self), self.shape
-        index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).view(rows, 1, -1)
-        canvas = self.data.new_zeros(rows, channels, height * width)
-        canvas = canvas.scatter_add(2, index.expand(-1, channels, -1), self.masked().data.flatten(2))
-        return canvas.view(rows, *self.shape)
+        channels, height, width = self.shape
+        index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).view(len(self), 1, -1)
+        added = rows.flatten(2).scatter_add(2, index.expand(-1, channels, -1), self.data.flatten(2))
+        return added.view_as(rows)
 
     def gather(self, image: Tensor, sample: Tensor) -> Tensor:
         """The windows of a per-sample ``image`` (batch, channels, H, W), zero beyond its edge.
@@ -85,7 +88,7 @@ class Patch:
         key, row = torch.unique((sample * padded.shape[2] + y) * padded.shape[3] + x, return_inverse=True)
         area = padded.shape[2] * padded.shape[3]
         cut = windows[key // area, key % area // padded.shape[3], key % padded.shape[3]]
-        return cut[row]
+        return cut.index_select(0, row)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +137,9 @@ def total(a: Coefficients, b: Coefficients) -> Coefficients:
         joined = _join(a, b)
         if joined is not None:
             return joined
-    return dense(a) + dense(b)
+    if isinstance(a, Patch):
+        return a.onto(dense(b))
+    return b.onto(dense(a)) if isinstance(b, Patch) else dense(a) + dense(b)
 
 
 def _join(a: Patch, b: Patch) -> Patch | None:

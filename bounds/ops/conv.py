@@ -73,14 +73,9 @@ class Conv(Affine):
 
     def adjoint(self, rows: Tensor, weights: Tensors, ins: Sequence[Shape]) -> Tensors:
         if self._phased and _MANY * rows[:, 0].numel() > weights[0].numel():
-            (top, left), (height, width) = self.padding, ins[0][1:]
-            if self.stride[0] == 1 and top < weights[0].shape[2] and left < weights[0].shape[3]:
-                return (_transposed(rows, weights[0], 1, cut=(top, left)),)
-            full = _transposed(rows, weights[0], self.stride[0])
-            missing = (top + height - full.shape[2], left + width - full.shape[3])
-            if max(missing) > 0:
-                full = F.pad(full, (0, max(0, missing[1]), 0, max(0, missing[0])))
-            return (full[:, :, top : top + height, left : left + width],)
+            (top, left), kernel = self.padding, weights[0].shape[2:]
+            if self.stride[0] > 1 or (top < kernel[0] and left < kernel[1]):
+                return (_transposed(rows, weights[0], self.stride[0], (top, left), ins[0][1:]),)
         kernel = weights[0].shape[2:]
         leftover = tuple(
             (size + 2 * p - d * (k - 1) - 1) % s
@@ -159,49 +154,64 @@ class _WithAdjoint(torch.autograd.Function):
         return found, None, None, None
 
 
-def _transposed(x: Tensor, weight: Tensor, stride: int, cut: tuple[int, int] = (0, 0)) -> Tensor:
+def _transposed(
+    x: Tensor, weight: Tensor, stride: int, first: tuple[int, int] = (0, 0), size: Shape | None = None
+) -> Tensor:
     """The transposed convolution without padding, as one ordinary convolution for all phases of the stride.
 
     Each output position modulo the stride meets its own subset of kernel taps; with these as channels, the
     result is a convolution of stride one and a shuffle. On small images of many rows that is several times
     faster than the library's strided transposed convolution, with the same products summed. Where the stride
     does not divide the kernel, phases multiply by zeros, which costs more than it saves in float64.
-    cut: how many rows and columns to leave out at both ends, for a stride of one.
+    first, size: the part of the result that is wanted; by default all. What lies beyond it is zero. For a
+    stride of one as much is left out at the end as before ``first``.
     """
     out, inner, height, width = weight.shape
     if stride == 1:
         kernel = weight.flip(2, 3).transpose(0, 1)
-        return F.conv2d(x, kernel, padding=(height - 1 - cut[0], width - 1 - cut[1]))
+        return F.conv2d(x, kernel, padding=(height - 1 - first[0], width - 1 - first[1]))
     # Where the kernel is smaller than the stride, some positions meet none of it.
     phases = min(stride, height), min(stride, width)
     taps, across = -(-height // stride), -(-width // stride)
     rest = (across * phases[1] - width, taps * phases[0] - height)
+    ends = tuple((n - 1) * stride + k for n, k in zip(x.shape[2:], (height, width), strict=True))
+    size = size or ends
     if any(rest) and x.dtype == torch.float64:
-        return F.conv_transpose2d(x, weight, stride=stride)
+        more = tuple(n + 2 * f - e for n, f, e in zip(size, first, ends, strict=True))
+        return F.conv_transpose2d(x, weight, None, stride, first, more)
     whole = F.pad(weight, (0, rest[0], 0, rest[1])) if any(rest) else weight
     parts = whole.reshape(out, inner, taps, phases[0], across, phases[1]).flip(2, 4).permute(1, 3, 5, 0, 2, 4)
     kernel = parts.reshape(inner * prod(phases), out, taps, across)
-    size = tuple((n - 1) * stride + k for n, k in zip(x.shape[2:], (height, width), strict=True))
-    image = (x.new_empty if min(phases) == stride else x.new_zeros)(len(x), inner, *size)
+    image = x.new_empty(len(x), inner, *size)
     for part in cached(x, inner * prod(size)):
         y = F.conv2d(x[part], kernel, padding=(taps - 1, across - 1))
-        _interleave(y.view(len(y), inner, *phases, *y.shape[2:]), image[part], stride)
+        _interleave(y.view(len(y), inner, *phases, *y.shape[2:]), image[part], stride, first)
     return image
 
 
-def _interleave(phases: Tensor, image: Tensor, stride: int) -> None:
+def _interleave(phases: Tensor, image: Tensor, stride: int, first: tuple[int, int]) -> None:
     """Fill images whose rows and columns take turns: (rows, channels, phases, phases, h, w).
 
-    As ``pixel_shuffle``, but faster where phases are few: they are copied one at a time.
+    first: where in what the phases make the image begins; it is zero where they do not reach. As
+    ``pixel_shuffle``, but faster where phases are few: they are copied one at a time.
     """
-    height, width = image.shape[2:]
+    (height, width), (top, left) = image.shape[2:], first
+    if min(phases.shape[2:4]) < stride:
+        image.zero_()
+    else:
+        image[:, :, max(0, phases.shape[4] * stride - top) :].zero_()
+        image[:, :, :, max(0, phases.shape[5] * stride - left) :].zero_()
     if phases.shape[2] == phases.shape[3] == stride > _FEW_PHASES:
-        image.copy_(F.pixel_shuffle(phases.flatten(1, 3), stride)[:, :, :height, :width])
+        found = F.pixel_shuffle(phases.flatten(1, 3), stride)[:, :, top : top + height, left : left + width]
+        image[:, :, : found.shape[2], : found.shape[3]].copy_(found)
         return
     for i in range(phases.shape[2]):
         for j in range(phases.shape[3]):
-            place = image[:, :, i::stride, j::stride]
-            place.copy_(phases[:, :, i, j, : place.shape[2], : place.shape[3]])
+            y, x = max(0, -((i - top) // stride)), max(0, -((j - left) // stride))
+            part = phases[:, :, i, j, y:, x:]
+            place = image[:, :, i - top + y * stride :: stride, j - left + x * stride :: stride]
+            rows, columns = (min(a, b) for a, b in zip(part.shape[2:], place.shape[2:], strict=True))
+            place[:, :, :rows, :columns].copy_(part[:, :, :rows, :columns])
 
 
 @from_torch("aten::conv1d", "aten::conv2d", "aten::conv3d")

@@ -64,15 +64,10 @@ def improved(
     free = turns(problem.graph, facts, layout)
     if not free:
         return settled(problem, facts, rows, layout, offset, free, ())
+    found = climb(problem, facts, rows, layout, offset, free, [turn.start for turn in free], Pace(steps))
     if not problem.rounded:
-        return climb(problem, facts, rows, layout, offset, free, [t.start for t in free], Pace(steps)).value
-    known = [fact.quick for fact in facts]
-    moved = turns(problem.graph, known, layout)
-    start, quick = [turn.start for turn in moved], (rows.float(), layout, offset.float())
-    found = climb(problem.quick, known, *quick, moved, start, Pace(steps))
-    best = {turn.place: k for turn, k in zip(moved, found.chosen, strict=True)}
-    chosen = [turn.begun(best.get(turn.place)) for turn in free]
-    return settled(problem, facts, rows, layout, offset, free, chosen)
+        return found.value
+    return settled(problem, facts, rows, layout, offset, free, found.chosen)
 
 
 def settled(
