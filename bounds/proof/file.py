@@ -111,6 +111,8 @@ class _Arrays:
 
     def take(self, kind: str, *shape: int) -> Array:
         """The next array; raises ``ValueError`` where so much is not left."""
+        if not all(type(n) is int and n >= 0 for n in shape):  # a text would be repeated
+            raise Refused("header", "a size is no natural number")
         raw = np.frombuffer(self._body, "u1" if kind == "?" else kind, prod(shape), self.taken)
         if kind == "?" and bool((raw > 1).any()):
             raise Refused("tree", "splits are marked by 0 and 1")

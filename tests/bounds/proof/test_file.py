@@ -130,6 +130,8 @@ def changed_header(data: bytes, **changes: object) -> bytes:
         {"bytes": True},
         {"inputs": 2**31 - 1},
         {"outputs": 10**30},
+        {"outputs": "ab", "parts": [[10**12]]},
+        {"outputs": -1},
         {"level": "float"},
         {"level": None},
         {"model": "x" * 64},
