@@ -55,6 +55,9 @@ class Conv(Affine):
         return self._conv(x, weight, bias)
 
     def _conv(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.groups == 1 and self.dilation == (1, 1) and _by_product(x, weight):
+            y = _as_product(x, weight, self.stride, self.padding)
+            return y if bias is None else y.add_(bias.view(-1, 1, 1))
         forward = _FORWARD[len(self.stride)]
         return forward(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
@@ -169,7 +172,7 @@ def _transposed(
     out, inner, height, width = weight.shape
     if stride == 1:
         kernel = weight.flip(2, 3).transpose(0, 1)
-        return F.conv2d(x, kernel, padding=(height - 1 - first[0], width - 1 - first[1]))
+        return _plain(x, kernel, (height - 1 - first[0], width - 1 - first[1]))
     # Where the kernel is smaller than the stride, some positions meet none of it.
     phases = min(stride, height), min(stride, width)
     taps, across = -(-height // stride), -(-width // stride)
@@ -184,9 +187,38 @@ def _transposed(
     kernel = parts.reshape(inner * prod(phases), out, taps, across)
     image = x.new_empty(len(x), inner, *size)
     for part in cached(x, inner * prod(size)):
-        y = F.conv2d(x[part], kernel, padding=(taps - 1, across - 1))
+        y = _plain(x[part], kernel, (taps - 1, across - 1))
         _interleave(y.view(len(y), inner, *phases, *y.shape[2:]), image[part], stride, first)
     return image
+
+
+def _plain(x: Tensor, weight: Tensor, padding: tuple[int, int]) -> Tensor:
+    """The convolution of stride one."""
+    if _by_product(x, weight):
+        return _as_product(x, weight, (1, 1), padding)
+    return F.conv2d(x, weight, padding=padding)
+
+
+def _by_product(x: Tensor, weight: Tensor) -> bool:
+    """Whether a product is faster: for small images in float64, which the library goes over one by one."""
+    quick = x.dtype is torch.float64 and x.device.type == "cpu" and not torch.is_grad_enabled()
+    return quick and len(x) >= _MANY and weight.shape[2] * weight.shape[3] > 1
+
+
+def _as_product(x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int]) -> Tensor:
+    """The convolution as a matrix product over all taps, the channels of each side by side."""
+    out, _, *kernel = weight.shape
+    matrix = weight.permute(0, 2, 3, 1).reshape(out, -1)
+    ends = zip(x.shape[2:], padding, kernel, stride, strict=True)
+    size = [(n + 2 * p - k) // s + 1 for n, p, k, s in ends]
+    around = (0, 0, padding[1], padding[1], padding[0], padding[0])
+    found = []
+    for part in cached(x, prod(size) * matrix.shape[1]):
+        rows = F.pad(x[part].permute(0, 2, 3, 1), around).unfold(1, kernel[0], stride[0])
+        taps = rows.unfold(2, kernel[1], stride[1]).permute(0, 1, 2, 4, 5, 3)
+        y = matrix @ taps.reshape(-1, matrix.shape[1]).mT
+        found.append(y.view(out, -1, *size).transpose(0, 1))
+    return torch.cat(found)
 
 
 def _interleave(phases: Tensor, image: Tensor, stride: int, first: tuple[int, int]) -> None:

@@ -44,3 +44,23 @@ def test_weights_that_are_learnt_keep_their_gradients() -> None:
     op.value((x,), (weight,)).sum().backward()
     assert weight.grad is not None
     assert weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [((3, 3), 1, 1), ((4, 2), 2, 1), ((3, 3), 2, 0), ((2, 5), 3, 2)]
+)
+def test_many_small_images_in_float64_are_convolved_as_by_the_library(
+    kernel: tuple[int, int], stride: int, padding: int
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(170, 5, 9, 8, dtype=torch.float64, generator=generator)
+    weight = torch.randn(6, 5, *kernel, dtype=torch.float64, generator=generator)
+    bias = torch.randn(6, dtype=torch.float64, generator=generator)
+    op = Conv((stride, stride), (padding, padding), (1, 1))
+    expected = F.conv2d(x, weight, bias, stride, padding)
+    rows = torch.randn(expected.shape, dtype=torch.float64, generator=generator)
+    leaf = x.clone().requires_grad_()
+    (back,) = torch.autograd.grad(F.conv2d(leaf, weight, None, stride, padding), leaf, rows)
+    with torch.no_grad():
+        torch.testing.assert_close(op.value((x,), (weight, bias)), expected, rtol=0, atol=1e-12)
+        torch.testing.assert_close(op.adjoint(rows, (weight,), [x.shape[1:]])[0], back, rtol=0, atol=1e-12)
