@@ -176,7 +176,7 @@ class _Call:
         by_inputs = self._few
         asked, place = questions(spec, found.left, found.rows.lower, apart=not by_inputs)
         root = Root(problem[found.left], found.facts, asked, place, SLIM.generators if slim else None)
-        # Where inputs are cut a proof would begin without the parents' neurons: that costs more than it saves.
+        # Where inputs are cut a proof would begin without the parents' neurons and cost more than it saves.
         quick = root if by_inputs or not problem.rounded else root.quick(torch.float32).condensed()
         samples = group[found.left]
         Search(root, quick, samples, self.ledger, self.judge, self._attack, by_inputs, self.pool).run()
