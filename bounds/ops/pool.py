@@ -52,6 +52,16 @@ class AvgPool(Affine):
     def fan_in(self, ins: Sequence[Shape], out: Shape, params: Tensors) -> int:
         return prod(self.kernel) + 1
 
+    def adjoint(self, rows: Tensor, weights: Tensors, ins: Sequence[Shape]) -> Tensors:
+        """The library's, as behind its gradient. (The way there by torch loads its compiler: a second.)"""
+        lift = max(0, 2 - len(self.kernel))  # one axis is the last of two
+        kernel, stride = ((1,) * lift + numbers for numbers in (self.kernel, self.stride))
+        padding, shape = (0,) * lift + self.padding, (len(rows), ins[0][0], *[1] * lift, *ins[0][1:])
+        back = torch.ops.aten.avg_pool3d_backward if len(kernel) == 3 else torch.ops.aten.avg_pool2d_backward
+        spread = rows.reshape(*shape[: 2 + lift], *rows.shape[2:])
+        counted = kernel, stride, padding, self.ceil, self.count_padding, None
+        return (back(spread, rows.new_zeros(shape), *counted).view(len(rows), *ins[0]),)
+
     def adjoint_patch(
         self, patch: Patch, weights: Tensors, ins: Sequence[Shape], out: Shape
     ) -> tuple[Patch, ...] | None:
