@@ -39,7 +39,7 @@ NOTES = (
 
 def _rows(options: Options) -> Iterator[Row]:
     torch.set_num_threads(options.threads)
-    importlib.import_module("bounds.programs.exact")  # not in the time of the first search that needs it
+    importlib.import_module("bounds.search.integers")  # not in the time of the first search that needs it
     folder = options.data / "vnncomp"
     try:
         with (folder / "manifest.csv").open(newline="") as file:
