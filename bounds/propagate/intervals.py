@@ -104,7 +104,8 @@ def _passed(graph: Graph, node: Node, op: Affine, ins: Sequence[Interval], level
 def _split(x: Interval, rounded: bool) -> Around:
     """The interval around its centre, but for some units of rounding."""
     width = x.upper - x.lower
-    return Around(x.centre, width.add_(_FAINT) if rounded else width, 0 if rounded else math.inf)
+    centre = torch.add(x.lower, width, alpha=0.5)
+    return Around(centre, width.add_(_FAINT) if rounded else width, 0 if rounded else math.inf)
 
 
 def _facts(x: Facts | Around, rounded: bool) -> Facts:
