@@ -137,3 +137,22 @@ def test_a_sum_that_overflows_is_no_bound() -> None:
     for slack in (None, torch.zeros(1, dtype=torch.float64)):
         forms = Forms(layout, torch.full((1,), torch.inf, dtype=torch.float64), slack)
         assert lower_bounds(graph, facts, box, 1, row, forms).tolist() == [-torch.inf]
+
+
+@pytest.mark.parametrize(("whole", "dtype"), [(torch.int64, torch.float64), (torch.int32, torch.float32)])
+def test_up_and_down_reach_the_next_numbers(whole: torch.dtype, dtype: torch.dtype) -> None:
+    """For any bits, and about powers of two, and hardly farther; infinite ends fail closed."""
+    generator, ends = torch.Generator().manual_seed(0), torch.iinfo(whole)
+    bits = torch.randint(ends.min, ends.max, (1_000_000,), generator=generator, dtype=whole)
+    powers = 2.0 ** torch.arange(-1074, 1024, dtype=torch.float64)
+    powers = torch.cat([powers, -powers]).to(dtype)
+    most = torch.full((1,), torch.inf, dtype=dtype)
+    near = torch.cat([powers, powers.nextafter(most), powers.nextafter(-most), torch.zeros(1, dtype=dtype)])
+    x = torch.cat([bits.view(dtype), near])
+    x = x[x.isfinite()]
+    above, below = x.nextafter(most), x.nextafter(-most)
+    assert bool((up(x) >= above).all()) and bool((down(x) <= below).all())
+    full = x[(x.abs() >= 4 * torch.finfo(dtype).tiny / torch.finfo(dtype).eps) & (x.abs() < 2.0**100)]
+    assert bool((up(full) <= full.nextafter(most).nextafter(most).nextafter(most)).all())
+    assert bool(up(-most).isnan()) and bool(down(most).isnan())
+    assert bool(up(most) == torch.inf) and bool(down(-most) == -torch.inf)
