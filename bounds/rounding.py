@@ -72,14 +72,18 @@ def gamma(n: int, u: float) -> float:
 
 
 def up(x: Tensor) -> Tensor:
-    """At least the next number above ``x``, within three where x is of full precision; NaN for minus infinity,
-    which may be a sum that was finite on its way."""
+    """At least the next number above ``x``, within three where x is of full precision.
+
+    NaN for minus infinity, which may be a sum that was finite on its way.
+    """
     return x.add(_reach(x), alpha=torch.finfo(x.dtype).eps)
 
 
 def down(x: Tensor) -> Tensor:
-    """At most the next number below ``x``, within three where x is of full precision; NaN for infinity, which
-    may be a sum that was finite on its way."""
+    """At most the next number below ``x``, within three where x is of full precision.
+
+    NaN for infinity, which may be a sum that was finite on its way.
+    """
     return x.sub(_reach(x), alpha=torch.finfo(x.dtype).eps)
 
 
