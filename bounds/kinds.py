@@ -244,9 +244,10 @@ class Pointwise(Operator):
     def gap(self, slope: Tensor, z: Tensor, f: Tensor, side: int, rounded: bool) -> Tensor:
         """``side * (f(z) - slope z)`` from the computed ``f``, rounded down where asked."""
         line = slope * z
-        gap = (f - line) * side
-        if rounded:
-            gap = down(gap - self.error(f, U64) - 4 * U64 * (f.abs() + line.abs()))
+        gap = f - line if side > 0 else line - f
+        if rounded:  # product, differences and this account: six units of |f| + |slope z| at most
+            gap = gap.sub(f.abs() + line.abs(), alpha=6 * U64).sub_(_UNDERFLOW)
+            gap = down(gap - self.error(f, U64)) if self.ulps or self.floor else gap
         return gap
 
     def slope_range(self, x: Interval) -> tuple[Tensor, Tensor]:
@@ -256,8 +257,7 @@ class Pointwise(Operator):
 
     def error(self, f: Tensor, u: float) -> Tensor:
         """A bound of ``|computed f(z) - f(z)|`` at unit roundoff ``u``; f: the computed values."""
-        lost = _UNDERFLOW if self.ulps or self.floor else 0.0
-        return 2 * u * (self.ulps * f.abs() + self.floor) + lost
+        return 2 * u * (self.ulps * f.abs() + self.floor) + (_UNDERFLOW if self.ulps or self.floor else 0.0)
 
     def slopes(self, x: Interval) -> tuple[Tensor, Tensor]:
         """Slopes of a lower and an upper line over the interval; any value is sound, a good one is tight.

@@ -71,6 +71,8 @@ class LeakyReLU(Piecewise):
 
     def intercept(self, x: Interval, slope: Tensor, side: int, rounded: bool) -> Tensor:
         """The gap is piecewise linear: smallest at an end or, where that is inside, at the kink."""
+        if side > 0 and not self.negative_slope and torch.equal(slope, slope.clamp(0, 1)):
+            return torch.zeros_like(slope + x.lower)  # lines through the origin, wherever the interval lies
         gaps = (self.gap(slope, z, self.function(z), side, rounded) for z in (x.lower, x.upper))
         ends = torch.minimum(*gaps)
         if not self.negative_slope:  # slopes of 0 and 1 leave no gap at a kink outside either

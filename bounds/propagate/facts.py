@@ -19,6 +19,7 @@ from bounds.relaxation import Lines, lines
 from bounds.rounding import U32, U64, Level, gamma
 
 TINY = 2.0**-1000  # covers every underflow of one step
+_LARGE = 2.0**64  # times TINY, and times any number of steps, it is less than the least slack of rows
 _LEAST32 = 2.0**-149  # the smallest float32 above zero
 _NORMAL32 = 2.0**-126  # the smallest of full precision, below which a function may go astray on its way
 # From here on a float32 execution may overflow on its way, and nothing is said about it.
@@ -88,10 +89,14 @@ class Facts:
         return live.reshape(len(live), -1)
 
     @cached_property
-    def underflow(self) -> Tensor:
-        """What underflow in the coefficients of one row over this node may cost: (batch,)."""
+    def underflow(self) -> Tensor | None:
+        """What underflow in the coefficients of one row over this node may cost: (batch,).
+
+        None where that is nothing beside the slack that rows begin with.
+        """
         magnitude = self.interval.magnitude
-        return TINY * (1 + magnitude.reshape(len(magnitude), -1).amax(1))
+        most = magnitude.reshape(len(magnitude), -1).amax(1)
+        return None if bool((most < _LARGE).all()) else TINY * (1 + most)
 
     @cached_property
     def quick(self) -> Facts:
@@ -189,7 +194,8 @@ def _summed(magnitude: Tensor, terms: int) -> Tensor:
 
 def line_cushion(slope: Tensor, intercept: Tensor, x: Interval) -> Tensor:
     """How much rounding can change the step through lines of these magnitudes, for a coefficient of one."""
-    return gamma(x.lower[0].numel() + 8, U64) * (slope * x.magnitude + intercept) + TINY
+    most = torch.addcmul(intercept, slope, x.magnitude)
+    return most.mul_(gamma(x.lower[0].numel() + 8, U64)).add_(TINY)
 
 
 def _affine(
@@ -212,24 +218,25 @@ def _affine(
     radii = tuple(
         torch.maximum(f.interval.upper - c, c - f.interval.lower) for f, c in zip(ins, centres, strict=True)
     )
-    cushion = affine_cushion(
-        graph, node, op, [c.abs() + r for c, r in zip(centres, radii, strict=True)], level
-    )
-    radius = op.absolute(radii, weights) + cushion
+    sizes = [torch.cat([r, c.abs() + r]) for c, r in zip(centres, radii, strict=True)]
+    radius, magnitude = op.absolute(tuple(sizes), weights).chunk(2)
+    cushion = affine_cushion(graph, node, op, magnitude, level)
+    radius = radius + cushion
     interval = Interval(centre - radius, centre + radius).closed()
     return Facts(interval, cushion=cushion, tight=tight, box=box)
 
 
-def affine_cushion(graph: Graph, node: Node, op: Affine, sizes: Sequence[Tensor], level: Level) -> Tensor:
-    """The cushion of an affine node whose inputs are within ``sizes`` in absolute value.
+def affine_cushion(graph: Graph, node: Node, op: Affine, magnitude: Tensor, level: Level) -> Tensor:
+    """The cushion of an affine node; magnitude: |W| x of inputs within x in absolute value.
 
     Every rounding between inputs and outputs, rows over them, and the ends of an interval from centre and
-    radius is at most a unit of |W| sizes + |b|: some more than its terms.
+    radius is at most a unit of |W| x + |b|: some more than its terms.
     """
     shapes = tuple(graph.nodes[i].shape for i in node.inputs)
     error = gamma(op.terms(shapes, node.shape, node.params) + 12, U64)
-    magnitude, offset = op.absolute(tuple(sizes), op.weights(node.params)), op.offset_magnitude(node.params)
-    cushion = error * magnitude + (TINY if offset is None else error * offset + TINY)
+    offset = op.offset_magnitude(node.params)
+    cushion = (magnitude * error).add_(TINY)
+    cushion = cushion if offset is None else torch.add(cushion, offset, alpha=error)
     if level is Level.DEPLOYED:
         magnitude = magnitude if offset is None else magnitude + offset
         cushion = cushion + _summed(magnitude, op.fan_in(shapes, node.shape, node.params) + 2)

@@ -62,7 +62,7 @@ class Layout:
             data = a.data.abs() if absolute else a.data
             return (data * a.gather(x, self.index(x))).flatten(1).sum(1)
         rows, x = self.grouped(a), self.of(x).mT
-        return (_absolute_products(rows, x) if absolute else torch.matmul(rows, x)).flatten()
+        return (_absolute_products(rows, x) if absolute else products(rows, x)).flatten()
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,14 +75,13 @@ class Forms:
 
     def plus(self, term: Tensor) -> Forms:
         """With a term added to the constants; the rounding of the sum goes to the slack."""
-        moved = Forms(self.layout, self.constant + term, self.slack)
-        return moved if self.slack is None else moved.minus(2 * U64 * moved.constant.abs())
+        constant, slack = self.constant + term, self.slack
+        slack = None if slack is None else torch.add(slack, constant.abs(), alpha=2 * U64)
+        return Forms(self.layout, constant, slack)
 
     def minus(self, cost: Tensor) -> Forms:
-        """With the rounding cost of one step added to the slack."""
-        if self.slack is None:
-            return self
-        return Forms(self.layout, self.constant, (self.slack + cost) * (1 + 2.0**-50))
+        """With the rounding cost of one step added to the slack; that of these sums comes at the end."""
+        return self if self.slack is None else Forms(self.layout, self.constant, self.slack + cost)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +126,14 @@ def by_sign(a: Tensor, above: Tensor, below: Tensor) -> Tensor:
 def _absolute_products(rows: Tensor, x: Tensor) -> Tensor:
     """``|a| . x`` for every row, (samples, per_sample, 1); x: (samples or 1, elements, 1)."""
     parts = cached(rows, rows[0].numel())
+    if len(parts) == 1:
+        return products(rows.abs(), x)
     return torch.cat([rows[part].abs() @ (x if len(x) == 1 else x[part]) for part in parts])
+
+
+def products(rows: Tensor, x: Tensor) -> Tensor:
+    """``a . x`` for every row, (samples, per_sample, 1); x: (samples or 1, elements, 1)."""
+    return torch.bmm(rows, x) if len(x) == len(rows) else torch.matmul(rows, x)
 
 
 def value_range(layout: Layout, rows: Coefficients, x: Interval, rounded: bool) -> Interval:

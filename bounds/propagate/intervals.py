@@ -97,7 +97,8 @@ def _passed(graph: Graph, node: Node, op: Affine, ins: Sequence[Interval], level
     """The facts of a node that rows pass and nothing else is made of: no interval."""
     cushion = None
     if level is not Level.FLOAT and not op.exact:
-        cushion = affine_cushion(graph, node, op, [x.magnitude for x in ins], level)
+        magnitude = op.absolute(tuple([x.magnitude for x in ins]), op.weights(node.params))
+        cushion = affine_cushion(graph, node, op, magnitude, level)
     return Facts(Interval(*(ins[0].lower.new_empty(0),) * 2), cushion=cushion)
 
 

@@ -21,7 +21,7 @@ from bounds.kinds import Affine, Bilinear, Known, Operator, Pointwise
 from bounds.linear import Coefficients, Patch, Shape, Unit, dense, total
 from bounds.memory import cached
 from bounds.propagate.facts import Facts
-from bounds.propagate.forms import Forms, Layout, Own, Push, over_interval, value_range
+from bounds.propagate.forms import Forms, Layout, Own, Push, over_interval, products, value_range
 from bounds.relaxation import Lines
 from bounds.rounding import U64, down, gamma, up
 from bounds.sets import InputSet
@@ -114,8 +114,7 @@ def _travel(
         pulled, forms = _through(graph, facts, index, own.get(index), here, forms, live)
         # What is known of a composite is no function of its other inputs: nothing is pulled to those.
         for source, part in zip(node.inputs, pulled, strict=not isinstance(node.op, Known)):
-            if forms.slack is not None:
-                lost = facts[source].underflow
+            if forms.slack is not None and (lost := facts[source].underflow) is not None:
                 forms = forms.minus(lost[forms.layout.index(lost)])
             if source not in pending:
                 pending[source] = _settle(part)
@@ -297,7 +296,7 @@ def _pushed(
 
 def _products(rows: Tensor, x: Tensor) -> Tensor:
     """The inner product of every row (samples, per_sample, elements) with its sample's or its own x."""
-    return (rows @ x.mT).squeeze(2) if x.shape[1] == 1 else (rows * x).sum(2)
+    return products(rows, x.mT).squeeze(2) if x.shape[1] == 1 else (rows * x).sum(2)
 
 
 def _through_bilinear(
