@@ -46,6 +46,17 @@ def load(path: Path, max_bytes: int) -> ModelProto:
         raise InvalidFile(f"{path} is not a valid ONNX model: {first_line(error)}") from error
 
 
+def weight_files(path: Path, max_bytes: int) -> tuple[Path, ...]:
+    """The files beside a model that hold weights of it; none where ``load`` would refuse it or them."""
+    try:
+        tensors = _tensors(onnx.load_model_from_string(_read(path, max_bytes)))
+        external = (each for each in tensors if each.data_location == TensorProto.EXTERNAL)
+        places = {_confined(path, _location(each), path.name): None for each in external}
+    except (OSError, EOFError, zlib.error, DecodeError, InvalidFile):
+        return ()
+    return tuple(place for place in places if place.is_file())
+
+
 def first_line(error: Exception) -> str:
     """An exception's message, its first line and no more than 300 characters."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
@@ -100,7 +111,7 @@ def _byte_count(tensor: TensorProto, path: Path) -> int:
 def _external_bytes(tensor: TensorProto, path: Path) -> bytes:
     """What an external tensor names: its exact size, from a plain file in the model's folder."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
-    location = entries.get("location", "")
+    location = _location(tensor)
     where = f"{path}: weight {tensor.name!r}"
     place = _confined(path, location, where)
     size = _byte_count(tensor, path)
@@ -119,6 +130,11 @@ def _external_bytes(tensor: TensorProto, path: Path) -> bytes:
             raise InvalidFile(f"{where} reaches beyond the end of {location!r}, which may be truncated")
         file.seek(offset)
         return file.read(size)
+
+
+def _location(tensor: TensorProto) -> str:
+    """The file that an external tensor names last."""
+    return {entry.key: str(entry.value) for entry in tensor.external_data}.get("location", "")
 
 
 def _confined(path: Path, location: str, where: str) -> Path:

@@ -162,10 +162,14 @@ def _append(path: Path, row: Sequence[str]) -> None:
 
 
 def _digests(instances: Sequence[Instance]) -> dict[tuple[str, str], str]:
-    """SHA-256, in hex, of the names of each instance and of what its files hold now."""
-    files = {
-        path: _file_digest(path) for path in {each.folder / name for each in instances for name in each.names}
-    }
+    """SHA-256, in hex, of the names of each instance and of what its files hold now, weights included."""
+    from bounds.trace.onnxfile import weight_files
+    from certify.loading.limits import MAX_BYTES
+
+    files = {path: _file_digest(path) for path in {each.folder / each.prop for each in instances}}
+    for network in {each.folder / each.network for each in instances}:
+        parts = (network, *weight_files(network, MAX_BYTES))
+        files[network] = " ".join(map(_file_digest, parts))
     return {
         each.names: hashlib.sha256(
             "\n".join((*each.names, *(files[each.folder / name] for name in each.names))).encode()

@@ -13,6 +13,7 @@ import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 import bounds
+from bounds.trace.onnxfile import weight_files
 
 WEIGHT = np.arange(12, dtype=np.float32).reshape(3, 4)
 OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]
@@ -69,6 +70,19 @@ def test_external_weights_in_the_folder_are_read(tmp_path: Path, location: str) 
     place.write_bytes(b"0" * 16 + WEIGHT.tobytes() + b"rest")
     x = torch.rand(2, 3)
     assert torch.allclose(bounds.read_onnx(path)(x), x @ torch.from_numpy(WEIGHT))
+
+
+def test_weight_files_are_those_that_would_be_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "m", linear(external(location="w", offset=16, length=48)))
+    assert weight_files(path, 2**20) == ()
+    (path.parent / "w").write_bytes(b"0" * 16 + WEIGHT.tobytes())
+    assert weight_files(path, 2**20) == (path.parent / "w",)
+    assert weight_files(path, 10) == ()
+    assert weight_files(path.parent / "none.onnx", 2**20) == ()
+    (path.parent / "w").unlink()
+    os.mkfifo(path.parent / "w")
+    assert weight_files(path, 2**20) == ()
+    assert weight_files(write(tmp_path / "m", linear(external(location="../w"))), 2**20) == ()
 
 
 def test_external_weights_in_attributes_are_read(tmp_path: Path) -> None:

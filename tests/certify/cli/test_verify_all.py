@@ -2,7 +2,10 @@
 
 import csv
 
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from certify.cli import main
 from certify.errors import Exit
@@ -102,3 +105,21 @@ def test_lists_that_are_none_are_refused(listed, tmp_path, refuse, text, words):
     code, line = refuse("verify-all", listed, "--out", tmp_path / "out")
     assert code == Exit.USAGE
     assert words in line
+
+
+def test_results_of_weights_that_are_others_now_are_none(listed, tmp_path, capsys):
+    path, out = listed.parent / "net.onnx", tmp_path / "out"
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        tensor.raw_data = numpy_helper.to_array(tensor).tobytes()
+    data = {"all_tensors_to_one_file": True, "location": "weights", "size_threshold": 0}
+    onnx.save_model(model, path, save_as_external_data=True, **data)
+    listed.write_text("net.onnx,holds.vnnlib,20\n")
+    assert main(["verify-all", str(listed), "--out", str(out)]) == Exit.PASS
+    assert [row[4] for row in rows(out)] == ["unsat"]
+    weights = path.parent / "weights"
+    weights.write_bytes((10 * np.frombuffer(weights.read_bytes(), dtype=np.float32)).tobytes())
+    capsys.readouterr()
+    assert main(["verify-all", str(listed), "--out", str(out)]) == Exit.PASS
+    assert "1 instances have changed since" in capsys.readouterr().err
+    assert [row[4] for row in rows(out)] == ["sat"]
