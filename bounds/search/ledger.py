@@ -55,6 +55,11 @@ class Ledger:
         for sample, bound in zip(samples, bounds, strict=True):
             self.lower[sample] = min(self.lower[sample], bound)
 
+    def anew(self, samples: Iterable[int]) -> None:
+        """A search begins again with all of some samples: what another one could not cut is in it, too."""
+        for sample in samples:
+            self.hopeless.pop(sample, None)
+
     def lost(self, samples: Tensor, bounds: Tensor) -> None:
         """Note parts that can be neither proved nor cut; (parts,) each."""
         for sample, bound in self._worst(samples, bounds):

@@ -58,6 +58,7 @@ class Search:
     def run(self) -> None:
         """Until nothing is open or, with ``OutOfTime``, the time is over."""
         every = torch.arange(len(self.sound.sample))
+        self.ledger.anew(self.sample.tolist())
         whole = Domains(
             every, Cuts.none(len(every), every.device), torch.full(every.shape, -torch.inf), {}, {}
         )

@@ -21,6 +21,7 @@ from bounds.search.bounding import Root
 from bounds.search.chains import shortened
 from bounds.search.clauses import joined
 from bounds.search.ledger import Ledger
+from bounds.search.neurons import layers, tightened
 from bounds.search.questions import questions
 from bounds.search.result import Decision, Status
 from bounds.search.search import Search
@@ -40,6 +41,7 @@ _MANY, _SLIM = (*_FIRST, DECIDE), (*_FIRST, SLIM, CLIMB)
 _JOINT = Method(tighten=True, steps=20, joint=5)
 _SMALL = 0.1  # share of the time left that all tighter neurons may take: every domain of a search has them
 _JOINT_SHARE = 0.2  # after which they are given up: neurons that stay undecided take longer than foreseen
+_FIRST_SEARCH, _NEURONS = 0.1, 0.3  # shares of the time left: for a search before neurons are searched for
 _PARTS = 32  # numbers of the facts for each element of a node, some of them on their way
 _ALIKE = 8  # times as many samples are bounded by intervals alone
 _FEW_INPUTS = 12  # up to so many, inputs are cut instead of neurons
@@ -173,6 +175,27 @@ class _Call:
             found = self._noted(spec, self._tightened(problem, spec, found), group)
         if not self.ledger.open or len(found.left) == 0:
             return
+        if not self._few and layers(problem[found.left], found.facts):
+            now = time.monotonic()
+            first = replace(problem, end=now + _FIRST_SEARCH * (problem.end - now))
+            with suppress(OutOfTime):
+                self._searched(first, spec, found, group, slim)
+            found = self._still_open(found, group)
+            if not self.ledger.open or len(found.left) == 0:
+                return
+            found = self._noted(spec, self._by_neurons(problem, spec, found), group)
+        if len(found.left):
+            self._searched(problem, spec, found, group, slim)
+
+    def _by_neurons(self, problem: Problem, spec: Spec, found: Attempt) -> Attempt:
+        """With tighter intervals of single neurons."""
+        now = time.monotonic()
+        end = now + _NEURONS * (problem.end - now)
+        facts = tightened(problem[found.left], found.facts, end)
+        return attempted(problem, spec, (ALPHA,), replace(found, facts=facts, last=ALPHA))
+
+    def _searched(self, problem: Problem, spec: Spec, found: Attempt, group: Tensor, slim: bool) -> None:
+        """Branch and bound on what is left of a group."""
         by_inputs = self._few
         asked, place = questions(spec, found.left, found.rows.lower, apart=not by_inputs)
         root = Root(problem[found.left], found.facts, asked, place, SLIM.generators if slim else None)
@@ -222,8 +245,12 @@ class _Call:
         """Without those samples that an attack has broken."""
         samples = group[found.left]
         self.ledger.tried(samples, *self.judge.confirmed(self._attack(samples, None), samples))
-        undecided = [self.ledger.decisions[sample] is None for sample in samples.tolist()]
-        return found.of(torch.tensor(undecided))
+        return self._still_open(found, group)
+
+    def _still_open(self, found: Attempt, group: Tensor) -> Attempt:
+        """Without those samples that are decided."""
+        undecided = [self.ledger.decisions[sample] is None for sample in group[found.left].tolist()]
+        return found.of(torch.tensor(undecided, dtype=torch.bool))
 
     def _attack(self, samples: Tensor, starts: Tensor | None) -> Tensor:
         """Candidates for some samples, in the region as it was given."""
