@@ -72,6 +72,11 @@ class Ledger:
             root = max(gap.root, bound) if whole else gap.root
             self.gaps[sample] = replace(gap, root=root, bound=max(gap.bound, bound))
 
+    def gained(self, samples: Tensor) -> Tensor:
+        """By how much cuts have raised the bounds of some samples; (samples,)."""
+        gaps = [self.gaps[sample] for sample in samples.tolist()]
+        return torch.tensor([gap.bound - gap.root for gap in gaps]).nan_to_num(0, 0, 0)
+
     def _worst(self, samples: Tensor, bounds: Tensor) -> list[tuple[int, float]]:
         """The least number of each sample that has any."""
         least = bounds.new_full((len(self.decisions),), torch.inf).scatter_reduce(0, samples, bounds, "amin")

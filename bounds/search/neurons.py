@@ -202,7 +202,7 @@ class _Leaves:
         began, parts = time.monotonic(), torch.split(every, self._most)
         for k, part in enumerate(parts):
             self._add(bounded(self._quick, whole[part], _WHOLE, refine=False))
-            if time.monotonic() - began > (k + 1) / len(parts) * (stop - began) / 2:
+            if time.monotonic() - began > (k + 1) / len(parts) * (stop - began):
                 return False
         return True
 

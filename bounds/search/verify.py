@@ -41,7 +41,9 @@ _MANY, _SLIM = (*_FIRST, DECIDE), (*_FIRST, SLIM, CLIMB)
 _JOINT = Method(tighten=True, steps=20, joint=5)
 _SMALL = 0.1  # share of the time left that all tighter neurons may take: every domain of a search has them
 _JOINT_SHARE = 0.2  # after which they are given up: neurons that stay undecided take longer than foreseen
-_FIRST_SEARCH, _NEURONS = 0.1, 0.3  # shares of the time left: for a search before neurons are searched for
+# The first search's share of the time left, how much longer the neurons after it may take, and what they must
+# gain, as a share of what the search has gained, for another turn.
+_TURN, _LONGER, _WORTH = 0.04, 3, 0.25
 _PARTS = 32  # numbers of the facts for each element of a node, some of them on their way
 _ALIKE = 8  # times as many samples are bounded by intervals alone
 _FEW_INPUTS = 12  # up to so many, inputs are cut instead of neurons
@@ -175,24 +177,31 @@ class _Call:
             found = self._noted(spec, self._tightened(problem, spec, found), group)
         if not self.ledger.open or len(found.left) == 0:
             return
-        if not self._few and layers(problem[found.left], found.facts):
-            now = time.monotonic()
-            first = replace(problem, end=now + _FIRST_SEARCH * (problem.end - now))
-            with suppress(OutOfTime):
-                self._searched(first, spec, found, group, slim)
-            found = self._still_open(found, group)
-            if not self.ledger.open or len(found.left) == 0:
-                return
-            found = self._noted(spec, self._by_neurons(problem, spec, found), group)
-        if len(found.left):
+        if not self._few:
+            found = self._by_turns(problem, spec, found, group)
+        if self.ledger.open and len(found.left):
             self._searched(problem, spec, found, group, slim)
 
-    def _by_neurons(self, problem: Problem, spec: Spec, found: Attempt) -> Attempt:
-        """With tighter intervals of single neurons."""
-        now = time.monotonic()
-        end = now + _NEURONS * (problem.end - now)
-        facts = tightened(problem[found.left], found.facts, end)
-        return attempted(problem, spec, (ALPHA,), replace(found, facts=facts, last=ALPHA))
+    def _by_turns(self, problem: Problem, spec: Spec, found: Attempt, group: Tensor) -> Attempt:
+        """Searches, and tighter intervals of single neurons, each turn with twice the time of the last, for as
+        long as the latter gain enough: they do so once for all domains."""
+        now, won = time.monotonic(), True
+        seconds = _TURN * (problem.end - now)
+        while won and seconds * _LONGER < (problem.end - now) / 2 and layers(problem[found.left], found.facts):
+            with suppress(OutOfTime):
+                self._searched(replace(problem, end=now + seconds), spec, found, group, False)
+            found = self._still_open(found, group)
+            if not self.ledger.open or len(found.left) == 0:
+                break
+            left = found.left
+            before, by_search = spec[left].worst(found.rows.lower[left]), self.ledger.gained(group[left])
+            facts = tightened(problem[left], found.facts, time.monotonic() + _LONGER * seconds)
+            found = attempted(problem, spec, (ALPHA,), replace(found, facts=facts, last=ALPHA))
+            found = self._noted(spec, found, group)
+            by_neurons = spec[left].worst(found.rows.lower[left]) - before
+            won = len(found.left) > 0 and bool(by_neurons.mean() > _WORTH * by_search.mean())
+            seconds, now = 2 * seconds, time.monotonic()
+        return found
 
     def _searched(self, problem: Problem, spec: Spec, found: Attempt, group: Tensor, slim: bool) -> None:
         """Branch and bound on what is left of a group."""
