@@ -1,8 +1,8 @@
 """Tighter intervals of single neurons by a short branch and bound on each end, layer by layer.
 
-What a search over all neurons loses, it loses mostly to lines over intervals that are too wide. An interval is
-shared by all domains: a few dozen domains for each of its ends are soon paid back, the more so as each layer
-begins with what was found about those before it.
+Bounds of deep networks lose most to lines over intervals that are too wide. All domains of a search share
+these: a few dozen domains for each end are soon paid back, the more so as each layer begins with what was
+found about those before it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from math import prod
 
 import torch
@@ -31,7 +32,7 @@ from bounds.search.domains import Cuts, Domains
 from bounds.search.pool import Pool
 from bounds.spec import Spec
 
-# Gradient steps per domain. Few: here two children gain more than better slopes, and candidates are not tried.
+# Gradient steps per domain. Few, and no candidates are tried: in the same time, more cuts gain more.
 _WHOLE, _PART = Pace(20, 0.1, 0.85), Pace(3, 0.1, 0.75)
 _AT_ONCE = 512  # domains in a batch at most
 _ENDS = 2**11  # of a layer at most: of more, none would get its share
@@ -59,14 +60,9 @@ def tightened(problem: Problem, facts: list[Facts], end: float) -> list[Facts]:
         part = now + (end - now) / (batch - int(sample))
         mine = _tightened(problem[sample[None]], [fact.of(sample[None]) for fact in facts], part)
         found.append([fact.interval for fact in mine])
-    lower, upper = ([torch.cat(xs) for xs in zip(*ends, strict=True)] for ends in _ends(found))
-    met = [f.interval.met(Interval(*ends)) for f, *ends in zip(facts, lower, upper, strict=True)]
-    known = [replace(f, interval=x) for f, x in zip(facts, met, strict=True)]
+    joined = [reduce(Interval.joined, each) for each in zip(*found, strict=True)]
+    known = [replace(f, interval=f.interval.met(x)) for f, x in zip(facts, joined, strict=True)]
     return forward_facts(problem, tighten=False, known=known)
-
-
-def _ends(found: list[list[Interval]]) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
-    return [[x.lower for x in each] for each in found], [[x.upper for x in each] for each in found]
 
 
 def _tightened(problem: Problem, facts: list[Facts], end: float) -> list[Facts]:
@@ -122,7 +118,7 @@ class _Tree:
         known = forward_facts(part, tighten=False, known=[*facts[: node + 1], Facts(every), Facts(some)])
         unit = torch.eye(count, dtype=x.lower.dtype, device=x.lower.device)
         spec = Spec(torch.cat([unit, -unit])[:, None], unit.new_zeros(2 * count, 1))
-        root = Root(part, known, spec, torch.zeros(2 * count, dtype=torch.long))
+        root = Root(part, known, spec, torch.zeros(2 * count, dtype=torch.long, device=unit.device))
         quick = root.quick(torch.float32).condensed() if problem.rounded else root
         return cls(problem, node, x, elements, root, quick)
 
@@ -211,7 +207,7 @@ class _Leaves:
         count, before = sum(self._spent), self._open_width()
         while self._pool is not None and time.monotonic() < stop:
             active = self._active()
-            if not bool(active.any()):
+            if not bool(active.any()) or self._pool.bytes > self._tree.problem.memory:
                 return
             idle, waiting = self._pool[~active], self._pool[active]
             now, rest = waiting.taken(self._most, waiting.domains.question, self._spent)
@@ -240,7 +236,7 @@ class _Leaves:
         self._pool = more if self._pool is None else self._pool.joined(more)
 
     def _active(self) -> Tensor:
-        """Which waiting domains to cut: not those of ends that are nearly attained, or of decided elements."""
+        """Which waiting domains to cut: not those of decided elements, or of nearly attained ends."""
         assert self._pool is not None
         lower = self.lower
         low, negated = lower.chunk(2)

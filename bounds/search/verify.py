@@ -183,24 +183,25 @@ class _Call:
             self._searched(problem, spec, found, group, slim)
 
     def _by_turns(self, problem: Problem, spec: Spec, found: Attempt, group: Tensor) -> Attempt:
-        """Searches, and tighter intervals of single neurons, each turn with twice the time of the last, for as
-        long as the latter gain enough: they do so once for all domains."""
-        now, won = time.monotonic(), True
-        seconds = _TURN * (problem.end - now)
-        while won and seconds * _LONGER < (problem.end - now) / 2 and layers(problem[found.left], found.facts):
+        """Searches, and tighter intervals of single neurons, which all domains share: each turn takes twice the
+        time of the last, while the latter gain enough."""
+        seconds, won = _TURN * (problem.end - time.monotonic()), True
+        while won and layers(problem[found.left], found.facts):
+            now = time.monotonic()
+            if 2 * (1 + _LONGER) * seconds > problem.end - now:
+                break
             with suppress(OutOfTime):
-                self._searched(replace(problem, end=now + seconds), spec, found, group, False)
+                self._searched(replace(problem, end=now + seconds), spec, found, group, slim=False)
             found = self._still_open(found, group)
             if not self.ledger.open or len(found.left) == 0:
                 break
-            left = found.left
-            before, by_search = spec[left].worst(found.rows.lower[left]), self.ledger.gained(group[left])
-            facts = tightened(problem[left], found.facts, time.monotonic() + _LONGER * seconds)
+            by_search, before = self.ledger.gained(group[found.left]), found
+            facts = tightened(problem[found.left], found.facts, time.monotonic() + _LONGER * seconds)
             found = attempted(problem, spec, (ALPHA,), replace(found, facts=facts, last=ALPHA))
+            by_neurons = _worst(spec, found, before.left) - _worst(spec, before, before.left)
             found = self._noted(spec, found, group)
-            by_neurons = spec[left].worst(found.rows.lower[left]) - before
             won = len(found.left) > 0 and bool(by_neurons.mean() > _WORTH * by_search.mean())
-            seconds, now = 2 * seconds, time.monotonic()
+            seconds *= 2
         return found
 
     def _searched(self, problem: Problem, spec: Spec, found: Attempt, group: Tensor, slim: bool) -> None:
@@ -269,3 +270,8 @@ class _Call:
             if self.falsify is None:
                 return descended(self.judge, samples, starts)
             return self.falsify(self.region[samples], self.spec[samples], starts)
+
+
+def _worst(spec: Spec, found: Attempt, samples: Tensor) -> Tensor:
+    """The bounds that decide some samples, (samples,)."""
+    return spec[samples].worst(found.rows.lower[samples])
