@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bounds.graph import Graph, Node
 from bounds.interval import Interval
-from bounds.kinds import Pointwise
+from bounds.kinds import Affine, Pointwise
 from bounds.ops.gather import Pick
 from bounds.ops.shape import Reshape
 from bounds.propagate import alpha
@@ -42,8 +42,10 @@ _SEARCHED = 0.6  # share of a layer's time, the rest of which its proofs may tak
 
 
 def layers(problem: Problem, facts: Sequence[Facts]) -> list[int]:
-    """Nodes with ends to be moved: what enters neurons, and no more than pays."""
+    """Nodes with ends to be moved: what enters neurons, where little else loses, and no more than pays."""
     graph = problem.graph
+    if not all(isinstance(node.op, Affine | Pointwise) for node in graph.nodes[1:]):
+        return []
     enters = sorted({n.inputs[0] for n in graph.nodes if isinstance(n.op, Pointwise)})
     counts = [(node, _open(problem, facts, node).sum(1)) for node in enters if not facts[node].tight]
     return [node for node, count in counts if 0 < 2 * int(count.max()) <= _ENDS]
@@ -205,11 +207,11 @@ class _Leaves:
     def grow(self, stop: float) -> None:
         """Until time is over, or the last domains have gained too little."""
         count, before = sum(self._spent), self._open_width()
-        while self._pool is not None and time.monotonic() < stop:
-            active = self._active()
-            if not bool(active.any()) or self._pool.bytes > self._tree.problem.memory:
+        while (pool := self._pool) is not None and time.monotonic() < stop:
+            active = self._active(pool.domains)
+            if not bool(active.any()) or pool.bytes > self._tree.problem.memory:
                 return
-            idle, waiting = self._pool[~active], self._pool[active]
+            idle, waiting = pool[~active], pool[active]
             now, rest = waiting.taken(self._most, waiting.domains.question, self._spent)
             self._pool = idle.joined(rest)
             self._add(bounded(self._quick, now.domains.cut(now.places), _PART, refine=False))
@@ -235,14 +237,13 @@ class _Leaves:
         more = Pool(left[~done], places[~done].pick(torch.zeros_like(left.question[~done])))
         self._pool = more if self._pool is None else self._pool.joined(more)
 
-    def _active(self) -> Tensor:
-        """Which waiting domains to cut: not those of decided elements, or of nearly attained ends."""
-        assert self._pool is not None
+    def _active(self, waiting: Domains) -> Tensor:
+        """Which domains to cut: not those of decided elements, or of nearly attained ends; (domains,)."""
         lower = self.lower
         low, negated = lower.chunk(2)
         near = self._attained - _NEAR * (-negated - low).repeat(2)
-        of, is_open = self._pool.domains.question, self._tree.is_open(lower).repeat(2)
-        return is_open[of] & (self._pool.domains.lower.to(near) < near[of])
+        of, is_open = waiting.question, self._tree.is_open(lower).repeat(2)
+        return is_open[of] & (waiting.lower.to(near) < near[of])
 
     def _open_width(self) -> float:
         """The widths of all elements that are still open."""

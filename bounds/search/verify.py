@@ -183,8 +183,8 @@ class _Call:
             self._searched(problem, spec, found, group, slim)
 
     def _by_turns(self, problem: Problem, spec: Spec, found: Attempt, group: Tensor) -> Attempt:
-        """Searches, and tighter intervals of single neurons, which all domains share: each turn takes twice the
-        time of the last, while the latter gain enough."""
+        """Searches, and tighter intervals of single neurons, which all domains share: each turn takes twice
+        the time of the last, while the latter gain enough."""
         seconds, won = _TURN * (problem.end - time.monotonic()), True
         while won and layers(problem[found.left], found.facts):
             now = time.monotonic()
