@@ -78,8 +78,9 @@ def _tightened(problem: Problem, facts: list[Facts], end: float) -> list[Facts]:
         if tree is None:
             continue
         better = tree.grown(now + (end - now) / (len(nodes) - k))
-        facts[node] = replace(facts[node], interval=better)
-        facts = forward_facts(problem, tighten=True, known=facts)
+        if better is not None:
+            facts[node] = replace(facts[node], interval=better)
+            facts = forward_facts(problem, tighten=True, known=facts)
     return facts
 
 
@@ -124,13 +125,13 @@ class _Tree:
         quick = root.quick(torch.float32).condensed() if problem.rounded else root
         return cls(problem, node, x, elements, root, quick)
 
-    def grown(self, end: float) -> Interval:
-        """The node's interval after a search until some time at most."""
+    def grown(self, end: float) -> Interval | None:
+        """The node's interval after a search until some time at most; None where that is too little."""
         now = time.monotonic()
         stop = now + _SEARCHED * (end - now)
         leaves = _Leaves(self)
         if not leaves.begin(stop):
-            return self.interval
+            return None
         leaves.grow(stop)
         return self._proved(leaves)
 
