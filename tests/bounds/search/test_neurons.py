@@ -41,10 +41,10 @@ def sigmoids(seed: int) -> Graph:
 
 
 NETS: dict[str, Callable[[int], Graph]] = {
-    "deep": deep,
+    "narrow": lambda seed: mlp(seed, (14, 5, 5, 5, 3)),
     "leaky": lambda seed: mlp(seed, (14, 8, 8, 3), 0.2),
     "convolutions": cnn,
-    "residual": resnet,
+    "residual, in a smaller region": resnet,
 }
 
 
@@ -77,14 +77,14 @@ def exact(problem: Problem, node: int, element: int) -> tuple[float, float]:
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("seed", range(2))
 def test_the_exact_values_lie_within(net: str, seed: int) -> None:
-    problem = problem_of(NETS[net](seed), seed, bounds.Level.REAL)
+    problem = problem_of(NETS[net](seed), seed, bounds.Level.REAL, eps=0.1 if "smaller" in net else 0.4)
     before, after = both(problem)
     nodes = layers(problem, before)
     assert nodes
     for node in nodes:
         old, new = (facts[node].interval for facts in (before, after))
         is_open = ((old.lower < 0) & (old.upper > 0)).flatten().nonzero()[:, 0]
-        for element in is_open[::3].tolist():
+        for element in is_open[::4].tolist():
             low, high = exact(problem, node, element)
             ends = [float(end.flatten()[element]) for end in (new.lower, new.upper)]
             assert ends[0] <= low + 1e-6
@@ -119,7 +119,7 @@ def test_values_of_executed_networks_lie_within(level: bounds.Level, net: Callab
     slack = 1e-4 if level is bounds.Level.FLOAT else 1e-12
     for node in layers(problem, before):
         x = after[node].interval
-        for _ in range(200):
+        for _ in range(50):
             share = 0.001 + 0.998 * torch.rand(box.lower.shape, generator=g).to(box.lower)
             share = share if share.flatten()[0] < 0.5 else 0.001 + 0.998 * share.round()
             point = box.lower + share * (box.upper - box.lower)
