@@ -77,7 +77,7 @@ def exact(problem: Problem, node: int, element: int) -> tuple[float, float]:
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("seed", range(2))
 def test_the_exact_values_lie_within(net: str, seed: int) -> None:
-    problem = problem_of(NETS[net](seed), seed, bounds.Level.REAL, eps=0.1 if "smaller" in net else 0.4)
+    problem = problem_of(NETS[net](seed), seed, bounds.Level.REAL, eps=0.05 if "smaller" in net else 0.4)
     before, after = both(problem)
     nodes = layers(problem, before)
     assert nodes
