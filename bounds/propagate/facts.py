@@ -8,6 +8,7 @@ from functools import cached_property
 from math import prod
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bounds.errors import Unsupported
@@ -16,10 +17,11 @@ from bounds.interval import Interval
 from bounds.kinds import Affine, Bilinear, Known, Pointwise, Tensors
 from bounds.linear import Shape
 from bounds.relaxation import Lines, lines
-from bounds.rounding import U32, U64, Level, gamma
+from bounds.rounding import U32, U64, Level, down, gamma, up
 
 TINY = 2.0**-1000  # covers every underflow of one step
 _LARGE = 2.0**64  # times TINY, and times any number of steps, it is less than the least slack of rows
+_LIFTED = 2.0**-40  # below which a line's intercept is but zero, where nothing is claimed
 _LEAST32 = 2.0**-149  # the smallest float32 above zero
 _NORMAL32 = 2.0**-126  # the smallest of full precision, below which a function may go astray on its way
 # From here on a float32 execution may overflow on its way, and nothing is said about it.
@@ -65,7 +67,8 @@ class Facts:
     interval: of the node's values. lines: around a pointwise function; planes: around a sum of products; both
     None where only intervals are propagated. cushion: per output element, how much rounding can change a
     linear form with coefficient one here - of our own backward step, plus at level ``deployed`` that of the
-    execution which is spoken of; None where nothing is lost or nothing is claimed.
+    execution which is spoken of; None where nothing is lost or nothing is claimed. entering: of a function,
+    the cushion of the affine node that it alone takes, None for others.
     tight: whether the interval of each element is exact. box: whether the values fill that box.
     """
 
@@ -73,6 +76,7 @@ class Facts:
     lines: Lines | None = None
     planes: Planes | None = None
     cushion: Tensor | None = None
+    entering: Tensor | None = None
     tight: bool = False
     box: bool = False
 
@@ -89,12 +93,37 @@ class Facts:
         return live.reshape(len(live), -1)
 
     @cached_property
+    def guarded(self) -> Lines | None:
+        """The lines, moved apart by all that rounding may change on the way of a row to what enters the
+        affine node in front, or to the function's input where nothing is ``entering``.
+
+        So no row needs an account of its own there: ``|a| . cushion`` is in its constant, and what enters
+        counts with the slope that the row takes. The last share is for the slope's rounding, and for this.
+        """
+        around, cushion = self.lines, self.cushion
+        if around is None or cushion is None:
+            return around
+        below = above = cushion
+        if self.entering is not None:
+            steep = around.slope_magnitude * 2.0**-20
+            below = cushion + (around.lower_slope.abs() + steep) * self.entering
+            above = cushion + (around.upper_slope.abs() + steep) * self.entering
+        share = 1 + 2.0**-20
+        return replace(
+            around,
+            lower_intercept=down(around.lower_intercept - below * share),
+            upper_intercept=up(around.upper_intercept + above * share),
+        )
+
+    @cached_property
     def underflow(self) -> Tensor | None:
         """What underflow in the coefficients of one row over this node may cost: (batch,).
 
         None where that is nothing beside the slack that rows begin with.
         """
         magnitude = self.interval.magnitude
+        if self.cushion is not None:
+            magnitude = magnitude + self.cushion
         most = magnitude.reshape(len(magnitude), -1).amax(1)
         return None if bool((most < _LARGE).all()) else TINY * (1 + most)
 
@@ -102,7 +131,7 @@ class Facts:
     def quick(self) -> Facts:
         """The same in float32, to choose lines and planes by: what they prove is computed with the others."""
         interval = Interval(self.interval.lower.float(), self.interval.upper.float())
-        lines = None if self.lines is None else self.lines.each(Tensor.float)
+        lines = None if self.lines is None else self.lines.each(_plain)
         planes = None if self.planes is None else self.planes.each(Tensor.float)
         return Facts(interval, lines, planes, tight=self.tight, box=self.box)
 
@@ -120,6 +149,7 @@ class Facts:
             None if self.lines is None else self.lines.of(samples),
             None if self.planes is None else self.planes.of(samples),
             None if self.cushion is None else self.cushion[samples],
+            None if self.entering is None else self.entering[samples],
             self.tight,
             self.box,
         )
@@ -136,7 +166,13 @@ class Facts:
             lines=None if self.lines is None else self.lines.each(each),
             planes=None if self.planes is None else self.planes.each(each),
             cushion=None if self.cushion is None else each(self.cushion),
+            entering=None if self.entering is None else each(self.entering),
         )
+
+
+def _plain(x: Tensor) -> Tensor:
+    """In float32, without what only rounding has lifted above zero."""
+    return F.hardshrink(x.float(), _LIFTED)
 
 
 def node_facts(
@@ -151,7 +187,10 @@ def node_facts(
     An interval is infinite where it is not a number, unless nothing is built on it but other intervals.
     """
     if isinstance(node.op, Pointwise):
-        return _pointwise(node.op.bind(node.params), ins[0].interval, level, relaxed)
+        source = node.inputs[0]
+        alone = isinstance(graph.nodes[source].op, Affine) and len(graph.users[source]) == 1
+        entering = ins[0].cushion if alone else None
+        return _pointwise(node.op.bind(node.params), ins[0].interval, entering, level, relaxed)
     if isinstance(node.op, Affine):
         return _affine(graph, node, node.op, ins, level, relaxed)
     if isinstance(node.op, Bilinear):
@@ -163,7 +202,7 @@ def node_facts(
     raise Unsupported(f"operator {node.op.name} of node {node.name!r} has no interval analysis")
 
 
-def _pointwise(op: Pointwise, x: Interval, level: Level, relaxed: bool) -> Facts:
+def _pointwise(op: Pointwise, x: Interval, entering: Tensor | None, level: Level, relaxed: bool) -> Facts:
     rounded = level is not Level.FLOAT
     interval = op.image(x, rounded)
     interval = interval.closed() if relaxed or rounded else interval
@@ -177,7 +216,8 @@ def _pointwise(op: Pointwise, x: Interval, level: Level, relaxed: bool) -> Facts
     if not rounded:
         return Facts(interval, around)
     cushion = line_cushion(around.slope_magnitude, around.intercept_magnitude, x)
-    return Facts(interval, around, cushion=cushion if error is None else cushion + error)
+    cushion = cushion if error is None else cushion + error
+    return Facts(interval, around, cushion=cushion, entering=entering)
 
 
 def executed(op: Pointwise, x: Interval, y: Interval) -> Tensor:
@@ -193,8 +233,11 @@ def _summed(magnitude: Tensor, terms: int) -> Tensor:
 
 
 def line_cushion(slope: Tensor, intercept: Tensor, x: Interval) -> Tensor:
-    """How much rounding can change the step through lines of these magnitudes, for a coefficient of one."""
-    most = torch.addcmul(intercept, slope, x.magnitude)
+    """How much rounding can change the step through lines of these magnitudes, for a coefficient of one.
+
+    Constants come of the lower line and the difference of both: of up to three intercepts.
+    """
+    most = torch.addcmul(3 * intercept, slope, x.magnitude)
     return most.mul_(gamma(x.lower[0].numel() + 8, U64)).add_(TINY)
 
 

@@ -11,7 +11,9 @@ from torch import Tensor
 from bounds.interval import Interval
 from bounds.linear import Coefficients, Patch, Unit
 from bounds.memory import cached
-from bounds.rounding import U64, down, gamma, up
+from bounds.rounding import U64, down, gamma
+
+_INFLATE = 1 + 2.0**-20  # for the share of a share
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,20 +157,21 @@ def value_range(layout: Layout, rows: Coefficients, x: Interval, rounded: bool) 
 def over_interval(layout: Layout, rows: Coefficients, x: Interval, rounded: bool) -> Tensor:
     """``min a . z`` over an interval per sample: a . lower + min(a, 0) . (upper - lower); (rows,).
 
-    With ``rounded`` the result includes its own rounding error.
+    With ``rounded`` the result includes its own rounding error: the interval is wider by the share of |lower|
+    and the width that products and sums with these, wider, may lose.
     """
-    width = x.upper - x.lower
+    lower, width = x.lower, x.upper - x.lower
+    n = lower[0].numel()
+    if rounded:
+        lost = (lower.abs() + width).add_(2.0**-850).mul_(gamma(n + 12, U64) * _INFLATE)
+        lower, width = lower - lost, width.add_(lost, alpha=2)
     if isinstance(rows, Patch):
-        ends = torch.cat([x.lower, width], 1)
+        ends = torch.cat([lower, width], 1)
         lower, over = rows.gather(ends, layout.index(ends)).chunk(2, dim=1)
         value = (rows.data * lower).addcmul_(rows.data.clamp(max=0), over).flatten(1).sum(1)
     else:
-        value = layout.dot(rows, x.lower) + _negative_dot(layout, rows, width)
-    if not rounded:
-        return value
-    n = x.lower[0].numel()
-    scale = layout.dot(rows, x.lower.abs() + width, absolute=True)
-    return down(value - up(gamma(n + 8, U64) * scale) - n * 2.0**-900)
+        value = layout.dot(rows, lower) + _negative_dot(layout, rows, width)
+    return down(value - n * 2.0**-900) if rounded else value
 
 
 def _negative_dot(layout: Layout, rows: Unit | Tensor, x: Tensor) -> Tensor:

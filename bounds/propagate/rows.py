@@ -102,6 +102,7 @@ def _travel(
 ) -> tuple[dict[int, Coefficients], Forms]:
     """Pull rows back node by node; returns what is left at each node where they stopped."""
     pending: dict[int, Coefficients] = {start: a}
+    paid = set[int]()  # affine nodes whose cushion is in the constants already
     for index in range(start, 0, -1):
         node = graph.nodes[index]
         if index not in pending or not isinstance(node.op, through):
@@ -111,7 +112,9 @@ def _travel(
             record[index] = dense(here)
         many = forms.layout.per_sample >= FEW and through == EVERY
         live = _live(graph, facts, own, index, start) if many and index < start else None
-        pulled, forms = _through(graph, facts, index, own.get(index), here, forms, live)
+        pulled, forms = _through(graph, facts, index, own.get(index), here, forms, live, index in paid)
+        if isinstance(node.op, Pointwise) and index not in own and facts[index].entering is not None:
+            paid.add(node.inputs[0])
         # What is known of a composite is no function of its other inputs: nothing is pulled to those.
         for source, part in zip(node.inputs, pulled, strict=not isinstance(node.op, Known)):
             if forms.slack is not None and (lost := facts[source].underflow) is not None:
@@ -126,7 +129,7 @@ def _travel(
             pending[source] = _settle(joined)
     if record is not None:
         record.update((index, dense(rows)) for index, rows in pending.items())
-    return pending, forms
+    return pending, forms.minus(faint[forms.layout.index(faint)])
 
 
 def _through(
@@ -137,8 +140,9 @@ def _through(
     a: Coefficients,
     forms: Forms,
     live: Tensor | None,
+    paid: bool,
 ) -> tuple[tuple[Coefficients, ...], Forms]:
-    """Rows over a node as rows over its inputs."""
+    """Rows over a node as rows over its inputs. paid: whether their constants know of the cushion."""
     op = graph.nodes[index].op
     if isinstance(op, Pointwise):
         pulled, forms = _through_pointwise(facts[index], own, a, forms)
@@ -146,7 +150,10 @@ def _through(
             return pulled, forms
         return _pushed(facts[graph.nodes[index].inputs[0]], own.push, pulled[0], forms)
     if isinstance(op, Affine):
-        return _through_affine(graph, op, graph.nodes[index], facts, index, a, forms, live)
+        cushion = None if paid else facts[index].cushion
+        if cushion is not None:
+            forms = forms.minus(forms.layout.dot(a, cushion, absolute=True))
+        return _through_affine(graph, op, graph.nodes[index], facts, a, forms, live)
     if isinstance(op, Bilinear):
         shapes = [graph.nodes[i].shape for i in graph.nodes[index].inputs]
         return _through_bilinear(op, shapes, facts[index], own, a, forms)
@@ -183,17 +190,14 @@ def _through_affine(
     op: Affine,
     node: Node,
     facts: list[Facts],
-    index: int,
     a: Coefficients,
     forms: Forms,
     live: Tensor | None,
 ) -> tuple[tuple[Coefficients, ...], Forms]:
     """``a . (W x + b)`` as ``(W^T a) . x + a . b``; a vanishes outside ``live``."""
-    offset, cushion, layout = op.offset(node.params), facts[index].cushion, forms.layout
+    offset, layout = op.offset(node.params), forms.layout
     if offset is not None:
         forms = forms.plus(_constants(layout, a, offset, node.shape))
-    if cushion is not None:
-        forms = forms.minus(layout.dot(a, cushion, absolute=True))
     weights, shapes = op.weights(node.params), [graph.nodes[i].shape for i in node.inputs]
     pulled: tuple[Coefficients, ...] | None = None
     if isinstance(a, Unit):
@@ -227,13 +231,14 @@ def _through_pointwise(
     Written as the lower line everywhere plus the difference of the two where a < 0: fewer passes over the
     rows. The cushion covers the rounding of that difference, too.
     """
-    if facts.lines is None:
+    around = facts.guarded if own is None else facts.lines
+    if around is None:
         raise Unsupported("a pointwise function without lines")
-    if facts.cushion is not None:
-        forms = forms.minus(forms.layout.dot(a, facts.cushion, absolute=True))
     if isinstance(a, Patch) and own is None:
-        return _patch_lines(facts.lines, a, forms)
-    layout, around, own = forms.layout, facts.lines, own or Own()
+        return _patch_lines(around, a, forms)
+    if own is not None and facts.cushion is not None:
+        forms = forms.minus(forms.layout.dot(a, facts.cushion, absolute=True))
+    layout, own = forms.layout, own or Own()
 
     def choose(mine: Tensor | None, shared: Tensor) -> Tensor:
         return layout.of(shared) if mine is None else layout.grouped(mine)
