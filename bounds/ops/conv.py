@@ -27,6 +27,7 @@ _TRANSPOSED: dict[int, Callable[..., Tensor]] = {
 }
 
 _FEW_PHASES = 2  # per axis
+_TAPWISE = 32  # rows from which on one product for all of them pays for the sums apart
 _MANY = 8  # pixels of rows for each of which so many weights are quickly shuffled
 
 
@@ -180,6 +181,8 @@ def _transposed(
     ends = tuple((n - 1) * stride + k for n, k in zip(x.shape[2:], (height, width), strict=True))
     size = size or ends
     if any(rest) and x.dtype == torch.float64:
+        if _by_product(x, weight) and len(x) >= _TAPWISE:
+            return _by_taps(x, weight, stride, first, size)
         more = tuple(n + 2 * f - e for n, f, e in zip(size, first, ends, strict=True))
         return F.conv_transpose2d(x, weight, None, stride, first, more)
     whole = F.pad(weight, (0, rest[0], 0, rest[1])) if any(rest) else weight
@@ -219,6 +222,31 @@ def _as_product(x: Tensor, weight: Tensor, stride: Sequence[int], padding: Seque
         y = matrix @ taps.reshape(-1, matrix.shape[1]).mT
         found.append(y.view(out, -1, *size).transpose(0, 1))
     return torch.cat(found)
+
+
+def _by_taps(x: Tensor, weight: Tensor, stride: int, first: tuple[int, int], size: Shape) -> Tensor:
+    """The transposed convolution as one matrix product for all rows, and a sum of what each tap gives.
+
+    The library takes a product for each row. first, size: as in ``_transposed``.
+    """
+    out, inner, *kernel = weight.shape
+    height, width = x.shape[2:]
+    matrix = weight.permute(2, 3, 1, 0).reshape(-1, out)
+    wide = [
+        max((n - 1) * stride + k, f + s)
+        for n, k, f, s in zip((height, width), kernel, first, size, strict=True)
+    ]
+    inside = [slice(f, f + s) for f, s in zip(first, size, strict=True)]
+    found = x.new_empty(len(x), inner, *size)
+    for part in cached(x, len(matrix) * height * width):
+        here = x[part].transpose(0, 1)
+        taps = (matrix @ here.reshape(out, -1)).view(*kernel, inner, *here.shape[1:])
+        image = x.new_zeros(inner, here.shape[1], *wide)
+        for i in range(kernel[0]):
+            for j in range(kernel[1]):
+                image[:, :, i : i + stride * height : stride, j : j + stride * width : stride] += taps[i, j]
+        found[part] = image[:, :, inside[0], inside[1]].transpose(0, 1)
+    return found
 
 
 def _interleave(phases: Tensor, image: Tensor, stride: int, first: tuple[int, int]) -> None:
