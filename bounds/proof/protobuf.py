@@ -30,8 +30,8 @@ class Message:
 
     def __init__(self, data: bytes | memoryview) -> None:
         self._fields: dict[int, list[tuple[int, memoryview]]] = {}
-        data, here = memoryview(data), 0
-        while here < len(data):
+        data, here, last = memoryview(data), 0, len(data)
+        while here < last:
             key, here = _varint(data, here)
             if not 8 <= key < 2**32:
                 raise ValueError("no number of a field")
@@ -43,14 +43,16 @@ class Message:
                 end = here + size
             else:
                 end = here + {_FIXED64: 8, _FIXED32: 4}[kind]
-            if not here <= end <= len(data):
+            if not here <= end <= last:
                 raise ValueError("truncated")
             self._fields.setdefault(key >> 3, []).append((kind, data[here:end]))
             here = end
 
     def every(self, number: int, *kinds: int) -> list[memoryview]:
         """All values of a field, of these wire types: bytes, unless said otherwise."""
-        return [value for kind, value in self._fields.get(number, []) if kind in (kinds or (_BYTES,))]
+        if number not in self._fields:  # most are not
+            return []
+        return [value for kind, value in self._fields[number] if kind in (kinds or (_BYTES,))]
 
     def one(self, number: int, kind: int = _BYTES) -> memoryview | None:
         """The value of a field that may occur once, or None; others would be merged by some readers."""
@@ -61,7 +63,8 @@ class Message:
 
     def integer(self, number: int) -> int:
         """A signed integer, 0 where there is none."""
-        return _varint(self.one(number, _VARINT) or memoryview(b"\0"), 0)[0]
+        value = self.one(number, _VARINT)
+        return 0 if value is None else _varint(value, 0)[0]
 
     def text(self, number: int) -> str:
         """A text, empty where there is none."""
@@ -97,6 +100,8 @@ class Message:
 
 def _varint(data: memoryview, here: int) -> tuple[int, int]:
     """A signed integer of 64 bits, and where it ends."""
+    if (value := data[here]) < 0x80:  # nearly all of them
+        return value, here + 1
     value = 0
     for shift in range(0, 70, 7):
         byte = data[here]
