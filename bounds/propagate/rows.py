@@ -122,14 +122,12 @@ def _travel(
             if source not in pending:
                 pending[source] = _settle(part)
                 continue
-            joined = total(pending[source], part)
-            if forms.slack is not None:
-                cost = forms.layout.dot(joined, facts[source].interval.magnitude, absolute=True)
-                forms = forms.minus(gamma(4, U64) * cost)
-            pending[source] = _settle(joined)
+            pending[source], forms = _joined(pending[source], part, facts[source], forms)
     if record is not None:
         record.update((index, dense(rows)) for index, rows in pending.items())
-    return pending, forms.minus(faint[forms.layout.index(faint)])
+    if forms.slack is not None:
+        forms = forms.minus(faint[forms.layout.index(faint)])
+    return pending, forms
 
 
 def _through(
@@ -160,6 +158,15 @@ def _through(
     if own is None or own.push is None:
         return (a,), forms
     return _pushed(facts[index], own.push, a, forms)
+
+
+def _joined(a: Coefficients, b: Coefficients, facts: Facts, forms: Forms) -> tuple[Coefficients, Forms]:
+    """Two parts of rows over one node."""
+    joined = total(a, b)
+    if forms.slack is not None:
+        cost = forms.layout.dot(joined, facts.interval.magnitude, absolute=True)
+        forms = forms.minus(gamma(4, U64) * cost)
+    return _settle(joined), forms
 
 
 def _settle(a: Coefficients) -> Coefficients:
