@@ -125,8 +125,6 @@ def _travel(
             pending[source], forms = _joined(pending[source], part, facts[source], forms)
     if record is not None:
         record.update((index, dense(rows)) for index, rows in pending.items())
-    if forms.slack is not None:
-        forms = forms.minus(faint[forms.layout.index(faint)])
     return pending, forms
 
 
