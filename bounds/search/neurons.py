@@ -188,10 +188,14 @@ class _Leaves:
     @property
     def lower(self) -> Tensor:
         """The bound of each end, by float arithmetic; (ends,)."""
+        return torch.maximum(self._least(), self._known)
+
+    def _least(self) -> Tensor:
+        """What the leaves alone say of each end, which may be less than is known; (ends,)."""
         least = torch.full_like(self._known, torch.inf)
         for part in self.domains:
             least = least.scatter_reduce(0, part.question, part.lower.to(least), "amin")
-        return torch.maximum(least, self._known)
+        return least
 
     def begin(self, stop: float) -> bool:
         """Bounds of all ends without cuts; False where there is no time for these."""
@@ -247,6 +251,6 @@ class _Leaves:
         return is_open[of] & (waiting.lower.to(near) < near[of])
 
     def _open_width(self) -> float:
-        """The widths of all elements that are still open."""
-        low, negated = self.lower.chunk(2)
+        """The widths, by the leaves alone, of all elements that are still open."""
+        low, negated = self._least().chunk(2)
         return float((-negated - low)[self._tree.is_open(self.lower)].sum())

@@ -41,9 +41,9 @@ _MANY, _SLIM = (*_FIRST, DECIDE), (*_FIRST, SLIM, CLIMB)
 _JOINT = Method(tighten=True, steps=20, joint=5)
 _SMALL = 0.1  # share of the time left that all tighter neurons may take: every domain of a search has them
 _JOINT_SHARE = 0.2  # after which they are given up: neurons that stay undecided take longer than foreseen
-# The first search's share of the time left, how much longer the neurons after it may take, and what they must
-# gain, as a share of what the search has gained, for another turn.
-_TURN, _LONGER, _WORTH = 0.04, 3, 0.25
+# Shares of the time left that a first search may take, and then tighter neurons, first and once more if they
+# have gained so much of what that search has.
+_GLANCE, _NEURONS, _WORTH = 0.04, (0.05, 0.4), 0.25
 _PARTS = 32  # numbers of the facts for each element of a node, some of them on their way
 _ALIKE = 8  # times as many samples are bounded by intervals alone
 _FEW_INPUTS = 12  # up to so many, inputs are cut instead of neurons
@@ -178,30 +178,30 @@ class _Call:
         if not self.ledger.open or len(found.left) == 0:
             return
         if not self._few:
-            found = self._by_turns(problem, spec, found, group)
+            found = self._by_neurons(problem, spec, found, group)
         if self.ledger.open and len(found.left):
             self._searched(problem, spec, found, group, slim)
 
-    def _by_turns(self, problem: Problem, spec: Spec, found: Attempt, group: Tensor) -> Attempt:
-        """Searches, and tighter intervals of single neurons, which all domains share: each turn takes twice
-        the time of the last, while the latter gain enough."""
-        seconds, won = _TURN * (problem.end - time.monotonic()), True
-        while won and layers(problem[found.left], found.facts):
-            now = time.monotonic()
-            if 2 * (1 + _LONGER) * seconds > problem.end - now:
-                break
-            with suppress(OutOfTime):
-                self._searched(replace(problem, end=now + seconds), spec, found, group, slim=False)
-            found = self._still_open(found, group)
+    def _by_neurons(self, problem: Problem, spec: Spec, found: Attempt, group: Tensor) -> Attempt:
+        """A short search, then tighter intervals of single neurons, which all domains of the next search
+        share: for longer where they gain enough beside that."""
+        left = problem.end - time.monotonic()
+        if not layers(problem[found.left], found.facts):
+            return found
+        with suppress(OutOfTime):
+            end = time.monotonic() + _GLANCE * left
+            self._searched(replace(problem, end=end), spec, found, group, slim=False)
+        found = self._still_open(found, group)
+        for share in _NEURONS:
             if not self.ledger.open or len(found.left) == 0:
                 break
             by_search, before = self.ledger.gained(group[found.left]), found
-            facts = tightened(problem[found.left], found.facts, time.monotonic() + _LONGER * seconds)
+            facts = tightened(problem[found.left], found.facts, time.monotonic() + share * left)
             found = attempted(problem, spec, (ALPHA,), replace(found, facts=facts, last=ALPHA))
             by_neurons = _worst(spec, found, before.left) - _worst(spec, before, before.left)
             found = self._noted(spec, found, group)
-            won = len(found.left) > 0 and bool(by_neurons.mean() > _WORTH * by_search.mean())
-            seconds *= 2
+            if not bool(by_neurons.mean() > _WORTH * by_search.mean()):
+                break
         return found
 
     def _searched(self, problem: Problem, spec: Spec, found: Attempt, group: Tensor, slim: bool) -> None:
