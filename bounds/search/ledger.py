@@ -56,7 +56,7 @@ class Ledger:
             self.lower[sample] = min(self.lower[sample], bound)
 
     def anew(self, samples: Iterable[int]) -> None:
-        """A search begins again with all of some samples: what another one could not cut is in it, too."""
+        """What a search could not cut is in all of some samples, which is proved, or searched again."""
         for sample in samples:
             self.hopeless.pop(sample, None)
 

@@ -248,7 +248,9 @@ class _Call:
         lower = clauses.masked_fill(clauses <= 0, torch.inf).amin(1)
         self.ledger.proved(group.tolist(), lower.tolist())
         self.ledger.bounded(group[found.left], clauses[found.left].amin(1), whole=True)
-        self.ledger.settle(group[proved].tolist(), Status.VERIFIED)
+        settled = group[proved].tolist()
+        self.ledger.anew(settled)
+        self.ledger.settle(settled, Status.VERIFIED)
         return found
 
     def _attacked(self, found: Attempt, group: Tensor) -> Attempt:

@@ -127,7 +127,8 @@ def test_values_of_executed_networks_lie_within(level: bounds.Level, net: Callab
             assert bool(((x.lower - slack <= value) & (value <= x.upper + slack)).all())
 
 
-def test_decide_what_slopes_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def only_with_neurons() -> tuple[Problem, Spec]:
+    """A property that slopes do not prove, but do with tighter neurons."""
     problem = problem_of(deep(1), 1, bounds.Level.REAL)
     row = torch.tensor([[[1.0, -1.0, 0.0]]], dtype=torch.float64)
     spec = Spec(row, torch.zeros(1, 1, dtype=torch.float64))
@@ -139,7 +140,12 @@ def test_decide_what_slopes_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.inference_mode():
         plain, better = (float(climbed(problem, f, spec, 20, nothing_known, every)) for f in (before, after))
     assert plain < better
-    spec = Spec(row, torch.full((1, 1), -(0.2 * plain + 0.8 * better), dtype=torch.float64))
+    offset = torch.full((1, 1), -(0.2 * plain + 0.8 * better), dtype=torch.float64)
+    return problem, Spec(row, offset)
+
+
+def test_decide_what_slopes_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, spec = only_with_neurons()
 
     def nothing(self: Search) -> None:
         raise OutOfTime
@@ -150,3 +156,14 @@ def test_decide_what_slopes_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_module("bounds.search.verify"), "layers", lambda problem, facts: [])
     [decision] = verify(problem.graph, problem.region, spec, timeout=20.0)
     assert decision.status is not Status.VERIFIED
+
+
+def test_what_a_search_could_not_cut_is_proved_with_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stuck(self: Search) -> None:
+        self.ledger.lost(self.sample, torch.full((len(self.sample),), -1.0))
+        raise OutOfTime
+
+    monkeypatch.setattr(Search, "run", stuck)
+    problem, spec = only_with_neurons()
+    [decision] = verify(problem.graph, problem.region, spec, timeout=20.0)
+    assert decision.status is Status.VERIFIED
