@@ -96,6 +96,29 @@ def test_bounds_at_a_point_are_never_above_its_exact_value(seed: int) -> None:
         assert low <= value <= high
 
 
+@pytest.mark.parametrize("act", [nn.ReLU(), nn.LeakyReLU(0.3)])
+def test_what_cancels_in_neurons_and_between_them_is_paid_for(act: nn.Module) -> None:
+    """Neurons, and rows over the input, are so small that nothing but the affine node's cushion is large."""
+    g = torch.Generator().manual_seed(0)
+    for bias in (1e-10, 1e-13):
+        first, last = nn.Linear(120, 4).double(), nn.Linear(4, 1, bias=False).double()
+        near = 1 + 1e-15 * torch.randn(4, 120, generator=g, dtype=torch.float64)
+        pair = torch.tensor([1.0, -1.0], dtype=torch.float64)
+        first.weight.data = near * torch.kron(torch.randn(60, generator=g, dtype=torch.float64), pair)
+        first.bias.data.fill_(bias)
+        last.weight.data = torch.kron(torch.randn(1, 2, generator=g, dtype=torch.float64), pair)
+        x = torch.randn(1, 60, generator=g, dtype=torch.float64).repeat_interleave(2, 1)
+        graph = bounds.trace(nn.Sequential(first, act, last), x)
+        hidden = exactly(first.weight, first.bias, fractions(x))
+        slope = Fraction(getattr(act, "negative_slope", 0.0))
+        (value,) = exactly(last.weight, torch.zeros(1), [z if z > 0 else z * slope for z in hidden])
+        for sign in (1, -1):
+            row = torch.full((1, 1, 1), float(sign), dtype=torch.float64)
+            spec = bounds.Spec(row, torch.zeros(1, 1, dtype=torch.float64))
+            found = bounds.bound(graph, bounds.Box(x, x), spec, method="crown", level="real")
+            assert Fraction(found.lower.item()) <= sign * value
+
+
 def exactly(weight: Tensor, bias: Tensor, x: list[Fraction]) -> list[Fraction]:
     products = (sum(w * v for w, v in zip(fractions(row), x, strict=True)) for row in weight)
     return [Fraction(p) + b for p, b in zip(products, fractions(bias), strict=True)]
