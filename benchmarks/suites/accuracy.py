@@ -37,7 +37,7 @@ NOTES = (
     "The published figures had 180 s per image on a graphics card. Here an image had 30 s of one thread of a "
     "machine with other work, those that an earlier version of the search had decided 10 or 20 s; seven "
     "undecided ones of cifar_cnn_a_adv then had 90 s, which gained 0.004 to 0.02.",
-    "Tighter intervals of neurons would not prove the undecided images of mnist_cnn_a_adv by themselves: with "
+    "Tighter intervals of neurons alone would not prove the undecided images of mnist_cnn_a_adv: with "
     "those between values that attacks attain, tighter than any proof can be, the root is -2.4 instead of "
     "-3.6 on image 8, -0.8 instead of -1.6 on image 17; what is left is lost to lines over single neurons, "
     "1,292 of which are open in the first convolution on image 8. In the deep mnist_6_100_nat intervals are "
