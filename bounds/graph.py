@@ -216,7 +216,7 @@ def _infer(op: Operator, ins: Sequence[Shape], params: Tensors, name: str) -> Sh
     Not on the meta device: its first use takes seconds, for torch then loads its compiler.
     """
     device = params[0].device if params else torch.device("cpu")
-    xs = tuple(torch.zeros(2, *shape, device=device) for shape in ins)
+    xs = tuple(torch.zeros(2, *shape, dtype=torch.float32, device=device) for shape in ins)
     try:
         with torch.no_grad():
             y = op.value(xs, tuple(p.detach().to(torch.float32) for p in params))

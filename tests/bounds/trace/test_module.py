@@ -375,3 +375,13 @@ def test_a_tangent_beyond_one_branch_is_not_bounded() -> None:
         b = bounds.bound(graph, box, method=method)
         assert (b.lower[0, 0], b.upper[0, 0]) == (-torch.inf, torch.inf)
         torch.testing.assert_close(b.upper[1], box.upper[1].tan())
+
+
+def test_a_process_whose_default_is_float64_can_trace() -> None:
+    x = draw(2, 3).double()
+    torch.set_default_dtype(torch.float64)
+    try:
+        module = nn.Sequential(nn.Linear(3, 4), nn.LeakyReLU(0.25), nn.Linear(4, 2))
+        assert torch.equal(bounds.trace(module, x[:1])(x), module(x))
+    finally:
+        torch.set_default_dtype(torch.float32)
