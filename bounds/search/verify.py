@@ -42,8 +42,8 @@ _JOINT = Method(tighten=True, steps=20, joint=5)
 _SMALL = 0.1  # share of the time left that all tighter neurons may take: every domain of a search has them
 _JOINT_SHARE = 0.2  # after which they are given up: neurons that stay undecided take longer than foreseen
 # Shares of the time left that a first search may take, and then tighter neurons, first and once more if they
-# have gained so much of what that search has.
-_GLANCE, _NEURONS, _WORTH = 0.04, (0.05, 0.4), 0.25
+# have gained so much of what that search has, which may be cut short, and so much of what is missing.
+_GLANCE, _NEURONS, _WORTH, _MUCH = 0.04, (0.05, 0.4), 0.25, 0.15
 _PARTS = 32  # numbers of the facts for each element of a node, some of them on their way
 _ALIKE = 8  # times as many samples are bounded by intervals alone
 _FEW_INPUTS = 12  # up to so many, inputs are cut instead of neurons
@@ -198,9 +198,10 @@ class _Call:
             by_search, before = self.ledger.gained(group[found.left]), found
             facts = tightened(problem[found.left], found.facts, time.monotonic() + share * left)
             found = attempted(problem, spec, (ALPHA,), replace(found, facts=facts, last=ALPHA))
-            by_neurons = _worst(spec, found, before.left) - _worst(spec, before, before.left)
+            missing = -_worst(spec, before, before.left)
+            by_neurons = _worst(spec, found, before.left) + missing
             found = self._noted(spec, found, group)
-            if not bool(by_neurons.mean() > _WORTH * by_search.mean()):
+            if not bool(by_neurons.mean() > torch.maximum(_WORTH * by_search, _MUCH * missing).mean()):
                 break
         return found
 
