@@ -70,6 +70,10 @@ class Root:
         facts = forward_facts(problem, tighten=False, known=[Facts(x) for x in smaller.intervals])
         return replace(self, problem=problem, facts=facts, smaller=smaller)
 
+    def until(self, end: float) -> Root:
+        """The same with another end of its time, on the clock ``time.monotonic``."""
+        return replace(self, problem=replace(self.problem, end=end))
+
     def whole(self, domains: Domains) -> Domains:
         """Domains of this root as those of the one that it was made from."""
         return domains if self.smaller is None else self.smaller.whole(domains)

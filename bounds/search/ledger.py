@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from bounds.propagate.cascade import Attempt
 from bounds.rounding import Level
 from bounds.search.result import Decision, Gap, Status
+from bounds.spec import Spec
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +23,6 @@ class Ledger:
     lower: of each sample the least bound, at the level, of the parts that are proved.
     joint: whether all samples are parts of one property, so that one that fails ends the search.
     gaps: of each sample, what would be missing if it ended now.
-    hopeless: samples with parts that can be neither proved nor cut, and the worst bound of these; they can
-        still be falsified.
     """
 
     began: float
@@ -32,7 +32,6 @@ class Ledger:
     domains: list[int]
     lower: list[float]
     gaps: list[Gap]
-    hopeless: dict[int, float] = field(default_factory=dict)
 
     @classmethod
     def blank(cls, began: float, level: Level, joint: bool, samples: int) -> Ledger:
@@ -55,20 +54,10 @@ class Ledger:
         for sample, bound in zip(samples, bounds, strict=True):
             self.lower[sample] = min(self.lower[sample], bound)
 
-    def anew(self, samples: Iterable[int]) -> None:
-        """What a search could not cut is in all of some samples, which is proved, or searched again."""
-        for sample in samples:
-            self.hopeless.pop(sample, None)
-
-    def lost(self, samples: Tensor, bounds: Tensor) -> None:
-        """Note parts that can be neither proved nor cut; (parts,) each."""
-        for sample, bound in self._worst(samples, bounds):
-            self.hopeless[sample] = min(self.hopeless.get(sample, 0.0), bound)
-
     def bounded(self, samples: Tensor, bounds: Tensor, whole: bool) -> None:
         """Note the bounds of all open parts of some samples; (parts,) each. whole: nothing is cut yet."""
         for sample, worst in self._worst(samples, bounds):
-            gap, bound = self.gaps[sample], min(self.hopeless.get(sample, 0.0), worst)
+            gap, bound = self.gaps[sample], min(0.0, worst)
             root = max(gap.root, bound) if whole else gap.root
             self.gaps[sample] = replace(gap, root=root, bound=max(gap.bound, bound))
 
@@ -90,20 +79,31 @@ class Ledger:
         for sample, point in broken:
             self.settle([sample], Status.FALSIFIED, point)
 
+    def noted(self, spec: Spec, found: Attempt, group: Tensor) -> Attempt:
+        """Settle those samples of a group that bounds at the level have proved: the ones not left over."""
+        proved = torch.ones(len(group), dtype=torch.bool).index_fill(0, found.left, False)
+        clauses = spec.clauses(found.rows.lower)
+        lower = clauses.masked_fill(clauses <= 0, torch.inf).amin(1)
+        self.proved(group.tolist(), lower.tolist())
+        self.bounded(group[found.left], clauses[found.left].amin(1), whole=True)
+        self.settle(group[proved].tolist(), Status.VERIFIED)
+        return found
+
+    def undecided(self, found: Attempt, group: Tensor) -> Attempt:
+        """Without those samples of the group that are decided."""
+        is_open = [self.decisions[sample] is None for sample in group[found.left].tolist()]
+        return found.of(torch.tensor(is_open, dtype=torch.bool))
+
     def settle(self, samples: Iterable[int], status: Status, witness: Tensor | None = None) -> None:
-        """Decide samples that are not decided yet; where hope was lost, "verified" becomes "unknown"."""
+        """Decide samples that are not decided yet."""
         seconds = time.monotonic() - self.began
         for sample in samples:
             if self.decisions[sample] is None:
-                lost = status is Status.VERIFIED and sample in self.hopeless
-                found = Status.UNKNOWN if lost else status
-                lower = self.lower[sample] if found is Status.VERIFIED else None
-                gap = self.gaps[sample]
-                if lost:
-                    gap = replace(gap, bound=max(gap.bound, self.hopeless[sample]))
-                decided = found in (Status.VERIFIED, Status.FALSIFIED)
+                decided = status in (Status.VERIFIED, Status.FALSIFIED)
+                lower = self.lower[sample] if status is Status.VERIFIED else None
+                gap = None if decided else self.gaps[sample]
                 self.decisions[sample] = Decision(
-                    found, self.level, lower, witness, self.domains[sample], seconds, None if decided else gap
+                    status, self.level, lower, witness, self.domains[sample], seconds, gap
                 )
 
     def closed(self, otherwise: Status) -> list[Decision]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -15,32 +16,35 @@ from bounds.propagate.alpha import Pace
 from bounds.search import branching
 from bounds.search.bounding import Bounded, Root, bounded, proved
 from bounds.search.corners import corners, weighed
-from bounds.search.domains import Cuts, Domains
+from bounds.search.domains import NOWHERE, Cuts, Domains
 from bounds.search.ledger import Ledger
 from bounds.search.pool import Pool
 from bounds.search.result import Status
-from bounds.search.slices import Slices
 from bounds.search.witness import Judge
 
 # Gradient steps per domain: short ones, since a domain begins with what was best for its parent. More of them
 # where what is missing is less than what the first ones have won.
 _FIRST_STEPS, _MORE_STEPS, _INPUT_STEPS = Pace(7, 0.1, 0.75), Pace(24, 0.05, 0.85), Pace(2)
 _LAST = Pace(100, 0.1, 0.95)  # where nothing is left to cut
+_AGAIN = Pace(1)  # for bounds that are known already
 _CANDIDATES = 5
 _FIRST, _AT_ONCE = 32, 2048  # domains in the first batches, and in any at most
 _PACE = (0.5, 2.0)  # seconds that a batch should take at least and at most
 _ASKED = 8  # minimisers that an attack starts from, of each batch that it is asked about
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Search:
-    """One search over all open questions.
+    """One search over all open questions, which can be broken off and taken up again.
 
     sound, quick: the root at the level to claim, and for the search. sample: of each region of the root.
     attack: (samples, starts) -> candidates, one per sample. by_inputs: whether inputs are cut, not neurons.
     memory: bytes for waiting domains. accept: who decides, instead of the sound root, which domains of a
     batch are proved, a mask; then no counterexamples are looked for. nodes: whose
     neurons may be cut, None for all.
+
+    pool: what waits to be cut, None before the first batch. hopeless: samples with parts that this search can
+    neither prove nor cut, and the worst bound of these; they can still be falsified.
     """
 
     sound: Root
@@ -53,33 +57,69 @@ class Search:
     memory: int
     accept: Callable[[Bounded], Tensor] | None = None
     nodes: Collection[int] | None = None
-    slices: Slices = field(default_factory=Slices)
+    pool: Pool | None = None
+    hopeless: dict[int, float] = field(default_factory=dict)
+    _at_once: int = _FIRST
+    _batches: int = 0
 
-    def run(self) -> None:
-        """Until nothing is open or, with ``OutOfTime``, the time is over."""
+    def run(self, stop: float = math.inf, end: float | None = None) -> None:
+        """Until nothing is left to cut, or some time; both on the clock ``time.monotonic``.
+
+        stop: from when on to begin no other batch. end: when to break off with ``OutOfTime``, at the loss of
+        the batch at hand; None for the end of the problem.
+        """
+        if end is not None:
+            self.sound, self.quick = self.sound.until(end), self.quick.until(end)
+        pool = self._begun() if self.pool is None else self.pool
+        while len(pool := self._still_open(pool)):
+            self.pool = pool
+            if time.monotonic() >= stop:
+                return
+            self.sound.problem.check_time()
+            pool = self._step(pool)
+        self.pool = pool
+
+    @property
+    def over(self) -> bool:
+        """Whether it has nothing left to cut."""
+        return self.pool is not None and len(self.pool) == 0
+
+    @property
+    def closed(self) -> float:
+        """Which part of all questions is settled, where each cut halves what it cuts."""
+        if self.pool is None:
+            return 0.0
+        depth = (self.pool.domains.cuts.node != NOWHERE).sum(1)
+        samples = self.sample[self.sound.sample].tolist()
+        still_open = float(torch.exp2(-depth.double()).sum()) + sum(s in self.hopeless for s in samples)
+        return max(0.0, 1 - still_open / len(samples))
+
+    def _begun(self) -> Pool:
+        """What is left of all questions without cuts."""
         every = torch.arange(len(self.sound.sample))
-        self.ledger.anew(self.sample.tolist())
         whole = Domains(
             every, Cuts.none(len(every), every.device), torch.full(every.shape, -torch.inf), {}, {}
         )
-        most = self._fits()
-        pool, *others = (
-            self._bounded(whole[part], ask=True) for part in every.tensor_split(-(-len(every) // most))
-        )
+        parts = every.tensor_split(-(-len(every) // self._fits()))
+        pool, *others = (self._bounded(whole[part], ask=True) for part in parts)
         for other in others:
             pool = pool.joined(other)
-        at_once, batches = min(_FIRST, most), 0
-        while len(pool := self._still_open(pool)):
-            self.sound.problem.check_time()
-            now, pool = pool.taken(at_once, self._samples(pool.domains), self.ledger.domains)
-            began, batches = time.monotonic(), batches + 1
-            ask = batches & (batches - 1) == 0  # the first, second, fourth, eighth ...
-            pool = pool.joined(self._bounded(now.domains.cut(now.places), ask))
-            seconds = time.monotonic() - began
-            if seconds < _PACE[0] and len(now) == at_once:
-                at_once = min(2 * at_once, most)
-            elif seconds > _PACE[1]:
-                at_once = max(at_once // 2, 1)
+        return pool
+
+    def _step(self, pool: Pool) -> Pool:
+        """What waits after one batch was cut and bounded."""
+        most = self._fits()
+        count = min(self._at_once, most)
+        now, rest = pool.taken(count, self._samples(pool.domains), self.ledger.domains)
+        began, batches = time.monotonic(), self._batches + 1
+        ask = batches & (batches - 1) == 0  # the first, second, fourth, eighth ...
+        left = rest.joined(self._bounded(now.domains.cut(now.places), ask))
+        self._batches, seconds = batches, time.monotonic() - began
+        if seconds < _PACE[0] and len(now) == count:
+            self._at_once = min(2 * count, most)
+        elif seconds > _PACE[1]:
+            self._at_once = max(count // 2, 1)
+        return left
 
     def _fits(self) -> int:
         """Domains in a batch at most."""
@@ -91,20 +131,26 @@ class Search:
         return self.sample[self.sound.sample[domains.question]]
 
     def _still_open(self, pool: Pool) -> Pool:
-        """The domains of samples without a decision; samples without a domain are verified."""
+        """What waits of samples without a decision; those of which nothing does are verified, or hopeless."""
         undecided = set(self.ledger.open) & set(self.sample.tolist())
-        of = self._samples(pool.domains)
-        self.ledger.bounded(of, pool.domains.lower, whole=pool.domains.cuts.node.shape[1] == 0)
+        of, lower = self._samples(pool.domains), pool.domains.lower
+        given_up = of.new_tensor([*self.hopeless]), lower.new_tensor([*self.hopeless.values()])
+        of_all, bounds = (torch.cat(pair) for pair in zip((of, lower), given_up, strict=True))
+        self.ledger.bounded(of_all, bounds, whole=pool.domains.cuts.node.shape[1] == 0)
         samples = of.tolist()
-        self.ledger.settle(undecided - set(samples), Status.VERIFIED)
+        self.ledger.settle(undecided - set(samples) - set(self.hopeless), Status.VERIFIED)
         pool = pool[torch.tensor([sample in undecided for sample in samples], dtype=torch.bool)]
-        if pool.bytes <= self.memory:
-            return pool
-        pool = pool.slim()
         if pool.bytes > self.memory:
-            self.ledger.settle(undecided, Status.UNKNOWN)
-            return pool[torch.zeros(len(pool), dtype=torch.bool)]
+            pool = pool.slim()
+        if pool.bytes > self.memory:
+            self._lost(pool.domains)
+            pool = pool[torch.zeros(len(pool), dtype=torch.bool)]
         return pool
+
+    def _lost(self, domains: Domains) -> None:
+        """Note what cannot be cut any more."""
+        for sample, bound in zip(self._samples(domains).tolist(), domains.lower.tolist(), strict=True):
+            self.hopeless[sample] = min(self.hopeless.get(sample, 0.0), bound)
 
     def _bounded(self, domains: Domains, ask: bool) -> Pool:
         """What is left open of some domains after bounding them, and where to cut that.
@@ -148,7 +194,7 @@ class Search:
         if stuck.any():
             again = bounded(self.quick, left[stuck], _LAST, self.by_inputs)
             lost = left[stuck][self._left(again, ask=False)]
-            self.ledger.lost(self._samples(lost), lost.lower)
+            self._lost(lost)
             left, places = left[~stuck], places[~stuck]
         if len(left) == 0:
             return Pool(left, places.pick(left.question))
@@ -174,10 +220,17 @@ class Search:
         if ask and self.ledger.open:
             worst = found.domains.lower.argsort()[:_ASKED]
             self._try(self.attack(samples[worst], self._points(points[worst])), samples[worst])
-        if self.ledger.open:
-            tried = self.slices.point(found, spec, row, self.sound.problem.end)
-            if tried is not None:
-                self._try(tried[1][None], samples[torch.tensor(tried[:1])])
+
+    def weakest(self, count: int) -> Bounded | None:
+        """Some of those that wait, the worst ones, as their bounds stand; None where nothing waits."""
+        if self.pool is None or self.over:
+            return None
+        worst = self.pool.domains.lower.argsort()[:count]
+        return bounded(self.quick, self.pool.domains[worst], _AGAIN, self.by_inputs)
+
+    def tried(self, found: Bounded, domain: int, point: Tensor) -> None:
+        """Settle the sample of a domain if its specification fails at a point, (*input_shape)."""
+        self._try(point[None], self._samples(found.domains[torch.tensor([domain])]))
 
     def _by_corners(self, found: Bounded, where: Tensor) -> Tensor:
         """Which of the worst domains in ``where`` are closed by the least points of their linear pieces.

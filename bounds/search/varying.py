@@ -26,10 +26,16 @@ from bounds.ops.shape import Reshape
 from bounds.ops.slicing import Concat, Slice
 from bounds.propagate.crown import forward_facts
 from bounds.propagate.problem import Problem
-from bounds.sets import Box
+from bounds.sets import Box, InputSet
 
 _MOST_RUNS = 4  # of rows: each takes nodes of its own
 _WORTH = 0.75  # share of the elements that a smaller graph may have at most
+
+
+def moving(region: InputSet) -> int | None:
+    """How many inputs of a sample vary at most; None where the region is no box."""
+    box = region.box()
+    return int((box.lower < box.upper).flatten(1).sum(1).max()) if region.is_box else None
 
 
 def varying(graph: Graph, moves: Tensor) -> list[Tensor]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 
 import torch
@@ -17,15 +18,12 @@ from bounds.graph import Graph
 from bounds.propagate.cascade import ALPHA, CLIMB, CROWN_IBP, DECIDE, IBP, SLIM, Attempt, Method, attempted
 from bounds.propagate.problem import OutOfTime, Problem
 from bounds.rounding import Level, check_dot_products
-from bounds.search.bounding import Root
 from bounds.search.chains import shortened
 from bounds.search.clauses import joined
 from bounds.search.ledger import Ledger
-from bounds.search.neurons import layers, tightened
-from bounds.search.questions import questions
 from bounds.search.result import Decision, Status
-from bounds.search.search import Search
-from bounds.search.varying import folded
+from bounds.search.schedule import FEW_INPUTS, Schedule
+from bounds.search.varying import folded, moving
 from bounds.search.witness import Judge, descended
 from bounds.sets import InputSet
 from bounds.spec import Spec
@@ -41,12 +39,8 @@ _MANY, _SLIM = (*_FIRST, DECIDE), (*_FIRST, SLIM, CLIMB)
 _JOINT = Method(tighten=True, steps=20, joint=5)
 _SMALL = 0.1  # share of the time left that all tighter neurons may take: every domain of a search has them
 _JOINT_SHARE = 0.2  # after which they are given up: neurons that stay undecided take longer than foreseen
-# Shares of the time left that a first search may take, and then tighter neurons, first and once more if they
-# have gained so much of what that search has, which may be cut short, and so much of what is missing.
-_GLANCE, _NEURONS, _WORTH, _MUCH = 0.04, (0.05, 0.4), 0.25, 0.15
 _PARTS = 32  # numbers of the facts for each element of a node, some of them on their way
 _ALIKE = 8  # times as many samples are bounded by intervals alone
-_FEW_INPUTS = 12  # up to so many, inputs are cut instead of neurons
 
 
 def verify(
@@ -127,7 +121,7 @@ class _Call:
         if len(waiting) > 1:  # the easy ones everywhere before any time goes into a hard one
             easy = _SLIM if slim else _MANY
             for group, problem in waiting:
-                self._noted(spec[group], attempted(problem, spec[group], easy), group)
+                self.ledger.noted(spec[group], attempted(problem, spec[group], easy), group)
         for share in (0.5, 1.0):
             waiting = self._waiting(whole)
             for k, (group, problem) in enumerate(waiting):
@@ -170,50 +164,15 @@ class _Call:
         problem.check_time()
         if not self.ledger.open:
             return
-        found = self._noted(spec, attempted(problem, spec, (IBP,) if slim else _FIRST), group)
+        found = self.ledger.noted(spec, attempted(problem, spec, (IBP,) if slim else _FIRST), group)
         if len(found.left):
             found = self._attacked(found, group)
         if self.ledger.open and len(found.left) and not slim:
-            found = self._noted(spec, self._tightened(problem, spec, found), group)
+            found = self.ledger.noted(spec, self._tightened(problem, spec, found), group)
         if not self.ledger.open or len(found.left) == 0:
             return
-        if not self._few:
-            found = self._by_neurons(problem, spec, found, group)
-        if self.ledger.open and len(found.left):
-            self._searched(problem, spec, found, group, slim)
-
-    def _by_neurons(self, problem: Problem, spec: Spec, found: Attempt, group: Tensor) -> Attempt:
-        """A short search, then tighter intervals of single neurons, which all domains of the next search
-        share: for longer where they gain enough beside that."""
-        left = problem.end - time.monotonic()
-        if not layers(problem[found.left], found.facts):
-            return found
-        with suppress(OutOfTime):
-            end = time.monotonic() + _GLANCE * left
-            self._searched(replace(problem, end=end), spec, found, group, slim=False)
-        found = self._still_open(found, group)
-        for share in _NEURONS:
-            if not self.ledger.open or len(found.left) == 0:
-                break
-            by_search, before = self.ledger.gained(group[found.left]), found
-            facts = tightened(problem[found.left], found.facts, time.monotonic() + share * left)
-            found = attempted(problem, spec, (ALPHA,), replace(found, facts=facts, last=ALPHA))
-            missing = -_worst(spec, before, before.left)
-            by_neurons = _worst(spec, found, before.left) + missing
-            found = self._noted(spec, found, group)
-            if not bool(by_neurons.mean() > torch.maximum(_WORTH * by_search, _MUCH * missing).mean()):
-                break
-        return found
-
-    def _searched(self, problem: Problem, spec: Spec, found: Attempt, group: Tensor, slim: bool) -> None:
-        """Branch and bound on what is left of a group."""
-        by_inputs = self._few
-        asked, place = questions(spec, found.left, found.rows.lower, apart=not by_inputs)
-        root = Root(problem[found.left], found.facts, asked, place, SLIM.generators if slim else None)
-        # Where inputs are cut a proof would begin without the parents' neurons and cost more than it saves.
-        quick = root if by_inputs or not problem.rounded else root.quick(torch.float32).condensed()
-        samples = group[found.left]
-        Search(root, quick, samples, self.ledger, self.judge, self._attack, by_inputs, self.pool).run()
+        book, judge = self.ledger, self.judge
+        Schedule(problem, spec, found, group, book, judge, self._attack, self.pool, self._varying, slim).run()
 
     def _tightened(self, problem: Problem, spec: Spec, found: Attempt) -> Attempt:
         """Rows for neurons, too; with slopes of their own where that promises to prove what is left, or
@@ -236,34 +195,20 @@ class _Call:
                 found = attempted(share, spec, (_JOINT,), found)
         return found
 
+    @cached_property
+    def _varying(self) -> int | None:
+        return moving(self.region)
+
     @property
     def _few(self) -> bool:
-        """Whether inputs are cut, not neurons: where few of them vary."""
-        box = self.region.box()
-        return self.region.is_box and int((box.lower < box.upper).flatten(1).sum(1).max()) <= _FEW_INPUTS
-
-    def _noted(self, spec: Spec, found: Attempt, group: Tensor) -> Attempt:
-        """With those samples of the group settled that are not left over."""
-        proved = torch.ones(len(group), dtype=torch.bool).index_fill(0, found.left, False)
-        clauses = spec.clauses(found.rows.lower)
-        lower = clauses.masked_fill(clauses <= 0, torch.inf).amin(1)
-        self.ledger.proved(group.tolist(), lower.tolist())
-        self.ledger.bounded(group[found.left], clauses[found.left].amin(1), whole=True)
-        settled = group[proved].tolist()
-        self.ledger.anew(settled)
-        self.ledger.settle(settled, Status.VERIFIED)
-        return found
+        """Whether inputs are cut at first, not neurons: where few of them vary."""
+        return self._varying is not None and self._varying <= FEW_INPUTS
 
     def _attacked(self, found: Attempt, group: Tensor) -> Attempt:
         """Without those samples that an attack has broken."""
         samples = group[found.left]
         self.ledger.tried(samples, *self.judge.confirmed(self._attack(samples, None), samples))
-        return self._still_open(found, group)
-
-    def _still_open(self, found: Attempt, group: Tensor) -> Attempt:
-        """Without those samples that are decided."""
-        undecided = [self.ledger.decisions[sample] is None for sample in group[found.left].tolist()]
-        return found.of(torch.tensor(undecided, dtype=torch.bool))
+        return self.ledger.undecided(found, group)
 
     def _attack(self, samples: Tensor, starts: Tensor | None) -> Tensor:
         """Candidates for some samples, in the region as it was given."""
@@ -273,8 +218,3 @@ class _Call:
             if self.falsify is None:
                 return descended(self.judge, samples, starts)
             return self.falsify(self.region[samples], self.spec[samples], starts)
-
-
-def _worst(spec: Spec, found: Attempt, samples: Tensor) -> Tensor:
-    """The bounds that decide some samples, (samples,)."""
-    return spec[samples].worst(found.rows.lower[samples])

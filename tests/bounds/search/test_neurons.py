@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from importlib import import_module
 from math import prod
 
 import pytest
@@ -16,7 +15,7 @@ from bounds.ops.sshape import Sigmoid
 from bounds.propagate.crown import climbed, forward_facts
 from bounds.propagate.facts import Facts
 from bounds.propagate.problem import OutOfTime, Problem
-from bounds.search import Status, verify
+from bounds.search import Status, schedule, verify
 from bounds.search.neurons import layers, tightened
 from bounds.search.search import Search
 from bounds.spec import Spec
@@ -146,22 +145,28 @@ def only_with_neurons() -> tuple[Problem, Spec]:
 
 def test_decide_what_slopes_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     problem, spec = only_with_neurons()
+    looked = []
 
-    def nothing(self: Search) -> None:
-        raise OutOfTime
+    def nothing(self: Search, stop: float, end: float) -> None:
+        looked.append(stop)
+        if len(looked) > 1:
+            raise OutOfTime
 
     monkeypatch.setattr(Search, "run", nothing)
     [decision] = verify(problem.graph, problem.region, spec, timeout=20.0)
     assert decision.status is Status.VERIFIED
-    monkeypatch.setattr(import_module("bounds.search.verify"), "layers", lambda problem, facts: [])
+    assert len(looked) == 1
+    monkeypatch.setattr(schedule, "layers", lambda problem, facts: [])
     [decision] = verify(problem.graph, problem.region, spec, timeout=20.0)
     assert decision.status is not Status.VERIFIED
 
 
 def test_what_a_search_could_not_cut_is_proved_with_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    def stuck(self: Search) -> None:
-        self.ledger.lost(self.sample, torch.full((len(self.sample),), -1.0))
-        raise OutOfTime
+    def stuck(self: Search, stop: float, end: float) -> None:
+        self.hopeless.update(dict.fromkeys(self.sample.tolist(), -1.0))
+        pool = self._begun()
+        self.pool = pool[torch.zeros(len(pool), dtype=torch.bool)]
+        assert self.over
 
     monkeypatch.setattr(Search, "run", stuck)
     problem, spec = only_with_neurons()

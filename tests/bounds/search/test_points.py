@@ -19,11 +19,11 @@ from bounds.propagate.alpha import Pace
 from bounds.propagate.cascade import IBP, attempted
 from bounds.propagate.problem import Problem
 from bounds.rounding import Level
-from bounds.search import Status, slices, verify
+from bounds.search import Status, points, schedule, verify
 from bounds.search.bounding import Bounded, Root, bounded
 from bounds.search.branching import deciding_rows
 from bounds.search.domains import Cuts, Domains
-from bounds.search.slices import Slices
+from bounds.search.points import point
 from bounds.search.witness import Judge, descended
 from bounds.spec import Spec
 
@@ -38,8 +38,8 @@ def hidden() -> Planted:
 
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Programs are asked from the first batch on."""
-    monkeypatch.setattr(slices, "_SHARE", math.inf)
+    """Programs are asked after the first batch, and as long as whoever leads."""
+    monkeypatch.setattr(schedule, "_PROGRAMS", (1.0, 1e-3))
 
 
 def whole(net: Planted) -> tuple[Bounded, Spec]:
@@ -51,9 +51,9 @@ def whole(net: Planted) -> tuple[Bounded, Spec]:
     return bounded(root, domain, Pace(2), refine=True), root.asked(root.sample)
 
 
-def asked(found: Bounded, spec: Spec, book: Slices, end: float = math.inf) -> tuple[int, torch.Tensor] | None:
+def asked(found: Bounded, spec: Spec, seconds: float = 20.0) -> tuple[int, torch.Tensor] | None:
     with torch.inference_mode():
-        return book.point(found, spec, deciding_rows(found, spec), end)
+        return point(found, spec, deciding_rows(found, spec), seconds, math.inf)
 
 
 def test_programs_see_what_attacks_miss(hidden: Planted) -> None:
@@ -62,7 +62,7 @@ def test_programs_see_what_attacks_miss(hidden: Planted) -> None:
     assert judge.confirmed(descended(judge, one, None), one)[1] == []
     with torch.no_grad():
         found, spec = whole(hidden)
-    tried = asked(found, spec, Slices(began=-math.inf, worked=-math.inf, seconds=20))
+    tried = asked(found, spec)
     assert tried is not None
     assert judge.confirmed(tried[1][None], one)[1] != []
 
@@ -70,7 +70,7 @@ def test_programs_see_what_attacks_miss(hidden: Planted) -> None:
 @pytest.mark.usefixtures("eager")
 def test_a_search_with_programs_needs_fewer_domains(hidden: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
     [quick] = verify(hidden.graph, hidden.region, hidden.spec, timeout=60)
-    monkeypatch.setattr(slices, "_MOST_UNDECIDED", -1)
+    monkeypatch.setattr(points, "_MOST_UNDECIDED", -1)
     [slow] = verify(hidden.graph, hidden.region, hidden.spec, timeout=60)
     assert quick.status is slow.status is Status.FALSIFIED
     assert quick.witness is not None
@@ -85,7 +85,7 @@ def test_programs_decide_what_nothing_else_does(monkeypatch: pytest.MonkeyPatch)
     assert found.status is Status.FALSIFIED
     assert found.witness is not None
     assert float(net.graph(found.witness[None])) <= 0
-    monkeypatch.setattr(slices, "_MOST_UNDECIDED", -1)
+    monkeypatch.setattr(points, "_MOST_UNDECIDED", -1)
     [missing] = verify(net.graph, net.region, net.spec, timeout=2)
     assert missing.status is Status.TIMEOUT
 
@@ -132,7 +132,7 @@ def test_a_solver_that_lies_changes_no_verdict(
 
 @pytest.mark.usefixtures("eager")
 def test_the_deadline_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slices, "_SPARE", 0.0)
+    monkeypatch.setattr(schedule, "_SPARE", 0.0)
     net, began = planted(0, 20, 32), 0.0
     limits = []
     below = ExactProgram.below
@@ -150,34 +150,7 @@ def test_the_deadline_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(limits) < 3.1
 
 
-def test_slices_keep_to_their_share(hidden: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
-    with torch.no_grad():
-        found, spec = whole(hidden)
-    now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-
-    def takes_all(
-        program: ExactProgram, row: Floats, most: float, seconds: float
-    ) -> tuple[float, Floats | None]:
-        now[0] += seconds
-        return -math.inf, None
-
-    monkeypatch.setattr(ExactProgram, "below", takes_all)
-    book = Slices(began=0.0, worked=-math.inf)
-    spent = []
-    for second in range(1, 200):
-        now[0] = max(now[0], float(second))
-        assert asked(found, spec, book, end=200.0) is None
-        assert book.spent <= 0.05 * now[0]
-        spent.append(book.spent)
-    assert sorted(set(spent)) == [0.0, 0.5, 1.5, 3.5, 7.5]
-    assert asked(found, spec, Slices(began=0.0, seconds=4)) is None  # a busy machine has not worked so long
-    assert (
-        asked(found, spec, Slices(began=now[0] - 100, worked=-math.inf, seconds=4), end=now[0] + 5) is None
-    )  # too late
-
-
-def test_curved_functions_are_asked_about_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_curved_functions_are_named() -> None:
     builder = bounds.Builder((2,))
     here = builder.apply(Linear(), [builder.input], (torch.ones(2, 2), torch.zeros(2)))
     here = builder.apply(Linear(), [builder.apply(Sigmoid(), [here])], (torch.ones(1, 2), torch.zeros(1)))
@@ -186,7 +159,5 @@ def test_curved_functions_are_asked_about_once(monkeypatch: pytest.MonkeyPatch) 
     net = Planted(builder.build(here), box, spec, torch.zeros(2))
     with torch.no_grad():
         found, asking = whole(net)
-    book = Slices(began=-math.inf, worked=-math.inf)
-    assert asked(found, asking, book) is None
-    assert book.seconds == math.inf
-    assert asked(found, asking, book, end=1e9) is None
+    with pytest.raises(bounds.Unsupported, match="linear pieces"):
+        asked(found, asking)

@@ -1,0 +1,228 @@
+"""Whose turn it is: inputs are cut, neurons are cut, neurons are made tighter, or programs are asked.
+
+Which of them gets anywhere on a network cannot be told beforehand. Its shape says who leads at first. The
+others get slices within a small share of the leader's time, and who has settled far more of the question in
+its own time leads from then on.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from bounds.bound import is_out_of_memory
+from bounds.errors import Unsupported
+from bounds.kinds import Pointwise
+from bounds.propagate.cascade import ALPHA, DECIDE, SLIM, Attempt, attempted
+from bounds.propagate.problem import OutOfTime, Problem
+from bounds.search.bounding import Root
+from bounds.search.branching import deciding_rows
+from bounds.search.ledger import Ledger
+from bounds.search.neurons import layers, tightened
+from bounds.search.points import point, worth_asking
+from bounds.search.questions import questions
+from bounds.search.result import Status
+from bounds.search.search import Search
+from bounds.search.slices import Slices
+from bounds.search.witness import Judge
+from bounds.spec import Spec
+
+# Inputs that vary: up to so many, these are cut at first; up to so many, it is tried beside neurons.
+FEW_INPUTS, _SOME_INPUTS = 12, 64
+# Shares of the time left that a first search may take, and then tighter neurons, first and once more if they
+# have gained so much of what that search has, which may be cut short, and so much of what is missing.
+_GLANCE, _NEURONS, _WORTH, _MUCH = 0.04, (0.05, 0.4), 0.25, 0.15
+# Of the leader's time, a share and the first slice in seconds: for another way to cut, and for programs.
+_OTHERS, _PROGRAMS = (0.1, 0.3), (0.05, 0.5)
+_LEADS = 1.5  # how much more of the question another way must settle per second to lead
+_SPARE = 2.0  # seconds before the end from which on it is too late to ask a program
+_ASKED = 8  # domains at most that a program is asked about
+
+
+@dataclass(eq=False)
+class Way:
+    """A way to cut, and how far it has come.
+
+    begin: makes its search by some time, None where nothing is left to be searched. spent: seconds.
+    """
+
+    begin: Callable[[float], Search | None]
+    slices: Slices = field(default_factory=lambda: Slices(*_OTHERS))
+    search: Search | None = None
+    spent: float = 0.0
+    failed: bool = False
+
+    def work(self, stop: float, end: float) -> None:
+        """Go on, see ``Search.run``; raises ``OutOfTime``."""
+        began = time.monotonic()
+        try:
+            if self.search is None:
+                self.search = self.begin(end)
+            if self.search is None:
+                self.failed = True
+            else:
+                self.search.run(stop, end)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            self.failed = True
+        finally:
+            self.spent += time.monotonic() - began
+
+    @property
+    def over(self) -> bool:
+        """Whether it cannot go on."""
+        return self.failed or (self.search is not None and self.search.over)
+
+    @property
+    def pace(self) -> float:
+        """Which part of the question it settles per second."""
+        return 0.0 if self.search is None or self.over else self.search.closed / self.spent
+
+
+@dataclass(eq=False)
+class Schedule:
+    """All that is done about a group of samples which bounds and attacks have left open.
+
+    found: what is known of them. attack: see ``Search``. pool: bytes for waiting domains. varying: how many
+    inputs of a sample vary at most, None where the region is no box. slim: whether neurons are bounded by
+    zonotopes where inputs are cut.
+    """
+
+    problem: Problem
+    spec: Spec
+    found: Attempt
+    group: Tensor
+    ledger: Ledger
+    judge: Judge
+    attack: Callable[[Tensor, Tensor | None], Tensor]
+    pool: int
+    varying: int | None
+    slim: bool
+
+    def run(self) -> None:
+        """Until all samples are decided or nobody can go on; raises ``OutOfTime``."""
+        ways = self._ways()
+        if self.varying is None or self.varying > FEW_INPUTS:
+            self._tighten(ways[0])
+        programs, led = Slices(*_PROGRAMS), 0.0
+        if not worth_asking(self.problem.graph):
+            programs.seconds = math.inf
+        while self._is_open and (able := [way for way in ways if not way.over]):
+            leader, *others = able
+            if led >= programs.due:
+                self._ask(leader, programs)
+            other = next((way for way in others if led >= way.slices.due), None)
+            if other is not None:
+                self._follow(other)
+                if other.pace > _LEADS * leader.pace:
+                    leader.slices = Slices(
+                        leader.slices.share, other.slices.seconds, led * leader.slices.share
+                    )
+                    ways.sort(key=lambda way: way is not other)
+                continue
+            before = leader.spent
+            pause = min([programs.due, *(way.slices.due for way in others)]) - led
+            leader.work(time.monotonic() + max(pause, 0.0), self.problem.end)
+            led += leader.spent - before
+        self.ledger.settle(self.group.tolist(), Status.UNKNOWN)
+
+    def _ways(self) -> list[Way]:
+        """All ways to cut this network, the one to begin with first."""
+        by_inputs, by_neurons = Way(self._by_inputs), Way(self._by_neurons)
+        if self.varying is not None and self.varying <= FEW_INPUTS:
+            has_neurons = any(isinstance(node.op, Pointwise) for node in self.problem.graph.nodes)
+            return [by_inputs, by_neurons] if has_neurons else [by_inputs]
+        if self.varying is not None and self.varying <= _SOME_INPUTS:
+            return [by_neurons, by_inputs]
+        return [by_neurons]
+
+    @property
+    def _is_open(self) -> bool:
+        return bool(set(self.ledger.open) & set(self.group.tolist()))
+
+    def _follow(self, way: Way) -> None:
+        """A slice for a way that does not lead, and as much again to break off in."""
+        with way.slices.taken() as stop, suppress(OutOfTime):
+            way.work(stop, min(stop + way.slices.seconds, self.problem.end))
+        self.problem.check_time()
+
+    def _ask(self, leader: Way, programs: Slices) -> None:
+        """A slice for programs, about the worst domains that wait."""
+        too_late = time.monotonic() + programs.seconds + _SPARE > self.problem.end
+        found = None if too_late or leader.search is None else leader.search.weakest(_ASKED)
+        if leader.search is None or found is None:
+            programs.seconds = math.inf
+            return
+        asked = leader.search.quick.asked(found.domains.question)
+        seconds = programs.seconds
+        try:
+            with programs.taken():
+                tried = point(found, asked, deciding_rows(found, asked), seconds, self.problem.end)
+        except Unsupported:
+            programs.seconds = math.inf
+            return
+        if tried is not None:
+            leader.search.tried(found, *tried)
+
+    def _tighten(self, leader: Way) -> None:
+        """A short search, then tighter intervals of single neurons, which all domains of the next search
+        share: for longer where they gain enough beside that."""
+        left = self.problem.end - time.monotonic()
+        if not layers(self.problem[self.found.left], self.found.facts):
+            return
+        leader.work(time.monotonic() + _GLANCE * left, self.problem.end)
+        self._refresh()
+        for share in _NEURONS:
+            if not self._is_open:
+                break
+            by_search, before = self.ledger.gained(self.group[self.found.left]), self.found
+            facts = tightened(self.problem[self.found.left], before.facts, time.monotonic() + share * left)
+            known = replace(before, facts=facts, last=ALPHA)
+            self.found = attempted(self.problem, self.spec, (ALPHA,), known)
+            missing = -_worst(self.spec, before, before.left)
+            by_neurons = _worst(self.spec, self.found, before.left) + missing
+            self.found = self.ledger.noted(self.spec, self.found, self.group)
+            leader.search, leader.failed = None, False
+            if not bool(by_neurons.mean() > torch.maximum(_WORTH * by_search, _MUCH * missing).mean()):
+                break
+
+    def _refresh(self) -> None:
+        self.found = self.ledger.undecided(self.found, self.group)
+
+    def _by_inputs(self, end: float) -> Search | None:
+        self._refresh()
+        return self._search(by_inputs=True)
+
+    def _by_neurons(self, end: float) -> Search | None:
+        self._refresh()
+        if self.slim:  # neurons had no rows of their own so far
+            problem = replace(self.problem, end=end)
+            found = attempted(problem, self.spec, (DECIDE, ALPHA), self.found)
+            self.found = self.ledger.noted(self.spec, found, self.group)
+        return self._search(by_inputs=False)
+
+    def _search(self, by_inputs: bool) -> Search | None:
+        """Branch and bound on what is left of the group."""
+        found = self.found
+        if len(found.left) == 0:
+            return None
+        asked, place = questions(self.spec, found.left, found.rows.lower, apart=not by_inputs)
+        generators = SLIM.generators if self.slim and by_inputs else None
+        root = Root(self.problem[found.left], found.facts, asked, place, generators)
+        # Where inputs are cut a proof would begin without the parents' neurons and cost more than it saves.
+        searched_as_proved = by_inputs or not self.problem.rounded
+        quick = root if searched_as_proved else root.quick(torch.float32).condensed()
+        sample = self.group[found.left]
+        return Search(root, quick, sample, self.ledger, self.judge, self.attack, by_inputs, self.pool)
+
+
+def _worst(spec: Spec, found: Attempt, samples: Tensor) -> Tensor:
+    """The bounds that decide some samples, (samples,)."""
+    return spec[samples].worst(found.rows.lower[samples])
