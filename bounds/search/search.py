@@ -69,7 +69,9 @@ class Search:
         the batch at hand; None for the end of the problem.
         """
         if end is not None:
-            self.sound, self.quick = self.sound.until(end), self.quick.until(end)
+            same = self.quick is self.sound
+            self.sound = self.sound.until(end)
+            self.quick = self.sound if same else self.quick.until(end)
         pool = self._begun() if self.pool is None else self.pool
         while len(pool := self._still_open(pool)):
             self.pool = pool
