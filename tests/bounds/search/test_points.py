@@ -38,8 +38,8 @@ def hidden() -> Planted:
 
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Programs are asked after the first batch, and as long as whoever leads."""
-    monkeypatch.setattr(schedule, "_PROGRAMS", (1.0, 1e-3))
+    """Programs are asked soon, and for longer than whoever leads."""
+    monkeypatch.setattr(schedule, "_PROGRAMS", (20.0, 1.0))
 
 
 def whole(net: Planted) -> tuple[Bounded, Spec]:
