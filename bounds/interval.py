@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from math import inf
 from typing import NamedTuple
 
 import torch
@@ -18,10 +20,10 @@ class Interval:
     lower: Tensor
     upper: Tensor
 
-    @property
+    @cached_property
     def magnitude(self) -> Tensor:
-        """The largest absolute value, element by element."""
-        return torch.maximum(self.lower.abs(), self.upper.abs())
+        """The largest absolute value, element by element; the lower end is not above the upper one."""
+        return torch.maximum(self.upper, -self.lower)
 
     @property
     def centre(self) -> Tensor:
@@ -69,8 +71,8 @@ class Interval:
     def closed(self) -> Interval:
         """The interval without an end where that is no number or infinite on the wrong side: fails closed."""
         return Interval(
-            torch.nan_to_num(self.lower, nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf),
-            torch.nan_to_num(self.upper, nan=torch.inf, posinf=torch.inf, neginf=torch.inf),
+            torch.nan_to_num(self.lower, -inf, -inf, -inf),
+            torch.nan_to_num(self.upper, inf, inf, inf),
         )
 
     def widened(self, cushion: Tensor) -> Interval:
@@ -91,9 +93,16 @@ class Around(NamedTuple):
     """All tensors within half a ``width`` of ``centre``, element by element; batch on axis 0.
 
     spare: how many units of roundoff of ``|centre| + width`` half the width is wider than it need be, which
-    what is made of it may lose again; infinite where rounding does not count.
+    what is made of it may lose again; infinite where rounding does not count. positive: no centre is below
+    zero.
     """
 
     centre: Tensor
     width: Tensor
     spare: float
+    positive: bool = False
+
+    @property
+    def distance(self) -> Tensor:
+        """``|centre|``."""
+        return self.centre if self.positive else self.centre.abs()

@@ -47,6 +47,9 @@ class Conv(Affine):
     def linear(self, xs: Tensors, weights: Tensors) -> Tensor:
         return self._conv(xs[0], weights[0], None)
 
+    def absolute(self, xs: Tensors, weights: Tensors) -> Tensor:
+        return self._conv(xs[0], weights[0].abs(), None)
+
     def value(self, xs: Tensors, params: Tensors) -> Tensor:
         x, weight, bias = xs[0], params[0], params[1] if len(params) > 1 else None
         quick = self._phased and x.device.type == "cpu" and torch.is_grad_enabled() and x.requires_grad
@@ -70,10 +73,10 @@ class Conv(Affine):
 
     def terms(self, ins: Sequence[Shape], out: Shape, params: Tensors) -> int:
         weight = params[0]
-        return weight[0].numel() + out[0] // self.groups * prod(weight.shape[2:]) + prod(out) + 4
+        return prod(weight.shape[1:]) + out[0] // self.groups * prod(weight.shape[2:]) + prod(out) + 4
 
     def fan_in(self, ins: Sequence[Shape], out: Shape, params: Tensors) -> int:
-        return params[0][0].numel() + 1
+        return prod(params[0].shape[1:]) + 1
 
     def adjoint(self, rows: Tensor, weights: Tensors, ins: Sequence[Shape]) -> Tensors:
         if self._phased and _MANY * rows[:, 0].numel() > weights[0].numel():

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from bounds.errors import InvalidGraph
@@ -60,14 +59,20 @@ class LeakyReLU(Piecewise):
         """ReLU of the upper end t is that of the result, and no less than its width: min(w, t).
 
         Rounding may move each end by some units of t <= |c| + w / 2. What is left of an upper end that is
-        fainter than what the interval has to spare is zero.
+        fainter than what the interval has to spare is zero. As half of w is exact, the centre t - w / 2 is
+        at least t / 2, rounded or not.
         """
         if self.negative_slope or x.spare < 2 * _LOST:
             return None
-        top = (x.centre.add_ if spent else x.centre.add)(x.width, alpha=0.5)
-        top = F.threshold(top, _FAINT, 0.0, inplace=True) if rounded else top.relu_() if spent else top.relu()
-        width = torch.minimum(top, x.width, out=x.width if spent else None)
-        return Around((top.sub_ if spent else top.sub)(width, alpha=0.5), width, x.spare - _LOST)
+        if spent:
+            top = x.centre.add_(x.width, alpha=0.5)
+            top = torch.threshold_(top, _FAINT, 0.0) if rounded else top.relu_()
+            width = torch.minimum(top, x.width, out=x.width)
+            return Around(top.sub_(width, alpha=0.5), width, x.spare - _LOST, positive=True)
+        top = x.centre.add(x.width, alpha=0.5)
+        top = torch.threshold_(top, _FAINT, 0.0) if rounded else top.relu()
+        width = torch.minimum(top, x.width)
+        return Around(top.sub(width, alpha=0.5), width, x.spare - _LOST, positive=True)
 
     def intercept(self, x: Interval, slope: Tensor, side: int, rounded: bool) -> Tensor:
         """The gap is piecewise linear: smallest at an end or, where that is inside, at the kink."""

@@ -22,6 +22,7 @@ _SPARE = 16
 _ACCOUNT = 32
 # Added to widths, so that whatever underflows is too small to matter.
 _FAINT = 2.0**-950
+_TINY = torch.tensor(TINY, dtype=torch.float64, device="cpu")
 _LOST = 4  # units that the way to the ends may take
 
 
@@ -79,18 +80,20 @@ def _affine(
         return None
     known = [x if isinstance(x, Around) else _split(x.interval, rounded) for x in ins]
     weights, centres = op.weights(node.params), tuple([x.centre for x in known])
-    centre = op.value(centres, node.params)
+    # Widths come first: then the centre's product finds the weights in the caches, where |W| needed them.
     if op.exact or not rounded:
         width = op.absolute(tuple([x.width for x in known]), weights)
-        # Constants in between have nothing to spare.
-        return Around(centre, width, 0 if rounded and op.offset(node.params) is not None else known[0].spare)
+        centre, least = op.value(centres, node.params), min([x.spare for x in known])
+        if op.offset(node.params) is not None:  # constants in between have nothing to spare
+            return Around(centre, width, 0 if rounded else least)
+        return Around(centre, width, least, op.rising and all([x.positive for x in known]))
     shapes = tuple([graph.nodes[i].shape for i in node.inputs])
     # As a share of widths, which are two radii.
     error = 2 * gamma(op.terms(shapes, node.shape, node.params) + _ACCOUNT, U64)
-    held = tuple([torch.add(x.width, x.centre.abs(), alpha=error) for x in known])
-    offset = op.offset_magnitude(node.params)
-    own = centre.new_tensor(TINY) if offset is None else error * offset + TINY
-    return Around(centre, torch.add(own, op.absolute(held, weights), alpha=1 + error), _SPARE)
+    held = tuple([torch.add(x.width, x.distance, alpha=error) for x in known])
+    width, offset = op.absolute(held, weights), op.offset_magnitude(node.params)
+    own = _TINY if offset is None else torch.add(_TINY, offset, alpha=error)
+    return Around(op.value(centres, node.params), torch.add(own, width, alpha=1 + error), _SPARE)
 
 
 def _passed(graph: Graph, node: Node, op: Affine, ins: Sequence[Interval], level: Level) -> Facts:
