@@ -124,8 +124,9 @@ class Facts:
         magnitude = self.interval.magnitude
         if self.cushion is not None:
             magnitude = magnitude + self.cushion
-        most = magnitude.reshape(len(magnitude), -1).amax(1)
-        return None if bool((most < _LARGE).all()) else TINY * (1 + most)
+        if float(magnitude.max()) < _LARGE:
+            return None
+        return TINY * (1 + magnitude.reshape(len(magnitude), -1).amax(1))
 
     @cached_property
     def quick(self) -> Facts:

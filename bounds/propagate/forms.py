@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import torch
 from torch import Tensor
@@ -144,13 +145,16 @@ def value_range(layout: Layout, rows: Coefficients, x: Interval, rounded: bool) 
     NaN where the interval is infinite.
     """
     centre = x.centre
-    if not rounded:
-        value, spread = layout.dot(rows, centre), layout.dot(rows, x.upper - centre, absolute=True)
-        return Interval(value - spread, value + spread)
-    # The account goes with the radius: from here to the ends each rounding is a unit of |a| (|c| + r).
-    n, radius = centre[0].numel(), torch.maximum(x.upper - centre, centre - x.lower)
-    radius = radius.add((centre.abs() + radius).add_(2.0**-850), alpha=2 * gamma(n + 12, U64))
-    value, spread = layout.dot(rows, centre), layout.dot(rows, radius, absolute=True) + n * 2.0**-900
+    radius = x.upper - centre
+    if rounded:
+        # The account goes with the radius: each rounding from here to the ends is a unit of |a| (|c| + r). They
+        # are n in each product, four that the lower end may be farther from the centre than the upper one
+        # (three for the centre's two roundings, one for the radius), and three of the account and the ends.
+        n = prod(centre.shape[1:])
+        radius = torch.add(radius, (centre.abs() + radius).add_(2.0**-850), alpha=2 * gamma(n + 8, U64))
+    value, spread = layout.dot(rows, centre), layout.dot(rows, radius, absolute=True)
+    if rounded:
+        spread = spread + n * 2.0**-900
     return Interval(value - spread, value + spread)
 
 
@@ -161,7 +165,7 @@ def over_interval(layout: Layout, rows: Coefficients, x: Interval, rounded: bool
     and the width that products and sums with these, wider, may lose.
     """
     lower, width = x.lower, x.upper - x.lower
-    n = lower[0].numel()
+    n = prod(lower.shape[1:])
     if rounded:
         lost = (lower.abs() + width).add_(2.0**-850).mul_(gamma(n + 12, U64) * _INFLATE)
         lower, width = lower - lost, width.add_(lost, alpha=2)

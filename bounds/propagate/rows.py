@@ -84,10 +84,12 @@ def interval_bounds(
             low, high = (region.support(s * grouped, layout.samples, slack is not None) for s in (-1, 1))
             here = Interval(-low.flatten(), high.flatten())
         lower, upper = lower + here.lower, upper + here.upper
-        if slack is not None:
-            lower, upper = down(lower), up(upper)
-    found = Interval(lower, upper)
-    return found.closed() if slack is None else found.widened(slack * _INFLATE)
+        if slack is not None:  # a unit for each of these sums, and one for that with the slack
+            slack = torch.add(slack, Interval(lower, upper).magnitude, alpha=3 * U64)
+    if slack is not None:
+        cost = slack * _INFLATE
+        lower, upper = lower - cost, upper + cost
+    return Interval(lower, upper).closed()
 
 
 def _travel(
