@@ -98,7 +98,7 @@ def bound(
                     raise
             memory //= 4
     # Fails closed; and what is returned may be differentiated through.
-    ends = Interval(found.lower, found.upper).closed()
+    ends = found.closed()
     return Bounds(ends.lower, ends.upper, level)
 
 
@@ -115,21 +115,20 @@ def _bound(
     dtype: torch.dtype,
     level: Level,
     memory: int,
-) -> Bounds:
-    region = region if region.box().lower.dtype is dtype else region.to(dtype)
-    graph = bindable(graph, level).to(dtype, region.box().lower.device)
+) -> Interval:
+    like = region.box().lower
+    region = region if like.dtype is dtype else region.to(dtype)
+    graph = bindable(graph, level).to(dtype, like.device)
     problem = Problem(graph, region, level, memory)
     if spec is not None:
-        found = _of_rows(problem, spec.to(dtype).on(region.box().lower.device), method)
-        return Bounds(found.lower, found.upper, level)
+        return _of_rows(problem, spec.to(dtype).on(like.device), method)
     if method == "ibp":
-        found = intervals.outputs(problem)
-        return Bounds(found.lower, found.upper, level)
+        return intervals.outputs(problem)
     if method == "cascade":
         raise InvalidInput("a cascade stops where a specification is proved: give a spec")
     both = _of_rows(problem, _identity(graph, region.box().lower).with_negated(), method)
     lower, upper = both.lower.view(len(region), 2, *graph.output_shape).unbind(1)
-    return Bounds(lower, -upper, level)
+    return Interval(lower, -upper)
 
 
 def _of_rows(problem: Problem, spec: Spec, method: str) -> Interval:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from bounds.errors import BoundsError, InvalidGraph, InvalidInput
-from bounds.kinds import Composite, Input, Known, Operator, Tensors
+from bounds.kinds import Affine, Composite, Input, Known, Operator, Tensors
 from bounds.linear import Shape
 
 
@@ -56,6 +57,16 @@ class Graph:
         ]
         object.__setattr__(self, "users", tuple(map(tuple, users)))
         object.__setattr__(self, "ending", tuple(ending))
+
+    @cached_property
+    def affine(self) -> Mapping[int, Affine]:
+        """The affine operators, by node."""
+        return {i: node.op for i, node in enumerate(self.nodes) if isinstance(node.op, Affine)}
+
+    @cached_property
+    def _composite(self) -> bool:
+        """Whether any operator is a combination of others."""
+        return any(isinstance(node.op, Composite) for node in self.nodes)
 
     @property
     def input_shape(self) -> Shape:
@@ -109,7 +120,7 @@ class Graph:
     def expanded(self) -> Graph:
         """The same function with every composite operator taken apart; itself if there is none."""
         graph = self
-        while any(isinstance(node.op, Composite) for node in graph.nodes):
+        while graph._composite:
             graph = _taken_apart(graph)
         return graph
 

@@ -51,6 +51,10 @@ class Operator(ABC):
     def value(self, xs: Tensors, params: Tensors) -> Tensor:
         """The operator on batched inputs."""
 
+    def around(self, x: Around, rounded: bool, spent: bool) -> Around | None:
+        """A function of ``x``, whose memory may be used again if ``spent``; None where ends are as good."""
+        return None
+
 
 @dataclass(frozen=True)
 class Input(Operator):
@@ -194,10 +198,6 @@ class Pointwise(Operator):
 
         Infinite where f is not defined on all of ``x``.
         """
-
-    def around(self, x: Around, rounded: bool, spent: bool) -> Around | None:
-        """f of ``x``, whose memory may be used again if ``spent``; None where ``image`` is as good."""
-        return None
 
     @abstractmethod
     def contact(self, x: Interval, slope: Tensor, side: int) -> tuple[Tensor, Tensor]:

@@ -147,9 +147,9 @@ def value_range(layout: Layout, rows: Coefficients, x: Interval, rounded: bool) 
     centre = x.centre
     radius = x.upper - centre
     if rounded:
-        # The account goes with the radius: each rounding from here to the ends is a unit of |a| (|c| + r). They
-        # are n in each product, four that the lower end may be farther from the centre than the upper one
-        # (three for the centre's two roundings, one for the radius), and three of the account and the ends.
+        # The account goes with the radius: each rounding from here to the ends is a unit of |a| (|c| + r).
+        # They are n in each product, four that the lower end may be farther from the centre than the upper
+        # one (three for the centre's two roundings, one for the radius), three of the account and the ends.
         n = prod(centre.shape[1:])
         radius = torch.add(radius, (centre.abs() + radius).add_(2.0**-850), alpha=2 * gamma(n + 8, U64))
     value, spread = layout.dot(rows, centre), layout.dot(rows, radius, absolute=True)

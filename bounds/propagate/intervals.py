@@ -9,7 +9,7 @@ import torch
 
 from bounds.graph import Graph, Node
 from bounds.interval import Around, Interval
-from bounds.kinds import Affine, Pointwise
+from bounds.kinds import Affine
 from bounds.propagate.crown import spec_bounds
 from bounds.propagate.facts import TINY, Facts, affine_cushion, node_facts
 from bounds.propagate.problem import Problem
@@ -28,7 +28,7 @@ _LOST = 4  # units that the way to the ends may take
 
 def outputs(problem: Problem) -> Interval:
     """Bounds of the output, (batch, *output_shape) each; NaN where nothing is known."""
-    return _facts(_values(problem, set())[problem.graph.output], problem.rounded).interval
+    return _ends(_values(problem, set())[problem.graph.output], problem.rounded)
 
 
 def rows(problem: Problem, spec: Spec) -> Interval:
@@ -47,21 +47,21 @@ def _values(problem: Problem, keep: set[int]) -> dict[int, Facts | Around]:
     included, which costs a few passes of its own.
     """
     graph, region, rounded = problem.graph, problem.region, problem.rounded
+    centred = problem.level is not Level.DEPLOYED
     values: dict[int, Facts | Around] = {0: Facts(region.box(), tight=True, box=region.is_box)}
     changing = not torch.is_grad_enabled()
     for index, node in enumerate(graph.nodes[1:], start=1):
         here: Facts | Around | None = None
-        op, ins = node.op, [values[i] for i in node.inputs]
+        affine, ins = graph.affine.get(index), [values[i] for i in node.inputs]
         if index in keep:
-            if isinstance(op, Affine) and not graph.users[index]:
-                here = _passed(graph, node, op, [_facts(x, rounded).interval for x in ins], problem.level)
-        elif problem.level is not Level.DEPLOYED:
-            if isinstance(op, Affine):
-                here = _affine(graph, node, op, ins, rounded)
-            elif isinstance(op, Pointwise) and isinstance(ins[0], Around):
-                source = node.inputs[0]
-                spent = changing and graph.users[source] == (index,) and graph.nodes[source].op.fresh
-                here = op.around(ins[0], rounded, spent)
+            if affine is not None and not graph.users[index]:
+                here = _passed(graph, node, affine, [_ends(x, rounded) for x in ins], problem.level)
+        elif centred and affine is not None:
+            here = _affine(graph, node, affine, ins, rounded)
+        elif centred and isinstance(ins[0], Around):
+            source = node.inputs[0]
+            spent = changing and graph.users[source] == (index,) and graph.nodes[source].op.fresh
+            here = node.op.around(ins[0], rounded, spent)
         if here is None:
             known = tuple([_facts(x, rounded) for x in ins])
             here = node_facts(graph, node, known, problem.level, relaxed=False)
@@ -83,10 +83,13 @@ def _affine(
     # Widths come first: then the centre's product finds the weights in the caches, where |W| needed them.
     if op.exact or not rounded:
         width = op.absolute(tuple([x.width for x in known]), weights)
-        centre, least = op.value(centres, node.params), min([x.spare for x in known])
+        centre = op.value(centres, node.params)
+        if not rounded:
+            return Around(centre, width, math.inf)
         if op.offset(node.params) is not None:  # constants in between have nothing to spare
-            return Around(centre, width, 0 if rounded else least)
-        return Around(centre, width, least, op.rising and all([x.positive for x in known]))
+            return Around(centre, width, 0)
+        least, positive = min([x.spare for x in known]), op.rising and all(x.positive for x in known)
+        return Around(centre, width, least, positive)
     shapes = tuple([graph.nodes[i].shape for i in node.inputs])
     # As a share of widths, which are two radii.
     error = 2 * gamma(op.terms(shapes, node.shape, node.params) + _ACCOUNT, U64)
@@ -113,12 +116,16 @@ def _split(x: Interval, rounded: bool) -> Around:
 
 
 def _facts(x: Facts | Around, rounded: bool) -> Facts:
+    return x if isinstance(x, Facts) else Facts(_ends(x, rounded))
+
+
+def _ends(x: Facts | Around, rounded: bool) -> Interval:
     if isinstance(x, Facts):
-        return x
+        return x.interval
     ends = Interval(torch.sub(x.centre, x.width, alpha=0.5), torch.add(x.centre, x.width, alpha=0.5))
     if not rounded:
-        return Facts(ends)
-    return Facts(ends.closed() if x.spare >= _LOST else ends.widened(x.width.new_tensor(TINY)))
+        return ends
+    return ends.closed() if x.spare >= _LOST else ends.widened(_TINY)
 
 
 def _folded(graph: Graph) -> set[int]:
@@ -128,5 +135,5 @@ def _folded(graph: Graph) -> set[int]:
         index = stack.pop()
         if index not in found:
             found.add(index)
-            stack.extend(graph.nodes[index].inputs if isinstance(graph.nodes[index].op, Affine) else ())
+            stack.extend(graph.nodes[index].inputs if index in graph.affine else ())
     return found

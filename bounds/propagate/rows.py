@@ -23,7 +23,7 @@ from bounds.memory import cached
 from bounds.propagate.facts import Facts
 from bounds.propagate.forms import Forms, Layout, Own, Push, over_interval, products, value_range
 from bounds.relaxation import Lines
-from bounds.rounding import U64, down, gamma, up
+from bounds.rounding import U64, down, gamma
 from bounds.sets import InputSet
 
 _INFLATE = 1.0 + 2.0**-20  # covers the rounding of the sums that make up the slack

@@ -51,6 +51,23 @@ def test_rows_over_an_interval_are_never_above_the_least_value(seed: int) -> Non
     assert Fraction(found.item()) <= sum(min(a * low, a * high) for a, low, high in ends)
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_rows_over_a_box_lie_within_their_bounds(seed: int) -> None:
+    """What is left after the constant has been taken away may be as small as the rounding."""
+    g = torch.Generator().manual_seed(seed)
+    rows, lower = scaled(g, 1, 1, 9), scaled(g, 1, 9)
+    width = torch.zeros(1, 9, dtype=torch.float64) if seed % 3 else scaled(g, 1, 9, most=4.0).abs()
+    region = bounds.Box(lower, lower + width)
+    offset = -(rows[0] @ lower[0])[None] if seed % 2 else scaled(g, 1, 1)
+    builder = bounds.Builder((9,))
+    graph = builder.build(builder.input)
+    found = bounds.bound(graph, region, bounds.Spec(rows, offset), method="ibp", level="real")
+    ends = zip(fractions(rows), fractions(region.lower), fractions(region.upper), strict=True)
+    pairs = [sorted((a * low, a * high)) for a, low, high in ends]
+    least, most = (Fraction(offset.item()) + sum(p[i] for p in pairs) for i in (0, 1))
+    assert Fraction(found.lower.item()) <= least and most <= Fraction(found.upper.item())
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_guarded_lines_give_way_by_the_cushions_of_both_steps(seed: int) -> None:
     g = torch.Generator().manual_seed(seed)

@@ -14,7 +14,8 @@ from bounds.interval import Around, Interval
 from bounds.ops.elementwise import Add, Negate
 from bounds.ops.linear import Linear
 from bounds.ops.relu import LeakyReLU
-from bounds.ops.slicing import Pad
+from bounds.ops.slicing import Concat, Pad
+from bounds.propagate.intervals import _affine
 
 SCALES = st.sampled_from([1.0, 1.0, 1e-9, 1e9, 1e-60, 1e60, 1e-150, 1e-290, 1e-320])
 Box = tuple[list[Fraction], list[Fraction]]
@@ -22,12 +23,12 @@ Box = tuple[list[Fraction], list[Fraction]]
 
 @st.composite
 def _nets(draw: st.DrawFn) -> Graph:
-    """Chains of layers of many scales, of ReLUs in a row, negations, sums with an earlier node, paddings."""
+    """Chains of layers of many scales, ReLUs in a row, negations, paddings, sums, joins of earlier nodes."""
     width = draw(st.integers(1, 4))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     builder = Builder((width,))
     nodes: list[Ref] = [builder.input]
-    for kind in draw(st.lists(st.sampled_from("llrrrnap"), min_size=2, max_size=9)):
+    for kind in draw(st.lists(st.sampled_from("llrrrnapc"), min_size=2, max_size=9)):
         here, size = nodes[-1], nodes[-1].shape[0]
         if kind == "l":
             weight = torch.randn(width, size, dtype=torch.float64, generator=generator) * draw(SCALES)
@@ -37,6 +38,8 @@ def _nets(draw: st.DrawFn) -> Graph:
         elif kind == "a":
             other = draw(st.sampled_from([n for n in nodes if n.shape == here.shape]))
             here = builder.apply(Add(), (here, other))
+        elif kind == "c":
+            here = builder.apply(Concat(0), (here, draw(st.sampled_from(nodes))))
         elif kind == "p":
             here = builder.apply(Pad((1,), (0,)), (here,))
         else:
@@ -58,6 +61,8 @@ def _exact(graph: Graph, lower: list[float], upper: list[float]) -> Box:
             other = known[node.inputs[1]]
             low = [a + b for a, b in zip(low, other[0], strict=True)]
             high = [a + b for a, b in zip(high, other[1], strict=True)]
+        elif isinstance(node.op, Concat):
+            low, high = low + known[node.inputs[1]][0], high + known[node.inputs[1]][1]
         elif isinstance(node.op, Pad):
             low, high = [Fraction(0), *low], [Fraction(0), *high]
         elif isinstance(node.op, LeakyReLU):
@@ -105,6 +110,7 @@ def test_relu_around_its_centre() -> None:
         assert found is not None
         torch.testing.assert_close(found.centre - found.width / 2, x.lower.relu())
         torch.testing.assert_close(found.centre + found.width / 2, x.upper.relu())
+        assert found.positive and torch.equal(found.distance, found.centre.abs())
         same = torch.equal(given_.centre, kept[0]) and torch.equal(given_.width, kept[1])
         assert same is not spent
 
@@ -114,3 +120,22 @@ def test_relu_asks_for_something_to_spare() -> None:
     x = torch.ones(1, 2, dtype=torch.float64)
     assert LeakyReLU().around(Around(x, x, 3), rounded=True, spent=False) is None
     assert LeakyReLU(0.1).around(Around(x, x, 16), rounded=True, spent=False) is None
+
+
+def test_what_is_joined_spares_no_more_than_its_parts() -> None:
+    builder = Builder((2,))
+    graph = builder.build(builder.apply(Concat(0), (builder.input, builder.input)))
+    x = torch.tensor([[-1.0, 2.0]], dtype=torch.float64)
+    parts = (Around(x, x.abs(), 16), Around(x.relu(), x.abs(), 4, positive=True))
+    for ins in (parts, parts[::-1]):
+        found = _affine(graph, graph.nodes[1], Concat(0), ins, rounded=True)
+        assert found is not None and found.spare == 4
+        assert torch.equal(found.distance, found.centre.abs())
+
+
+def test_negated_centres_are_not_taken_for_positive() -> None:
+    builder = Builder((2,))
+    graph = builder.build(builder.apply(Negate(), (builder.input,)))
+    x = torch.ones(1, 2, dtype=torch.float64)
+    found = _affine(graph, graph.nodes[1], Negate(), [Around(x, x, 16, positive=True)], rounded=True)
+    assert found is not None and torch.equal(found.distance, x)
