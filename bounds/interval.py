@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from math import inf
 from typing import NamedTuple
 
@@ -20,10 +19,10 @@ class Interval:
     lower: Tensor
     upper: Tensor
 
-    @cached_property
+    @property
     def magnitude(self) -> Tensor:
-        """The largest absolute value, element by element; the lower end is not above the upper one."""
-        return torch.maximum(self.upper, -self.lower)
+        """The largest absolute value, element by element."""
+        return torch.maximum(self.lower.abs(), self.upper.abs())
 
     @property
     def centre(self) -> Tensor:
