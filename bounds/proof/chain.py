@@ -26,7 +26,7 @@ from bounds.proof.arithmetic import Floats, gamma
 from bounds.proof.format import Array
 from bounds.proof.functions import Function
 from bounds.proof.network import Network, Step
-from bounds.proof.steps import Affine, Pick, Scale
+from bounds.proof.steps import Affine, Convolution, Pick, Scale
 
 _U32, _LEAST32 = 2.0**-24, 2.0**-149
 _MOST32 = 2.0**120  # from here on a float32 execution may overflow on its way
@@ -244,12 +244,20 @@ class Chain:
             pieces, elements = np.nonzero(wanted & ~facts.empty[:, None])
             for part in parts(len(pieces), self.rows_at_once):
                 piece, element = pieces[part], elements[part]
-                rows, account = self.a.zeros(len(piece), low.shape[1]), Account(self.a, piece)
+                account = Account(self.a, piece)
+                # Where lines are the same for all rows, those lie side by side in memory if images are met.
+                beside = self._images and len(low) == 1
+                rows = self.a.zeros(low.shape[1], len(piece)).T if beside else account.zeros(low.shape[1])
                 rows[np.arange(len(piece)), element] = side
                 end, found = ends[side < 0], self.lower(facts, value, rows, account)
                 end[piece, element] = side * _most(side * end[piece, element], found)
         facts.values[value] = replace(fact, low=ends[0], high=ends[1])
         facts.empty |= (ends[0] > ends[1]).any(1)
+
+    @cached_property
+    def _images(self) -> bool:
+        """Whether there are convolutions, which take many rows at once only where these lie side by side."""
+        return any(isinstance(step.does, Convolution) for step in self.network.steps)
 
     @cached_property
     def rows_at_once(self) -> int:

@@ -144,7 +144,8 @@ class Checker:
         layer = np.array(self.values)[tree.layer[split]]
         at, multipliers = a.array(tree.at[split]), a.array(tree.multipliers[path])
         cuts = Cuts(leaf - number.start, layer, tree.element[split], side, at, multipliers)
-        return Leaves(cuts, a.array(tree.weights[number]), tree.slopes, tree.chosen[number])
+        weights, chosen = a.array(tree.weights[number]), tree.chosen[number]
+        return Leaves(cuts if len(leaf) else None, weights, tree.slopes, chosen)
 
     def lower(
         self, part: Part, clauses: Sequence[int], leaves: Leaves, known: Facts | None, hidden: bool

@@ -146,8 +146,8 @@ def _max_pool(r: Reader, x: Argument) -> Value:
     weight = np.broadcast_to(1.0, (1, 1, 1, *kernel))
     step = _convolution(r, Convolution, value.shape, weight, _spacing(r, len(kernel)))
     size = prod(value.shape)
-    framed = step.framed(np.arange(1, size + 1)[None]) - 1
-    places = np.stack([framed[window].reshape(-1) for window in step.windows])
+    seen = step.seen(np.arange(1, size + 1)[None])[0, :, 0] - 1  # (channels, kernel, ...), -1 for borders
+    places = seen.swapaxes(0, 1).reshape(prod(kernel), -1)
     valid = places.max(0)  # of each window some element that is not border
     if bool((valid < 0).any()):
         raise r.refuse("it has windows that lie in the border")

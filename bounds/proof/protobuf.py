@@ -12,6 +12,7 @@ from bounds.proof.format import Array
 from bounds.proof.refused import Refused
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
+_SIZES = {_FIXED64: 8, _FIXED32: 4}
 FLOAT, DOUBLE = 1, 11
 # Of each element type that is read: how raw data look, and the field of others.
 _TYPES = {FLOAT: ("<f4", 4), DOUBLE: ("<f8", 10), 6: ("<i4", 5), 7: ("<i8", 7), 9: ("?", 5)}
@@ -42,7 +43,7 @@ class Message:
                 size, here = _varint(data, here)
                 end = here + size
             else:
-                end = here + {_FIXED64: 8, _FIXED32: 4}[kind]
+                end = here + _SIZES[kind]
             if not here <= end <= last:
                 raise ValueError("truncated")
             self._fields.setdefault(key >> 3, []).append((kind, data[here:end]))
@@ -115,9 +116,10 @@ def _varint(data: memoryview, here: int) -> tuple[int, int]:
 
 def node(message: Message) -> Node:
     """An operator."""
-    op, place, attributes = message.text(4), f"{message.text(4)} {message.text(3)!r}", dict[str, Any]()
-    if message.text(7) not in ("", "ai.onnx"):
-        raise Refused(place, f"unknown domain {message.text(7)!r}")
+    op, domain, attributes = message.text(4), message.text(7), dict[str, Any]()
+    place = f"{op} {message.text(3)!r}"
+    if domain not in ("", "ai.onnx"):
+        raise Refused(place, f"unknown domain {domain!r}")
     for attribute in message.messages(5):
         if (key := attribute.text(1)) in attributes:
             raise Refused(place, f"attribute {key!r} occurs twice")
@@ -144,12 +146,12 @@ def _attribute(message: Message, place: str) -> Any:
 def tensor(message: Message) -> Array:
     """float32, float64 and bool as they are, integers as int64."""
     place = f"constant {message.text(8)!r}"
-    dims = message.integers(1)
-    if message.integer(2) not in _TYPES or min(dims, default=0) < 0:
-        raise Refused(place, f"type {message.integer(2)} is not read, or a size is negative")
+    dims, kind = message.integers(1), message.integer(2)
+    if kind not in _TYPES or min(dims, default=0) < 0:
+        raise Refused(place, f"type {kind} is not read, or a size is negative")
     if message.integer(14) or message.every(13) or message.every(3):
         raise Refused(place, "it lies in another file, or in pieces; store it in this one")
-    (dtype, field), raw = _TYPES[message.integer(2)], message.one(9)
+    (dtype, field), raw = _TYPES[kind], message.one(9)
     if raw is not None:
         values = np.frombuffer(raw, "u1" if dtype == "?" else dtype)
     elif dtype.startswith("<f"):
@@ -158,9 +160,17 @@ def tensor(message: Message) -> Array:
         values = np.array(message.integers(field), dtype)  # what does not fit is refused
     if values.size != prod(dims):
         raise Refused(place, f"it has {values.size} values, not {prod(dims)}")
-    values = values.astype({"<i4": "<i8"}.get(dtype, dtype)).reshape(dims)
-    if dtype.startswith("<f"):
-        size = np.abs(values.astype(np.float64))
-        if not bool(((size == 0) | ((size > 1 / _FAR) & (size < _FAR))).all()):
-            raise Refused(place, "it has NaN, Inf or a float64 number beyond 2^500 or its inverse")
+    if dtype != "<f4":  # which are copied when they are widened
+        values = values.astype({"<i4": "<i8"}.get(dtype, dtype))
+    values = values.reshape(dims)
+    if dtype.startswith("<f") and not _near(values):
+        raise Refused(place, "it has NaN, Inf or a float64 number beyond 2^500 or its inverse")
     return values
+
+
+def _near(values: Array) -> bool:
+    """Whether floats are finite and not beyond 2^500 or its inverse, which float32 cannot be."""
+    if values.dtype == np.float32:
+        return bool(np.isfinite(values).all())
+    size = np.abs(values)
+    return bool(((size == 0) | ((size > 1 / _FAR) & (size < _FAR))).all())

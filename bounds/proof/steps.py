@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from functools import cached_property, reduce
+from functools import cached_property
 from itertools import product
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from bounds.proof.arithmetic import columns
 from bounds.proof.format import Array
+
+Window = tuple[Any, ...]  # an index of images
+_NONE = slice(0, 0), slice(0, 0)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -62,14 +66,30 @@ class Dense(Affine):
         return max(map(int, self.weight.shape))
 
     def linear(self, x: Array) -> Array:
-        return np.asarray(x.reshape(-1, self.weight.shape[1]) @ self.weight.T).reshape(len(x), -1)
+        return _times(x.reshape(-1, self.weight.shape[1]), self.weight.T).reshape(len(x), -1)
 
     def adjoint(self, rows: Array) -> Array:
         flat, weight = rows.reshape(-1, self.weight.shape[0]), self.weight
-        used = (flat != 0).any(0)  # often few: rows of single neurons, ReLUs that are off
-        if 2 * used.sum() < len(weight):
-            flat, weight = flat[:, used], weight[used]
-        return np.asarray(flat @ weight).reshape(len(rows), -1)
+        used = np.flatnonzero((flat != 0).any(0))  # often few: rows of single neurons, ReLUs that are off
+        if 2 * len(used) < len(weight):
+            flat, weight = columns(flat, used), weight[used]
+        return _times(flat, weight).reshape(len(rows), -1)
+
+
+def _times(x: Array, w: Array) -> Array:
+    """x w, which lies in memory as x does."""
+    return np.asarray(x @ w if x.flags.c_contiguous else (w.T @ x.T).T)
+
+
+def _images(x: Array, *shape: int) -> Array:
+    """Images (samples, groups, *shape, 1), or (1, groups, *shape, samples) where they lie like that."""
+    return x.reshape(len(x), -1, *shape, 1) if x.flags.c_contiguous else x.T.reshape(1, -1, *shape, len(x))
+
+
+def _flat(images: Array) -> Array:
+    """The inverse, (samples, elements)."""
+    last = images.shape[-1]
+    return images.reshape(len(images), -1) if last == 1 else images.reshape(-1, last).T
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -101,38 +121,54 @@ class Convolution(Affine):
         return tuple((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in axes)
 
     @cached_property
-    def windows(self) -> list[tuple[Any, ...]]:
-        """Where each element of the kernel meets the image with its borders."""
-        axes = zip(self.weight.shape[3:], self.strides, self.dilations, self.out_size, strict=True)
-        slices = [[slice(d * i, d * i + s * (n - 1) + 1, s) for i in range(k)] for k, s, d, n in axes]
-        return [(..., *window) for window in product(*slices)]
+    def taps(self) -> list[tuple[Window, Window]]:
+        """Of each element of the kernel: what it meets of the image, and where in the result it goes to.
+
+        Borders are left out: they are zeros.
+        """
+        shape = self.size, self.weight.shape[3:], self.strides, self.dilations, self.pads, self.out_size
+        slices = []
+        for size, kernel, s, d, (before, _), outs in zip(*shape, strict=True):
+            starts = [d * k - before for k in range(kernel)]  # in the image, for the first of the result
+            ends = [(max(0, -(n // s)), min(outs, (size - 1 - n) // s + 1), n) for n in starts]
+            slices.append(
+                [(slice(s * i + n, s * j + n, s), slice(i, j)) if i < j else _NONE for i, j, n in ends]
+            )
+        each = (zip(*tap, strict=True) for tap in product(*slices))
+        return [((..., *inner, slice(None)), (..., *outer, slice(None))) for inner, outer in each]
+
+    def seen(self, x: Array) -> Array:
+        """What the kernel meets: ``_images`` with the shape (in channels, kernel, *out size)."""
+        image = _images(x, self.weight.shape[2], *self.size)
+        seen = np.zeros((*image.shape[:3], len(self.taps), *self.out_size, image.shape[-1]), x.dtype)
+        for k, (inner, outer) in enumerate(self.taps):
+            seen[:, :, :, k][outer] = image[inner]
+        return seen
+
+    def linear(self, x: Array) -> Array:
+        seen, weight = self.seen(x), self.weight.reshape(*self.weight.shape[:2], -1)
+        made = weight @ seen.reshape(*seen.shape[:2], weight.shape[2], -1)
+        return _flat(made.reshape(*made.shape[:3], -1, seen.shape[-1]))
 
     @cached_property
     def _matrices(self) -> Array:
-        """Of each element of the kernel: (groups, out channels, in channels)."""
+        """Of each element of the kernel: (groups, in channels, out channels)."""
         flat = self.weight.reshape(*self.weight.shape[:3], -1)
-        return np.ascontiguousarray(np.moveaxis(flat, 3, 0))
-
-    def framed(self, x: Array) -> Array:
-        """Images with borders of zeros, (samples, groups, in channels, *padded)."""
-        image = x.reshape(len(x), -1, self.weight.shape[2], *self.size)
-        return image if self.padded == self.size else np.pad(image, [(0, 0)] * 3 + list(self.pads))
-
-    def linear(self, x: Array) -> Array:
-        wide, pixels = self.framed(x), prod(self.out_size)
-        seen = (wide[window].reshape(*wide.shape[:3], pixels) for window in self.windows)
-        parts = (matrix @ image for matrix, image in zip(self._matrices, seen, strict=True))
-        return np.asarray(reduce(np.add, parts)).reshape(len(wide), -1)
+        return np.ascontiguousarray(flat.transpose(3, 0, 2, 1))
 
     def adjoint(self, rows: Array) -> Array:
         outs, ins = self.weight.shape[1:3]
-        image = rows.reshape(len(rows), -1, outs, prod(self.out_size))
-        wide = np.zeros((*image.shape[:2], ins, *self.padded), rows.dtype)
-        for matrix, window in zip(self._matrices, self.windows, strict=True):
-            wide[window] += (matrix.swapaxes(1, 2) @ image).reshape(wide[window].shape)
-        axes = zip(self.size, self.pads, strict=True)
-        inside: tuple[Any, ...] = (..., *(slice(before, before + n) for n, (before, _) in axes))
-        return np.asarray(wide[inside]).reshape(len(rows), -1)
+        image, matrices = _images(rows, outs, *self.out_size), self._matrices
+        used = np.flatnonzero(
+            (image != 0).any((0, 1, *range(3, image.ndim)))
+        )  # one channel for single neurons
+        if 2 * len(used) < outs:
+            image, matrices = image[:, :, used], matrices[..., used]
+        wide = np.zeros((*image.shape[:2], ins, *self.size, image.shape[-1]), rows.dtype)
+        for matrix, (inner, outer) in zip(matrices, self.taps, strict=True):
+            part, met = wide[inner], image[outer]
+            part += (matrix @ met.reshape(*met.shape[:3], prod(met.shape[3:]))).reshape(part.shape)
+        return _flat(wide)
 
 
 class Transposed(Convolution):
@@ -163,8 +199,8 @@ class Sum(Affine):
     terms = 2
 
     def linear(self, x: Array) -> Array:
-        first, second = np.split(x, 2, 1)
-        return np.asarray(first + self.weight * second)
+        half = x.shape[1] // 2
+        return np.asarray(x[:, :half] + self.weight * x[:, half:])
 
     def adjoint(self, rows: Array) -> Array:
         return np.concatenate([rows, self.weight * rows], 1)
