@@ -6,16 +6,18 @@ import csv
 import importlib
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from unittest.mock import patch
 
 import torch
 
 import bounds
 from benchmarks.options import BadRequest, Options, Suite
 from benchmarks.table import Cell, Row, numbers, total
-from bounds.proof import Refused, model_bytes
-from bounds.proof.check import Checker, check
+from bounds.proof import Proof, Refused, model_bytes
+from bounds.proof.check import Checked, Checker, check
 from bounds.proof.file import unpacked
 from bounds.proving import prove
 from bounds.proving.written import packed
@@ -23,14 +25,16 @@ from bounds.vnnlib import read_vnnlib
 
 LIMIT = 20.0
 SHOWN = (
-    "benchmark", "net", "property", "float s", "real s", "prove s", "check s", "leaves", "passes", "bytes",
-    "outcome",
+    "benchmark", "net", "property", "read s", "float s", "real s", "prove s", "check s", "leaves",
+    "passes", "bytes", "outcome",
 )  # fmt: skip
 NOTES = (
-    "Instances whose property is known to hold. `float s`, `real s`: seconds of the processor for the "
-    "verdict alone, by `bounds.verify` at that level. `prove s`: for a search whose leaves the checker's "
-    "chain has accepted, from the network's bytes, without the check of the whole at its end. `check s`: for "
-    "the checker, from the bytes of both files. `passes`: that, in CROWN passes per leaf: over the "
+    "Instances whose property is known to hold. All times are seconds of the processor. `read s`: to read "
+    "network and property. `float s`, `real s`: for the verdict alone, by `bounds.verify` at that level, "
+    "after that. `prove s`: for a search whose leaves the checker's chain has accepted, from the network's "
+    "bytes, without the check of the whole at its end. `check s`: for the checker, from the bytes of both "
+    "files; the verdict alone takes `read s` and `real s`. `passes`: `check s` in CROWN passes per leaf: over "
+    "the "
     "time of one, rows for neurons included, in float64 at level float, of `bounds.bound(..., 'crown')` over "
     "the first box, the median of five. `outcome`: proved, verified (but not proved in the time limit, 20 s "
     "unless the command says another), timeout (no verdict), or what the checker does not know. `--batch`: "
@@ -67,12 +71,13 @@ def _row(benchmark: str, network: Path, prop: Path, limit: float) -> Row:
 
 def _measured(network: Path, prop: Path, limit: float) -> Row:
     model = model_bytes(network)
-    checker = Checker(model, "real")  # refuses what it does not know
+    Checker(model, "real")  # refuses what it does not know
+    began = time.process_time()
     graph = bounds.read_onnx(network)
     flat, spec = read_vnnlib(prop)
+    row: dict[str, Cell] = {"read s": time.process_time() - began}
     shape = (len(flat), *graph.input_shape)
     region = bounds.Box(flat.lower.view(shape), flat.upper.view(shape))
-    row: dict[str, Cell] = {}
     for level in ("float", "real"):
         began = time.process_time()
         found = bounds.verify(graph, region, spec, timeout=limit, level=level, joint=True)
@@ -80,18 +85,33 @@ def _measured(network: Path, prop: Path, limit: float) -> Row:
     if {each.status for each in found} != {bounds.Status.VERIFIED}:
         return row | {"outcome": "timeout"}
     began = time.process_time()
-    attempted = prove(graph, region, spec, model, timeout=limit)
-    spent = time.process_time() - began
+    with _accepting() as seconds:
+        attempted = prove(graph, region, spec, model, timeout=limit)
+    spent = time.process_time() - began - sum(seconds)
     if attempted.proof is None:
         return row | {"prove s": spent, "outcome": "verified"}
     data, began = packed(attempted.proof), time.process_time()
     checked = check(unpacked(data), model)
     checking = time.process_time() - began
-    began = time.process_time()
-    checker.accept(attempted.proof)  # as ``prove`` does at its end, of a network that it has read
-    row |= {"prove s": spent - (time.process_time() - began), "check s": checking}
+    row |= {"prove s": spent, "check s": checking}
     row["passes"] = checking / (checked.leaves * _one_pass(graph, region, spec))
     return row | {"leaves": checked.leaves, "bytes": len(data), "outcome": "proved"}
+
+
+@contextmanager
+def _accepting() -> Iterator[list[float]]:
+    """Seconds of the processor that checks of whole proofs take meanwhile."""
+    seconds, accept = list[float](), Checker.accept
+
+    def timed(self: Checker, proof: Proof) -> Checked:
+        began = time.process_time()
+        try:
+            return accept(self, proof)
+        finally:
+            seconds.append(time.process_time() - began)
+
+    with patch.object(Checker, "accept", timed):
+        yield seconds
 
 
 def _one_pass(graph: bounds.Graph, region: bounds.Box, spec: bounds.Spec) -> float:
@@ -116,9 +136,11 @@ def _summary(rows: Sequence[Row]) -> str:
     line = f"{len(rows)} instances: {len(proved)} proved of {verified} verified."
     if not proved:
         return line
-    sums = {name: sum(numbers(proved, f"{name} s")) for name in ("float", "real", "prove", "check")}
+    every = ("read", "float", "real", "prove", "check")
+    sums = {name: sum(numbers(proved, f"{name} s")) for name in every}
     return (
-        f"{line} Of those proved: {sums['float']:.1f} s at level float, {sums['real']:.1f} s at level real, "
+        f"{line} Of those proved: {sums['read']:.1f} s to read, "
+        f"{sums['float']:.1f} s at level float, {sums['real']:.1f} s at level real, "
         f"{sums['prove']:.1f} s to find proofs, {sums['check']:.1f} s to check them, at most "
         f"{max(numbers(proved, 'passes')):.2f} passes per leaf; "
         f"{total(proved, 'leaves')} leaves, {total(proved, 'bytes')} bytes, at most "
