@@ -15,7 +15,7 @@ NaN and Inf on the way end in a bound that is not > 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -145,15 +145,17 @@ class Chain:
         cuts: Cuts | None = None,
         known: Facts | None = None,
         rows: bool = False,
+        after: Callable[[Facts], None] | None = None,
     ) -> Facts:
         """Facts of pieces of a box, (pieces, inputs) each.
 
-        known: of the whole box, whose cushions hold here, too. rows: whether there are to be rows over
-        undecided elements.
+        known: of the whole box, whose cushions hold here, too; as far as these go, so do the pieces'. rows:
+        whether there are to be rows over undecided elements. after: called with the facts so far after each
+        step, to add what else is known of its value.
         """
         facts, theirs = Facts([], np.zeros(len(low), np.bool_)), [] if known is None else known.values
         self._add(facts, theirs[0] if theirs else Fact(low, high), cuts)
-        for k, step in enumerate(self.network.steps):
+        for k, step in enumerate(self.network.steps[: None if known is None else len(theirs) - 1]):
             old = theirs[k + 1] if theirs else None
             if old is not None and all(facts.values[i] is theirs[i] for i in step.inputs):
                 fact = old
@@ -166,6 +168,8 @@ class Chain:
             self._add(facts, fact, cuts)
             if rows and k + 1 in self._loose:
                 self._tighten(facts, k + 1)
+            if after is not None:
+                after(facts)
         return facts
 
     @cached_property
@@ -253,6 +257,15 @@ class Chain:
                 end[piece, element] = side * _most(side * end[piece, element], found)
         facts.values[value] = replace(fact, low=ends[0], high=ends[1])
         facts.empty |= (ends[0] > ends[1]).any(1)
+
+    def meet(self, facts: Facts, element: Array, side: Array, bounds: Array) -> None:
+        """Meet intervals of the last value in a whole box with lower bounds of ``side z[element]``."""
+        fact = facts.values.pop()
+        ends = fact.low.copy(), fact.high.copy()
+        for sign, end in zip((1, -1), ends, strict=True):
+            mine = side == sign
+            end[0, element[mine]] = sign * _most(sign * end[0, element[mine]], bounds[mine])
+        self._add(facts, replace(fact, low=ends[0], high=ends[1]), None)
 
     @cached_property
     def _images(self) -> bool:

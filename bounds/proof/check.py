@@ -1,17 +1,21 @@
-"""The checker: it goes down every tree of a proof and accepts a leaf where its own bound is > 0."""
+"""The checker: it goes down every tree of a proof and accepts a leaf where its own bound is > 0.
+
+Leaves of lemmas are bounded in the same way, but nothing is asked of their bounds: the least of a tree's is
+what is known of a neuron in the whole box.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
 from bounds.proof.arithmetic import Exact, Floats, probe
 from bounds.proof.chain import Account, Chain, Cuts, Facts, parts
 from bounds.proof.file import digest
-from bounds.proof.format import Array, Clause, Part, Proof, Statement, Tree, Witness
+from bounds.proof.format import Array, Clause, Forest, Lemma, Part, Proof, Statement, Tree, Witness
 from bounds.proof.onnx import read_network
 from bounds.proof.refused import Refused
 
@@ -28,15 +32,13 @@ class Checked:
 
 @dataclass(frozen=True, eq=False)
 class Leaves:
-    """Some leaves of a tree.
+    """Some leaves of trees.
 
-    cuts: the splits on the ways to them, with multipliers (cut steps, clauses). weights: (leaves,
-    alternatives of all clauses). sets: of slope codes, (sets, elements of all functions). chosen: (leaves,
-    clauses), as in ``Tree``.
+    cuts: the splits on the ways to them, with multipliers (cut steps, clauses). sets: of slope codes, (sets,
+    elements of all functions). chosen: (leaves, clauses), as in ``Forest``.
     """
 
     cuts: Cuts | None
-    weights: Array
     sets: Array
     chosen: Array
 
@@ -80,7 +82,8 @@ class Checker:
             return Checked(0, None)
         leaves, least = 0, np.inf
         for number, tree in enumerate(proof.trees):
-            bounds = self.bounds(statement.parts[tree.part], tree)
+            lemmas = tuple(lemma for lemma in proof.lemmas if lemma.part == tree.part)
+            bounds = self.bounds(statement.parts[tree.part], tree, lemmas)
             wrong = np.argwhere(~(bounds > 0))
             if len(wrong):
                 leaf, clause = wrong[0].tolist()
@@ -89,29 +92,44 @@ class Checker:
             leaves, least = leaves + len(bounds), min(least, float(bounds.min()))
         return Checked(leaves, least)
 
-    def bounds(self, part: Part, tree: Tree) -> Array:
+    def bounds(self, part: Part, tree: Tree, lemmas: tuple[Lemma, ...] = ()) -> Array:
         """Of each leaf and clause of a tree a lower bound of its mixture: (leaves, clauses).
 
         Infinite where the splits leave nothing; NaN where nothing is known. The tree proves its clauses where
-        all are > 0.
+        all are > 0. lemmas: of the part.
         """
-        self._fit(tree)
+        for forest in (tree, *lemmas):
+            self._fit(forest)
         clauses: list[int] = tree.clauses.tolist()
         with np.errstate(all="ignore"):
-            known = self._known(part) if tree.hidden == "root" else None
+            known = self._known(part, lemmas) if tree.hidden == "root" else None
             found = [
-                self.lower(part, clauses, self._leaves(tree, number), known, tree.hidden == "leaf")
+                self.lower(
+                    part,
+                    clauses,
+                    tree.weights[number],
+                    self._leaves(tree, number),
+                    known,
+                    tree.hidden == "leaf",
+                )
                 for number in self.batches(len(tree.weights), len(clauses))
             ]
         return np.concatenate(found)
 
-    def _fit(self, tree: Tree) -> None:
-        values = self.values
+    def _fit(self, forest: Forest) -> None:
+        """Refuse what speaks of other layers or elements than there are, or than a lemma may speak of."""
+        place, values, wide = "tree", np.array(self.values), forest.slopes.shape[1]
         sizes = np.array([self.chain.network.size(v) for v in values])
-        if tree.slopes.shape not in ((0, 0), (len(tree.slopes), sizes[1:].sum())):
-            raise Refused("tree", f"slopes speak of {tree.slopes.shape[1]} elements, not {sizes[1:].sum()}")
-        if bool((tree.layer >= len(values)).any()) or bool((tree.element >= sizes[tree.layer]).any()):
-            raise Refused("tree", "it splits what is not there")
+        if isinstance(forest, Lemma):
+            place = f"lemma of layer {forest.of} of part {forest.part}"
+            if forest.of >= len(values) or bool((forest.ends >= sizes[forest.of]).any()):
+                raise Refused(place, "it bounds what is not there")
+        if forest.slopes.shape not in ((0, 0), (len(forest.slopes), sizes[1:].sum())):
+            raise Refused(place, f"slopes speak of {wide} elements, not {sizes[1:].sum()}")
+        if bool((forest.layer >= len(values)).any()) or bool((forest.element >= sizes[forest.layer]).any()):
+            raise Refused(place, "it splits what is not there")
+        if isinstance(forest, Lemma) and bool((values[forest.layer] >= values[forest.of]).any()):
+            raise Refused(place, "it splits its own layer, or one behind that")
 
     @cached_property
     def values(self) -> list[int]:
@@ -124,53 +142,84 @@ class Checker:
         size = 1 + sum(step.size for step in self.chain.network.steps)
         return parts(leaves, max(1, min(_MEMORY // (100 * size), self.chain.rows_at_once // clauses)))
 
-    def _known(self, part: Part) -> Facts:
-        """The facts of a whole box, with rows, which are kept for the next tree."""
-        key = part.lower.tobytes(), part.upper.tobytes()
+    def _known(self, part: Part, lemmas: tuple[Lemma, ...]) -> Facts:
+        """The facts of a whole box, with rows and lemmas, which are kept for the next tree."""
+        key = part.lower.tobytes(), part.upper.tobytes(), lemmas
         if self._root is None or self._root[0] != key:
-            self._root = key, self.whole(part, rows=True)
+            self._root = key, self.whole(part, True, partial(self._apply, lemmas))
         return self._root[1]
 
-    def whole(self, part: Part, rows: bool) -> Facts:
-        """The facts of a whole box. rows: see ``Chain.forward``."""
+    def whole(self, part: Part, rows: bool, after: Callable[[Facts], None] | None = None) -> Facts:
+        """The facts of a whole box. rows, after: see ``Chain.forward``."""
         low, high = (self.chain.a.array(end)[None] for end in (part.lower, part.upper))
         with np.errstate(all="ignore"):
-            return self.chain.forward(low, high, rows=rows)
+            return self.chain.forward(low, high, rows=rows, after=after)
 
-    def _leaves(self, tree: Tree, number: slice) -> Leaves:
-        """Some leaves of a tree."""
+    def _apply(self, lemmas: Sequence[Lemma], facts: Facts) -> None:
+        """Meet the last value's intervals with what lemmas say of it."""
+        for lemma in lemmas:
+            if self.values[lemma.of] == len(facts.values) - 1:
+                self.chain.meet(facts, lemma.ends, lemma.sides, self.ends(facts, lemma))
+
+    def ends(self, facts: Facts, lemma: Lemma) -> Array:
+        """Lower bounds of what a lemma speaks of, the least of each tree's leaves; (ends,).
+
+        facts: of the whole box, up to the lemma's value.
+        """
+        a, value, owners, bounds = self.chain.a, len(facts.values) - 1, lemma.owners, []
+        for number in self.batches(len(owners), 1):
+            leaves, of = self._leaves(lemma, number), owners[number]
+            every = np.arange(len(of))
+            pieces = self.chain.forward(a.zeros(len(of), 0), a.zeros(len(of), 0), leaves.cuts, facts)
+            rows = a.zeros(len(of), 1, pieces.values[value].low.shape[1])
+            rows[every, 0, lemma.ends[of]] = lemma.sides[of]
+            bounds.append(self._rows(pieces, value, rows, a.zeros(len(of), 1), leaves)[:, 0])
+        found, firsts = np.concatenate(bounds), np.flatnonzero(np.diff(owners, prepend=-1))
+        # NaN is the least, which not every arithmetic would see.
+        return np.asarray(np.minimum.reduceat(np.where(found > -np.inf, found, -np.inf), firsts))
+
+    def _leaves(self, tree: Forest, number: slice) -> Leaves:
+        """Some leaves of trees."""
         a, path = self.chain.a, slice(*np.searchsorted(tree.paths[0], [number.start, number.stop]).tolist())
         leaf, split, side = (each[path] for each in tree.paths)
         layer = np.array(self.values)[tree.layer[split]]
         at, multipliers = a.array(tree.at[split]), a.array(tree.multipliers[path])
         cuts = Cuts(leaf - number.start, layer, tree.element[split], side, at, multipliers)
-        weights, chosen = a.array(tree.weights[number]), tree.chosen[number]
-        return Leaves(cuts if len(leaf) else None, weights, tree.slopes, chosen)
+        return Leaves(cuts if len(leaf) else None, tree.slopes, tree.chosen[number])
 
     def lower(
-        self, part: Part, clauses: Sequence[int], leaves: Leaves, known: Facts | None, hidden: bool
+        self,
+        part: Part,
+        clauses: Sequence[int],
+        weights: Array,
+        leaves: Leaves,
+        known: Facts | None,
+        hidden: bool,
     ) -> Array:
         """Lower bounds of the mixtures of some clauses: (leaves, clauses), see ``bounds``.
 
-        known, hidden: see ``Chain.forward``.
+        weights: (leaves, alternatives of all clauses). known, hidden: see ``Chain.forward``.
         """
-        a, output, count, cuts = self.chain.a, self.chain.network.output, len(leaves.weights), leaves.cuts
+        a, output, count = self.chain.a, self.chain.network.output, len(weights)
         low, high = (np.tile(a.array(end), (count, 1)) for end in (part.lower, part.upper))
-        facts = self.chain.forward(low, high, cuts, known, hidden)
+        facts = self.chain.forward(low, high, leaves.cuts, known, hidden)
         ends = np.cumsum([len(part.clauses[c].rows) for c in clauses])[:-1]
-        weights = np.split(leaves.weights, ends, 1)
-        size = facts.values[output].size
-        mixed = [self._mixture(part.clauses[c], w, size) for c, w in zip(clauses, weights, strict=True)]
+        each, size = np.split(a.array(weights), ends, 1), facts.values[output].size
+        mixed = [self._mixture(part.clauses[c], w, size) for c, w in zip(clauses, each, strict=True)]
         matrix, constant = (np.stack(each, 1) for each in zip(*mixed, strict=True))
-        bounds = []
-        for some in parts(len(clauses), max(1, self.chain.rows_at_once // count)):
+        return self._rows(facts, output, matrix, constant, leaves)
+
+    def _rows(self, facts: Facts, value: int, matrix: Array, constant: Array, leaves: Leaves) -> Array:
+        """Lower bounds of rows over a value, (leaves, rows, elements), with constants, (leaves, rows)."""
+        bounds, cuts, (count, most) = [], leaves.cuts, constant.shape
+        for some in parts(most, max(1, self.chain.rows_at_once // count)):
             each, chosen = constant[:, some], leaves.chosen[:, some].reshape(-1)
             mine = cuts and replace(cuts, multipliers=cuts.multipliers[:, some])
             codes = np.where(chosen[:, None] > 0, leaves.sets[chosen - 1], 0) if chosen.any() else None
             piece = np.arange(count).repeat(each.shape[1])
-            account = Account(a, piece, each.reshape(-1), mine, codes)
+            account = Account(self.chain.a, piece, each.reshape(-1), mine, codes)
             rows = matrix[:, some].reshape(each.size, -1)
-            bounds.append(self.chain.lower(facts, output, rows, account).reshape(each.shape))
+            bounds.append(self.chain.lower(facts, value, rows, account).reshape(each.shape))
         return np.where(facts.empty[:, None], np.inf, np.concatenate(bounds, 1))
 
     def _mixture(self, clause: Clause, weights: Array, size: Array) -> tuple[Array, Array]:
@@ -189,10 +238,10 @@ class Checker:
             raise Refused("witness", "it is no point of float32 numbers")
         opposite = [Clause(-c.rows[[k]], -c.offset[[k]]) for c in part.clauses for k in range(len(c.rows))]
         point, every = Part(witness.point, witness.point, tuple(opposite)), range(len(opposite))
-        ones = self.chain.a.array(np.ones((1, len(opposite))))
-        leaf = Leaves(None, ones, np.zeros((0, 0)), np.zeros(ones.shape, np.int32))
+        ones = np.ones((1, len(opposite)))
+        leaf = Leaves(None, np.zeros((0, 0)), np.zeros(ones.shape, np.int32))
         with np.errstate(all="ignore"):
-            bounds = self.lower(point, every, leaf, None, hidden=False)[0]
+            bounds = self.lower(point, every, ones, leaf, None, hidden=False)[0]
         ends = np.cumsum([len(clause.rows) for clause in part.clauses])[:-1]
         return any(bool((clause >= 0).all()) for clause in np.split(bounds, ends))
 

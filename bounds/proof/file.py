@@ -16,11 +16,24 @@ from typing import Any
 
 import numpy as np
 
-from bounds.proof.format import Array, Clause, Part, Proof, Statement, Tree, Witness, shapes
+from bounds.proof.format import (
+    LEMMA,
+    TREE,
+    Array,
+    Clause,
+    Kinds,
+    Lemma,
+    Part,
+    Proof,
+    Statement,
+    Tree,
+    Witness,
+    shapes,
+)
 from bounds.proof.refused import Refused
 
 MAGIC = b"CERTPROOF"
-SCHEMA = 2
+SCHEMA = 3
 START = struct.Struct("<9sHI")  # magic, schema, bytes of the header
 MOST_BYTES = 2**28  # of a file, and of its arrays
 MOST_HEADER = 2**20  # what it lists takes 500 times as much memory
@@ -79,6 +92,7 @@ def header(proof: Proof, size: int) -> bytes:
     fields = {
         "bytes": size,
         "inputs": first.lower.size,
+        "lemmas": [{"of": lemma.of, "part": lemma.part, **lemma.sizes} for lemma in proof.lemmas],
         "level": statement.level,
         "model": statement.model,
         "outputs": first.clauses[0].rows.shape[1],
@@ -119,6 +133,10 @@ class _Arrays:
         self.taken += raw.nbytes
         return raw.astype(np.dtype(kind).newbyteorder("=")).reshape(shape)
 
+    def several(self, kinds: Kinds, sizes: dict[str, int]) -> dict[str, Array]:
+        """The next arrays of a tree or a lemma."""
+        return {name: self.take(kind, *shape) for name, (kind, shape) in shapes(kinds, sizes).items()}
+
 
 def _proof(stated: dict[str, Any], arrays: _Arrays) -> Proof:
     """The proof that a header and the arrays make; the header may be anything that JSON can be."""
@@ -128,10 +146,9 @@ def _proof(stated: dict[str, Any], arrays: _Arrays) -> Proof:
         lower, upper = take("<f8", inputs), take("<f8", inputs)
         clauses = [Clause(take("<f8", n, outputs), take("<f8", n)) for n in counts]
         parts.append(Part(lower, upper, tuple(clauses)))
-    trees = []
-    for tree in stated["trees"]:
-        values = {name: take(kind, *shape) for name, (kind, shape) in shapes(tree).items()}
-        trees.append(Tree(part=tree["part"], hidden=tree["hidden"], **values))
+    lemmas = [Lemma(part=x["part"], of=x["of"], **arrays.several(LEMMA, x)) for x in stated["lemmas"]]
+    trees = [Tree(part=x["part"], hidden=x["hidden"], **arrays.several(TREE, x)) for x in stated["trees"]]
     part = stated["witness"]
     witness = None if part is None else Witness(part, take("<f8", inputs))
-    return Proof(Statement(stated["model"], stated["level"], tuple(parts)), tuple(trees), witness)
+    claim = Statement(stated["model"], stated["level"], tuple(parts))
+    return Proof(claim, tuple(trees), witness, tuple(lemmas))

@@ -1,7 +1,8 @@
 """What a proof says and holds, as values; every value is checked when it is made.
 
 A statement is about one network: for every x in the box of each part, every clause has an alternative with
-``rows @ y + offset > 0``. Trees prove it, or a witness refutes it.
+``rows @ y + offset > 0``. Trees prove it, by intervals of neurons that lemmas make tighter, or a witness
+refutes it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from re import fullmatch
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +24,9 @@ LEVELS = ("real", "deployed")
 HIDDEN = ("none", "root", "leaf")
 MOST_DEPTH = 4096
 MOST_ALTERNATIVES = 2**16  # of all clauses of a part
-# The sizes that a tree states, and its arrays in the order of the file: their types and shapes.
-SIZES = ("alternatives", "clauses", "path", "sets", "slopes", "splits")
-ARRAYS = {
+Kinds = Mapping[str, tuple[str, str]]
+# The arrays of a tree and of a lemma in the order of the file: their types and shapes.
+TREE: Kinds = {
     "clauses": ("<i4", "clauses"),
     "splits": ("?", "nodes"),
     "layer": ("<i4", "splits"),
@@ -36,13 +37,19 @@ ARRAYS = {
     "slopes": ("u1", "sets slopes"),
     "chosen": ("<i4", "leaves clauses"),
 }
+LEMMA: Kinds = {
+    "ends": ("<i4", "ends"),
+    "sides": ("i1", "ends"),
+    **{name: TREE[name] for name in ("splits", "layer", "element", "at", "multipliers", "slopes", "chosen")},
+}
 
 
-def shapes(sizes: Mapping[str, int]) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """The type and shape of each array of a tree with some sizes."""
-    every = {**sizes, "nodes": 2 * sizes["splits"] + 1, "leaves": sizes["splits"] + 1}
+def shapes(kinds: Kinds, sizes: Mapping[str, int]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """The type and shape of each array of a tree or a lemma with some sizes."""
+    splits, trees = sizes["splits"], sizes.get("ends", 1)
+    every = {"clauses": 1, **sizes, "nodes": 2 * splits + trees, "leaves": splits + trees}
     return {
-        name: (kind, tuple(every[size] for size in shape.split())) for name, (kind, shape) in ARRAYS.items()
+        name: (kind, tuple(every[size] for size in shape.split())) for name, (kind, shape) in kinds.items()
     }
 
 
@@ -109,56 +116,47 @@ class Statement:
             raise Refused("statement", "it needs parts, all over the same inputs and outputs")
 
 
-@dataclass(frozen=True, eq=False)
-class Tree:
-    """Splits that take a part's box to pieces, and what proves some of its clauses on every piece.
+class Forest:
+    """Trees of splits, one behind the other, that each take a part's box to pieces.
 
-    part: index. clauses: (clauses,) int32, their indices within the part.
-    hidden: whether rows bound hidden layers once, at the "root", or anew in each "leaf", or intervals alone
-        do, "none".
-    splits: (nodes,) bool in pre-order: a split, followed by the subtree with z >= at, then that with z <= at;
-        or a leaf.
+    trees: how many. splits: (nodes,) bool in pre-order: a split, followed by the subtree with z >= at, then
+        that with z <= at; or a leaf.
     layer, element: (splits,) int32, which z: layer 0 is the input, layer k the input of the k-th nonlinear
         step. at: (splits,) float64.
-    weights: (leaves, alternatives of all clauses in order) float32 >= 0, the mixture that is bounded.
     multipliers: (path steps of all leaves, clauses) float32 >= 0, of the splits from the root to each leaf.
     slopes: (sets, elements of all nonlinear steps) uint8; 0 asks for the checker's own slope.
     chosen: (leaves, clauses) int32, the set that each leaf uses; 0 for none, k for the k-th.
     """
 
-    part: int
-    clauses: Array
-    hidden: str
+    kinds: ClassVar[Kinds]
     splits: Array
     layer: Array
     element: Array
     at: Array
-    weights: Array
     multipliers: Array
     slopes: Array
     chosen: Array
 
-    def __post_init__(self) -> None:
-        if self.hidden not in HIDDEN:
-            raise Refused("tree", f"unknown way {self.hidden!r} to bound hidden layers")
-        if self.clauses.size == 0:
-            raise Refused("tree", "it proves no clause")
-        for name, (kind, shape) in shapes(self.sizes).items():
-            _check("tree", name, getattr(self, name), kind, shape)
-        for name in ("clauses", "layer", "element", "weights", "multipliers", "chosen"):
-            if bool((getattr(self, name) < 0).any()):
-                raise Refused("tree", f"{name} has a negative number")
-        if bool((np.diff(self.clauses) <= 0).any()):
-            raise Refused("tree", "clauses are not in increasing order")
+    @property
+    def trees(self) -> int:
+        return 1
+
+    def _checked(self, place: str) -> None:
+        """Refuse arrays that do not fit together."""
+        for name, (kind, shape) in shapes(self.kinds, self.sizes).items():
+            _check(place, name, getattr(self, name), kind, shape)
+        for name in self.kinds:
+            if name not in ("at", "sides") and bool((getattr(self, name) < 0).any()):
+                raise Refused(place, f"{name} has a negative number")
         if bool((self.chosen > len(self.slopes)).any()):
-            raise Refused("tree", "chosen asks for a set of slopes that is not there")
+            raise Refused(place, "chosen asks for a set of slopes that is not there")
 
     @cached_property
     def paths(self) -> tuple[Array, Array, Array]:
         """Of all path steps, leaf by leaf: leaf, split, and side: +1 for z >= at, -1 for z <= at."""
         leaf, turns = array("i"), array("i")
         # The ways to nodes that are still to come, the next one last: splits from 1 on, negative for z <= at.
-        ways, leaves, splits = [array("i")], 0, 0
+        ways, leaves, splits = [array("i")] * self.trees, 0, 0
         for is_split in self.splits.tolist():
             if not ways:
                 raise Refused("tree", "there are nodes behind the last leaf")
@@ -180,11 +178,94 @@ class Tree:
         return np.array(leaf, np.int32), np.abs(steps) - 1, np.sign(steps)
 
     @property
+    def owners(self) -> Array:
+        """The tree of each leaf, (leaves,): a tree is over where it has one leaf more than splits."""
+        over = np.cumsum(np.where(self.splits, -1, 1))
+        return np.asarray(np.maximum.accumulate(np.append(0, over[:-1]))[~self.splits])
+
+    @property
     def sizes(self) -> dict[str, int]:
         """What its arrays' shapes follow from."""
-        (_, alternatives), (sets, slopes) = self.weights.shape, self.slopes.shape
-        path, clauses, splits = (len(x) for x in (self.paths[0], self.clauses, self.layer))
-        return dict(zip(SIZES, (alternatives, clauses, path, sets, slopes, splits), strict=True))
+        path, (sets, slopes) = len(self.paths[0]), self.slopes.shape
+        return {"path": path, "sets": sets, "slopes": slopes, "splits": len(self.layer)}
+
+
+@dataclass(frozen=True, eq=False)
+class Tree(Forest):
+    """Splits that take a part's box to pieces, and what proves some of its clauses on every piece.
+
+    part: index. clauses: (clauses,) int32, their indices within the part.
+    hidden: whether rows bound hidden layers once, at the "root", or anew in each "leaf", or intervals alone
+        do, "none".
+    weights: (leaves, alternatives of all clauses in order) float32 >= 0, the mixture that is bounded.
+    The other arrays are those of ``Forest``.
+    """
+
+    kinds = TREE
+    part: int
+    clauses: Array
+    hidden: str
+    splits: Array
+    layer: Array
+    element: Array
+    at: Array
+    weights: Array
+    multipliers: Array
+    slopes: Array
+    chosen: Array
+
+    def __post_init__(self) -> None:
+        if self.hidden not in HIDDEN:
+            raise Refused("tree", f"unknown way {self.hidden!r} to bound hidden layers")
+        if self.clauses.size == 0:
+            raise Refused("tree", "it proves no clause")
+        self._checked("tree")
+        if bool((np.diff(self.clauses) <= 0).any()):
+            raise Refused("tree", "clauses are not in increasing order")
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {**super().sizes, "alternatives": self.weights.shape[1], "clauses": len(self.clauses)}
+
+
+@dataclass(frozen=True, eq=False)
+class Lemma(Forest):
+    """A tree for each of some ends of neurons' intervals, whose leaves' least bound moves it in a whole box.
+
+    part: index. of: the layer of the neurons, whose number is that of a split's.
+    ends, sides: (ends,) int32 and int8, which elements, increasing, and of each the lower end, 1, before the
+        upper one, -1: the trees bound ``side * z``.
+    The other arrays are those of ``Forest``, with one clause; splits lie before the layer.
+    """
+
+    kinds = LEMMA
+    part: int
+    of: int
+    ends: Array
+    sides: Array
+    splits: Array
+    layer: Array
+    element: Array
+    at: Array
+    multipliers: Array
+    slopes: Array
+    chosen: Array
+
+    def __post_init__(self) -> None:
+        if type(self.of) is not int or self.of < 1:
+            raise Refused("lemma", f"there is no layer {self.of!r}")
+        self._checked("lemma")
+        order = 2 * self.ends.astype(np.int64) + (self.sides < 0)
+        if not self.trees or set(self.sides.tolist()) - {1, -1} or bool((np.diff(order) <= 0).any()):
+            raise Refused("lemma", "it has no ends, or not in increasing order")
+
+    @property
+    def trees(self) -> int:
+        return len(self.ends)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {**super().sizes, "ends": len(self.ends)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,15 +281,24 @@ class Witness:
 
 @dataclass(frozen=True, eq=False)
 class Proof:
-    """A statement with trees that prove it or, without trees, a witness that refutes it."""
+    """A statement with trees that prove it or, without trees, a witness that refutes it.
+
+    lemmas: of growing parts and, of a part, layers; trees with rows at the root build on all of their part.
+    """
 
     statement: Statement
     trees: tuple[Tree, ...] = ()
     witness: Witness | None = None
+    lemmas: tuple[Lemma, ...] = ()
 
     def __post_init__(self) -> None:
         if bool(self.trees) == (self.witness is not None):
             raise Refused("proof", "it needs either trees or a witness")
+        for lemma in self.lemmas:
+            self._part(lemma.part, "lemma")
+        places = [(lemma.part, lemma.of) for lemma in self.lemmas]
+        if places != sorted(set(places)) or (places and not self.trees):
+            raise Refused("proof", "its lemmas are not in increasing order, or without trees")
         if self.witness is not None:
             if self.witness.point.shape != self._part(self.witness.part, "witness").lower.shape:
                 raise Refused("witness", "it has another size than the box")

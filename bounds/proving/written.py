@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bounds.proof import Proof, Refused
 from bounds.proof.file import MAGIC, MOST_BYTES, MOST_HEADER, SCHEMA, START, header
-from bounds.proof.format import ARRAYS, Array
+from bounds.proof.format import Array
 
 
 def write(path: Path, proof: Proof) -> int:
@@ -32,7 +32,7 @@ def _arrays(proof: Proof) -> Iterator[Array]:
         yield from (part.lower.astype("<f8"), part.upper.astype("<f8"))
         for clause in part.clauses:
             yield from (clause.rows.astype("<f8"), clause.offset.astype("<f8"))
-    for tree in proof.trees:
-        yield from (getattr(tree, name).astype(kind) for name, (kind, _) in ARRAYS.items())
+    for forest in (*proof.lemmas, *proof.trees):
+        yield from (getattr(forest, name).astype(kind) for name, (kind, _) in forest.kinds.items())
     if proof.witness is not None:
         yield proof.witness.point.astype("<f8")
