@@ -1,18 +1,18 @@
-"""Closed leaves of a search as values, and the trees that they make."""
+"""Leaves of a search as values, and the trees and lemmas that they make."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from bounds.proof.format import Array, Tree
+from bounds.proof.format import Array, Lemma, Tree
 
 
 @dataclass(frozen=True, eq=False)
 class Leaf:
-    """A piece of a box on which some clauses are proved.
+    """A piece of a box on which some clauses are proved, or a neuron is bounded, which counts as one clause.
 
     layer, element, at, side: (depth,) the way to it, see ``Tree``. weights: (alternatives of all clauses,).
     multipliers: (depth, clauses). codes: (clauses, elements of all functions) uint8, None for the checker's
@@ -41,23 +41,45 @@ def tree(
 
     Raises ``ValueError`` where leaves are missing.
     """
-    splits, places, order = _walked(leaves)
-    ordered = [leaves[k] for k in order]
-    codes, chosen = _sets(ordered, len(clauses), sum(sizes))
+    arrays, ordered = _forest([leaves], len(clauses), sizes)
+    weights = np.stack([leaf.weights for leaf in ordered]).astype(np.float32)
+    return Tree(part=part, clauses=np.array(clauses, np.int32), hidden=hidden, weights=weights, **arrays)
+
+
+def lemma(part: int, of: int, ends: Mapping[tuple[int, int], Sequence[Leaf]], sizes: Sequence[int]) -> Lemma:
+    """The lemma of the leaves that cover a box for each end: (element, 0 or, for the upper one, 1).
+
+    Raises ``ValueError`` where leaves are missing.
+    """
+    order = sorted(ends)
+    arrays, _ = _forest([ends[end] for end in order], 1, sizes)
+    elements, upper = np.array(order).T
+    sides = (1 - 2 * upper).astype(np.int8)
+    return Lemma(part=part, of=of, ends=elements.astype(np.int32), sides=sides, **arrays)
+
+
+def _forest(
+    trees: Sequence[Sequence[Leaf]], clauses: int, sizes: Sequence[int]
+) -> tuple[dict[str, Array], list[Leaf]]:
+    """The arrays that trees and lemmas share, and the leaves in their order."""
+    splits, places, ordered = list[bool](), list[tuple[int, int, float]](), list[Leaf]()
+    for leaves in trees:
+        mine, cut, order = _walked(leaves)
+        splits += mine
+        places += cut
+        ordered += [leaves[k] for k in order]
+    codes, chosen = _sets(ordered, clauses, sum(sizes))
     layer, element, at = (np.array([place[k] for place in places]) for k in range(3))
-    return Tree(
-        part=part,
-        clauses=np.array(clauses, np.int32),
-        hidden=hidden,
-        splits=np.array(splits, np.bool_),
-        layer=layer.astype(np.int32),
-        element=element.astype(np.int32),
-        at=at.astype(np.float64),
-        weights=np.stack([leaf.weights for leaf in ordered]).astype(np.float32),
-        multipliers=np.concatenate([leaf.multipliers for leaf in ordered]).astype(np.float32),
-        slopes=codes,
-        chosen=chosen,
-    )
+    arrays = {
+        "splits": np.array(splits, np.bool_),
+        "layer": layer.astype(np.int32),
+        "element": element.astype(np.int32),
+        "at": at.astype(np.float64),
+        "multipliers": np.concatenate([leaf.multipliers for leaf in ordered]).astype(np.float32),
+        "slopes": codes,
+        "chosen": chosen,
+    }
+    return arrays, ordered
 
 
 def _walked(leaves: Sequence[Leaf]) -> tuple[list[bool], list[tuple[int, int, float]], list[int]]:

@@ -52,11 +52,12 @@ class Notary:
             outcome[mine] = torch.from_numpy(proved)
         return outcome.to(found.empty.device)
 
-    def trees(self) -> Iterator[Tree]:
-        """One for each question; raises ``ValueError`` where leaves are missing."""
+    def trees(self, part: int) -> Iterator[Tree]:
+        """One for each question about a part; raises ``ValueError`` where leaves are missing."""
+        hidden = "leaf" if self.tighten else "root"
         for number, q in enumerate(self.questions):
-            hidden = "leaf" if self.tighten else "root"
-            yield tree(q.part, q.clauses, hidden, self.leaves.get(number, []), self.sight.sizes)
+            if q.part == part:
+                yield tree(q.part, q.clauses, hidden, self.leaves.get(number, []), self.sight.sizes)
 
     def _keep(self, question: int, leaves: Sequence[Leaf]) -> None:
         self.leaves.setdefault(question, []).extend(leaves)

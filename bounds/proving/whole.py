@@ -2,48 +2,78 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from bounds.proof.chain import Facts
-from bounds.proof.format import Tree
+from bounds.proof.format import Lemma, Tree
 from bounds.proving.alternatives import Question
 from bounds.proving.leaves import Leaf, tree
 from bounds.proving.lower import Foresight
 
 
 @dataclass(frozen=True, eq=False)
-class Easy:
-    """What was proved without a search, and what is left.
+class Found:
+    """What was proved, and what is left.
 
-    trees: of what was proved. left: the open clauses of each part that has some; roots: what the checker
-    finds in the whole boxes of these.
+    trees, lemmas: by part. left: the open clauses of each part that has some; roots: what the checker finds
+    in the whole boxes of these, and of others, with their lemmas.
     """
 
-    trees: list[Tree] = field(default_factory=list)
-    left: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    roots: dict[int, Facts] = field(default_factory=dict)
+    trees: Mapping[int, list[Tree]]
+    left: Mapping[int, tuple[int, ...]]
+    roots: Mapping[int, Facts]
+    lemmas: Mapping[int, tuple[Lemma, ...]]
+
+    def closed(self, trees: Mapping[int, list[Tree]]) -> Found:
+        """With trees of all that was left of some parts."""
+        every = {k: [*self.trees.get(k, []), *trees.get(k, [])] for k in self.trees.keys() | trees.keys()}
+        left = {k: clauses for k, clauses in self.left.items() if k not in trees}
+        return Found(every, left, self.roots, self.lemmas)
+
+    def again(self, other: Found) -> Found:
+        """With what was found out about some parts anew."""
+        left = {k: clauses for k, clauses in self.left.items() if k not in other.trees}
+        return Found(
+            {**self.trees, **other.trees},
+            {**left, **other.left},
+            {**self.roots, **other.roots},
+            {**self.lemmas, **other.lemmas},
+        )
 
 
-def easy(sight: Foresight) -> Easy:
-    """By intervals alone, then by rows for hidden layers."""
-    found = Easy()
-    for k, part in enumerate(sight.parts):
-        open_ = tuple(range(len(part.clauses)))
+def easy(
+    sight: Foresight,
+    parts: Iterable[int],
+    roots: Mapping[int, Facts] | None = None,
+    lemmas: Mapping[int, tuple[Lemma, ...]] | None = None,
+) -> Found:
+    """By intervals alone, then by rows for hidden layers.
+
+    roots: what the checker finds with such rows and with lemmas, where that is known.
+    """
+    trees, left, facts = dict[int, list[Tree]](), dict[int, tuple[int, ...]](), dict(roots or {})
+    for k in parts:
+        trees[k], clauses = [], sight.parts[k].clauses
+        open_ = tuple(range(len(clauses)))
         for hidden in ("none", "root"):
-            facts = sight.whole(k, rows=hidden == "root")
-            question = Question(k, open_, tuple(len(part.clauses[c].rows) for c in open_))
-            proved = _proved(sight, question, facts)
+            if hidden == "root" and k not in facts:
+                facts[k] = sight.whole(k, rows=True)
+            known = facts[k] if hidden == "root" else sight.whole(k, rows=False)
+            question = Question(k, open_, tuple(len(clauses[c].rows) for c in open_))
+            proved = _proved(sight, question, known)
             if proved is not None:
                 done, leaf = proved
-                found.trees.append(tree(k, done, hidden, [leaf], sight.sizes))
+                trees[k].append(tree(k, done, hidden, [leaf], sight.sizes))
                 open_ = tuple(c for c in open_ if c not in done)
             if not open_:
                 break
         else:
-            found.left[k], found.roots[k] = open_, facts
-    return found
+            left[k] = open_
+    kept = {**(roots or {}), **{k: facts[k] for k in left}}
+    return Found(trees, left, kept, lemmas or {})
 
 
 def _proved(sight: Foresight, question: Question, facts: Facts) -> tuple[tuple[int, ...], Leaf] | None:

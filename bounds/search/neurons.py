@@ -32,6 +32,9 @@ from bounds.search.domains import Cuts, Domains
 from bounds.search.pool import Pool
 from bounds.spec import Spec
 
+# Shares of the time left that a first search may take, and then tighter neurons, first and once more if they
+# have gained so much of what that search has, which may be cut short, and so much of what is missing.
+GLANCE, SHARES, _WORTH, _MUCH = 0.04, (0.05, 0.4), 0.25, 0.15
 # Gradient steps per domain. Few, and no candidates are tried: in the same time, more cuts gain more.
 _WHOLE, _PART = Pace(20, 0.1, 0.85), Pace(3, 0.1, 0.75)
 _AT_ONCE = 512  # domains in a batch at most
@@ -39,6 +42,11 @@ _ENDS = 2**11  # of a layer at most: of more, none would get its share
 _GAIN = 0.02  # of the intervals' widths, that as many more domains as there are must have gained to go on
 _NEAR = 0.05  # of an interval's width, within which of a value that is attained an end is good enough
 _SEARCHED = 0.6  # share of a layer's time, the rest of which its proofs may take
+
+
+def worthwhile(gained: Tensor, by_search: Tensor, missing: Tensor) -> bool:
+    """Whether tighter neurons should have more time, by what they and a search have gained; (samples,)."""
+    return bool(gained.mean() > torch.maximum(_WORTH * by_search, _MUCH * missing).mean())
 
 
 def layers(problem: Problem, facts: Sequence[Facts]) -> list[int]:
@@ -74,12 +82,10 @@ def _tightened(problem: Problem, facts: list[Facts], end: float) -> list[Facts]:
         now = time.monotonic()
         if now >= end:
             break
-        tree = _Tree.of(problem, facts, node)
-        if tree is None:
-            continue
-        better = tree.grown(now + (end - now) / (len(nodes) - k))
-        if better is not None:
-            facts[node] = replace(facts[node], interval=better)
+        ends = Ends.of(problem, facts, node)
+        leaves = [] if ends is None else ends.leaves(now + (end - now) / (len(nodes) - k))
+        if ends is not None and leaves:
+            facts[node] = replace(facts[node], interval=ends.proved(leaves))
             facts = forward_facts(problem, tighten=True, known=facts)
     return facts
 
@@ -91,8 +97,8 @@ def _open(problem: Problem, facts: Sequence[Facts], node: int) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class _Tree:
-    """Domains for the ends of a node's open elements, the question about an end being its lower bound.
+class Ends:
+    """Ends of the intervals of a node's open elements, the question about each being its lower bound.
 
     problem: of one sample. interval: what is known of the node. elements: (m,) that are open. root, quick: of
     the graph up to them, whose 2 m questions are the lower ends and then the negated upper ones.
@@ -106,7 +112,7 @@ class _Tree:
     quick: Root
 
     @classmethod
-    def of(cls, problem: Problem, facts: list[Facts], node: int) -> _Tree | None:
+    def of(cls, problem: Problem, facts: list[Facts], node: int) -> Ends | None:
         """None where no element is open."""
         elements = _open(problem, facts, node)[0].nonzero()[:, 0]
         if len(elements) == 0:
@@ -122,30 +128,29 @@ class _Tree:
         unit = torch.eye(count, dtype=x.lower.dtype, device=x.lower.device)
         spec = Spec(torch.cat([unit, -unit])[:, None], unit.new_zeros(2 * count, 1))
         root = Root(part, known, spec, torch.zeros(2 * count, dtype=torch.long, device=unit.device))
-        quick = root.quick(torch.float32).condensed() if problem.rounded else root
-        return cls(problem, node, x, elements, root, quick)
+        return cls(problem, node, x, elements, root, root.quick(torch.float32).condensed())
 
-    def grown(self, end: float) -> Interval | None:
-        """The node's interval after a search until some time at most; None where that is too little."""
+    def leaves(self, end: float) -> list[Domains]:
+        """What a search, until some time at most, cuts the region to for each end that gains by it: domains
+        of the root. Nothing where there is too little time."""
         now = time.monotonic()
         stop = now + _SEARCHED * (end - now)
         leaves = _Leaves(self)
         if not leaves.begin(stop):
-            return None
+            return []
         leaves.grow(stop)
-        return self._proved(leaves)
-
-    def _proved(self, leaves: _Leaves) -> Interval:
-        """The interval met with the least proved bounds of each end's leaves."""
-        lower = self.known
-        gained = leaves.lower > lower
+        gained = leaves.lower > self.known
         parts = [d[gained[d.question]] for d in leaves.domains]
+        return [self.quick.whole(part) for part in parts if len(part)]
+
+    def proved(self, leaves: Sequence[Domains]) -> Interval:
+        """The node's interval met with the least proved bounds of each end's leaves."""
+        lower = self.known
         bounds = torch.full_like(lower, torch.inf)
-        for part in parts:
-            if len(part):
-                found = proved(self.root, self.quick.whole(part), refine=False)
-                bounds = bounds.scatter_reduce(0, part.question, found.to(bounds), "amin")
-        better = gained & bounds.isfinite() & (bounds > lower)
+        for part in leaves:
+            found = proved(self.root, part, refine=False)
+            bounds = bounds.scatter_reduce(0, part.question, found.to(bounds), "amin")
+        better = bounds.isfinite() & (bounds > lower)
         return self.interval.met(self.whole(torch.where(better, bounds, lower)))
 
     def is_open(self, lower: Tensor) -> Tensor:
@@ -167,18 +172,19 @@ class _Tree:
 
 
 class _Leaves:
-    """The leaves of a tree as it grows: those that wait to be cut, and those that need or can be it no more.
+    """What the region is cut to for each end: domains that wait to be cut, and those that need or can be it
+    no more.
 
     attained: of each end the least value that was seen.
     """
 
-    def __init__(self, tree: _Tree) -> None:
-        self._tree, self._quick, self._known = tree, tree.quick, tree.known
+    def __init__(self, ends: Ends) -> None:
+        self._ends, self._quick, self._known = ends, ends.quick, ends.known
         count = len(self._known)
         self._attained = torch.full_like(self._known, torch.inf)
         self._spent, self._done = [0] * count, list[Domains]()
         self._pool: Pool | None = None
-        self._most = max(1, min(_AT_ONCE, alpha.rows_at_once(tree.quick.problem) // 2))
+        self._most = max(1, min(_AT_ONCE, alpha.rows_at_once(ends.quick.problem) // 2))
 
     @property
     def domains(self) -> list[Domains]:
@@ -214,7 +220,7 @@ class _Leaves:
         count, before = sum(self._spent), self._open_width()
         while (pool := self._pool) is not None and time.monotonic() < stop:
             active = self._active(pool.domains)
-            if not bool(active.any()) or pool.bytes > self._tree.problem.memory:
+            if not bool(active.any()) or pool.bytes > self._ends.problem.memory:
                 return
             idle, waiting = pool[~active], pool[active]
             now, rest = waiting.taken(self._most, waiting.domains.question, self._spent)
@@ -247,10 +253,10 @@ class _Leaves:
         lower = self.lower
         low, negated = lower.chunk(2)
         near = self._attained - _NEAR * (-negated - low).repeat(2)
-        of, is_open = waiting.question, self._tree.is_open(lower).repeat(2)
+        of, is_open = waiting.question, self._ends.is_open(lower).repeat(2)
         return is_open[of] & (waiting.lower.to(near) < near[of])
 
     def _open_width(self) -> float:
         """The widths, by the leaves alone, of all elements that are still open."""
         low, negated = self._least().chunk(2)
-        return float((-negated - low)[self._tree.is_open(self.lower)].sum())
+        return float((-negated - low)[self._ends.is_open(self.lower)].sum())

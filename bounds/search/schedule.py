@@ -24,7 +24,7 @@ from bounds.propagate.problem import OutOfTime, Problem
 from bounds.search.bounding import Root
 from bounds.search.branching import deciding_rows
 from bounds.search.ledger import Ledger
-from bounds.search.neurons import layers, tightened
+from bounds.search.neurons import GLANCE, SHARES, layers, tightened, worthwhile
 from bounds.search.points import point, worth_asking
 from bounds.search.questions import questions
 from bounds.search.result import Status
@@ -35,9 +35,6 @@ from bounds.spec import Spec
 
 # Inputs that vary: up to so many, these are cut at first; up to so many, it is tried beside neurons.
 FEW_INPUTS, _SOME_INPUTS = 12, 64
-# Shares of the time left that a first search may take, and then tighter neurons, first and once more if they
-# have gained so much of what that search has, which may be cut short, and so much of what is missing.
-_GLANCE, _NEURONS, _WORTH, _MUCH = 0.04, (0.05, 0.4), 0.25, 0.15
 # Of the leader's time, a share and the first slice in seconds: for another way to cut, and for programs.
 _OTHERS, _PROGRAMS = (0.1, 0.3), (0.05, 0.5)
 _LEADS = 1.5  # how much more of the question another way must settle per second to lead
@@ -178,9 +175,9 @@ class Schedule:
         left = self.problem.end - time.monotonic()
         if not layers(self.problem[self.found.left], self.found.facts):
             return
-        leader.work(time.monotonic() + _GLANCE * left, self.problem.end)
+        leader.work(time.monotonic() + GLANCE * left, self.problem.end)
         self._refresh()
-        for share in _NEURONS:
+        for share in SHARES:
             if not self._is_open:
                 break
             by_search, before = self.ledger.gained(self.group[self.found.left]), self.found
@@ -191,7 +188,7 @@ class Schedule:
             by_neurons = _worst(self.spec, self.found, before.left) + missing
             self.found = self.ledger.noted(self.spec, self.found, self.group)
             leader.search, leader.failed = None, False
-            if not bool(by_neurons.mean() > torch.maximum(_WORTH * by_search, _MUCH * missing).mean()):
+            if not worthwhile(by_neurons, by_search, missing):
                 break
 
     def _refresh(self) -> None:
