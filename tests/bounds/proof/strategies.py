@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bounds.proof import Clause, Part, Proof, Statement, Tree, Witness
+from bounds.proof import Clause, Lemma, Part, Proof, Statement, Tree, Witness
 from bounds.proof.format import HIDDEN, Array
 
 Random = np.random.Generator
@@ -54,6 +54,29 @@ def random_tree(rng: Random, part: int, clauses: list[int], alternatives: int, s
     )
 
 
+def random_lemma(rng: Random, part: int, of: int, steps: list[int], before: list[int]) -> Lemma:
+    """A lemma of any values about some ends of a layer; before: the layers that it may split."""
+    every = np.flatnonzero(rng.random(2 * steps[of]) < 0.7)
+    order = every if len(every) else np.array([0])
+    shapes = [random_shape(rng, int(rng.integers(4))) for _ in order]
+    splits, path = sum(int(shape.sum()) for shape in shapes), sum(map(path_steps, shapes))
+    layer = rng.choice(before, splits).astype(np.int32)
+    sets, leaves = int(rng.integers(3)), splits + len(order)
+    return Lemma(
+        part,
+        of,
+        (order // 2).astype(np.int32),
+        (1 - 2 * (order % 2)).astype(np.int8),
+        np.concatenate(shapes),
+        layer,
+        np.array([rng.integers(steps[k]) for k in layer], np.int32),
+        rng.normal(size=splits) * (rng.random(splits) < 0.5),
+        (rng.random((path, 1)) * (rng.random((path, 1)) < 0.5)).astype(np.float32),
+        rng.integers(256, size=(sets, sum(steps[1:]))).astype(np.uint8),
+        rng.integers(sets + 1, size=(leaves, 1)).astype(np.int32),
+    )
+
+
 def random_proof(rng: Random) -> Proof:
     """A proof of some statement about a network with 3 inputs, 2 outputs and layers of 4 and 5."""
     parts = []
@@ -67,12 +90,14 @@ def random_proof(rng: Random) -> Proof:
     statement = Statement("0123456789abcdef" * 4, ["real", "deployed"][int(rng.integers(2))], tuple(parts))
     if rng.random() < 0.2:
         return Proof(statement, witness=Witness(len(parts) - 1, rng.normal(size=3)))
-    trees = []
+    trees, sizes = [], [3, 4, 5]
+    places = [(p, of) for p in range(len(parts)) for of in (1, 2) if rng.random() < 0.5]
+    lemmas = [random_lemma(rng, p, of, sizes, list(range(of))) for p, of in places]
     for p, part in enumerate(parts):
         cut = int(rng.integers(1, len(part.clauses) + 1))
         every = list(range(len(part.clauses)))
         for group in (every[:cut], every[cut:]):
             if group:
                 alternatives = sum(len(part.clauses[c].rows) for c in group)
-                trees.append(random_tree(rng, p, group, alternatives, [3, 4, 5]))
-    return Proof(statement, tuple(trees))
+                trees.append(random_tree(rng, p, group, alternatives, sizes))
+    return Proof(statement, tuple(trees), lemmas=tuple(lemmas))

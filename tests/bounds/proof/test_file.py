@@ -3,14 +3,14 @@
 import json
 import struct
 import zlib
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bounds.proof import Clause, Part, Proof, Refused, Statement, Witness, read
-from bounds.proof.file import unpacked
+from bounds.proof import Clause, Lemma, Part, Proof, Refused, Statement, Witness, read
+from bounds.proof.file import SCHEMA, unpacked
 from bounds.proving.written import packed, write
 from tests.bounds.proof.strategies import random_proof
 
@@ -33,7 +33,7 @@ def some_proof(wanted: type, level: str = "real") -> Proof:
     """The first random proof with trees, or with a witness."""
     for seed in range(1000):
         proof = random_proof(np.random.default_rng(seed))
-        split = any(len(tree.layer) > 1 for tree in proof.trees)
+        split = all(any(len(f.layer) > 1 for f in forests) for forests in (proof.trees, proof.lemmas))
         if (proof.witness is not None) == (wanted is Witness) and (wanted is Witness or split):
             return proof
     raise AssertionError
@@ -143,6 +143,10 @@ def changed_header(data: bytes, **changes: object) -> bytes:
         {"trees": []},
         {"trees": [{}]},
         {"trees": None},
+        {"lemmas": None},
+        {"lemmas": []},
+        {"lemmas": [{}]},
+        {"lemmas": {"a": 1}},
         {"witness": 7},
         {"witness": "0"},
         {"more": 1},
@@ -159,7 +163,7 @@ def test_hostile_headers(changes: dict[str, object]) -> None:
 )
 def test_headers_that_are_none(head: bytes) -> None:
     with pytest.raises(Refused):
-        unpacked(struct.pack("<9sHI", b"CERTPROOF", 2, len(head)) + head + zlib.compress(b""))
+        unpacked(struct.pack("<9sHI", b"CERTPROOF", SCHEMA, len(head)) + head + zlib.compress(b""))
 
 
 def test_a_bomb_is_not_unpacked() -> None:
@@ -183,9 +187,10 @@ def test_small_files_of_huge_statements() -> None:
 
 def test_another_schema_and_other_files() -> None:
     data = bytearray(packed(some_proof(Proof)))
-    data[9] = 1
-    with pytest.raises(Refused, match="schema 1"):
-        unpacked(bytes(data))
+    for old in (1, 2):
+        data[9] = old
+        with pytest.raises(Refused, match=f"schema {old}"):
+            unpacked(bytes(data))
     with pytest.raises(Refused, match="not a proof"):
         unpacked(b"PK\x03\x04" + bytes(100))
     with pytest.raises(Refused, match="cannot be read"):
@@ -222,6 +227,55 @@ def test_trees_that_are_none(name: str) -> None:
     BAD_TREES[name](values)
     with pytest.raises(Refused):
         type(tree)(**values)
+
+
+BAD_LEMMAS = {
+    "nan multiplier": lambda t: t["multipliers"].__setitem__((0, 0), np.nan),
+    "negative multiplier": lambda t: t["multipliers"].__setitem__((0, 0), -1.0),
+    "nan split": lambda t: t["at"].__setitem__(0, np.nan),
+    "negative layer": lambda t: t["layer"].__setitem__(0, -1),
+    "negative element": lambda t: t["element"].__setitem__(0, -1),
+    "negative end": lambda t: t["ends"].__setitem__(0, -1),
+    "no side": lambda t: t["sides"].__setitem__(0, 0),
+    "a leaf missing": lambda t: t["splits"].__setitem__(-1, True),
+    "a leaf too many": lambda t: t["splits"].__setitem__(t["splits"].argmax(), False),
+    "a node behind the last leaf": lambda t: t.__setitem__("splits", np.append(t["splits"], False)),
+    "an end twice": lambda t: t.update(ends=t["ends"] * 0, sides=t["sides"] * 0 + 1),
+    "ends in another order": lambda t: t.update(ends=t["ends"][::-1].copy(), sides=t["sides"][::-1].copy()),
+    "an end more": lambda t: t.update(
+        ends=np.append(t["ends"], np.int32(99)), sides=np.append(t["sides"], np.int8(1))
+    ),
+    "no ends": lambda t: t.update({key: t[key][:0] for key in t.keys() - {"part", "of", "slopes"}}),
+    "set out of range": lambda t: t["chosen"].__setitem__((0, 0), 9),
+    "two clauses": lambda t: t.__setitem__("chosen", np.hstack([t["chosen"]] * 2)),
+    "fewer multipliers": lambda t: t.__setitem__("multipliers", t["multipliers"][1:]),
+    "the input": lambda t: t.__setitem__("of", 0),
+    "layer below all": lambda t: t.__setitem__("of", -1),
+    "layer that Python takes for 1": lambda t: t.__setitem__("of", True),
+}
+
+
+@pytest.mark.parametrize("name", BAD_LEMMAS)
+def test_lemmas_that_are_none(name: str) -> None:
+    proof = some_proof(Proof)
+    lemma = next(each for each in proof.lemmas if len(each.layer) > 1)
+    values = {f.name: getattr(lemma, f.name) for f in fields(lemma)}
+    values = {key: v.copy() if isinstance(v, np.ndarray) else v for key, v in values.items()}
+    Lemma(**values)
+    BAD_LEMMAS[name](values)
+    with pytest.raises(Refused):
+        Lemma(**values)
+
+
+def test_lemmas_are_of_parts_in_their_order_and_for_trees() -> None:
+    proof = some_proof(Proof)
+    [first, *_] = proof.lemmas
+    for lemmas in ((first, first), (replace(first, of=2), replace(first, of=1)), (replace(first, part=9),)):
+        with pytest.raises(Refused):
+            replace(proof, lemmas=lemmas)
+    witness = Witness(0, proof.statement.parts[0].lower)
+    with pytest.raises(Refused, match="without trees"):
+        Proof(proof.statement, witness=witness, lemmas=(first,))
 
 
 def test_a_tree_deeper_than_any_search_is_refused() -> None:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from bounds.proof import Clause, Part, Statement, Tree, digest
+from bounds.proof import Clause, Lemma, Part, Statement, Tree, digest
 from bounds.proof.arithmetic import Floats
 from bounds.proof.check import Checker
 from bounds.proof.format import HIDDEN, Array
 from tests.bounds.proof.nets import leaf, mlp, onnx_bytes
-from tests.bounds.proof.strategies import path_steps, random_shape
+from tests.bounds.proof.strategies import path_steps, random_lemma, random_shape
 
 Random = np.random.Generator
 
@@ -110,6 +110,14 @@ def with_splits(
     )
 
 
+def random_lemmas(rng: Random, net: Net) -> tuple[Lemma, ...]:
+    """Lemmas of some layers."""
+    sizes, scale = [1, *net.widths[:-1]], np.float32(10.0 ** rng.uniform(-6, 6))
+    some = [of for of in range(2, len(sizes)) if rng.random() < 0.7]
+    lemmas = [random_lemma(rng, 0, of, sizes, list(range(of))) for of in some]
+    return tuple(replace(each, multipliers=each.multipliers * scale) for each in lemmas)
+
+
 def near(rng: Random, value: Fraction) -> float:
     """A float next to a number, or some way off it."""
     x = float(value)
@@ -139,7 +147,7 @@ def tried(seed: int, exact: bool = False) -> tuple[int, int, int]:
         claim = Statement(digest(net.data), "real", (Part(np.array([low]), np.array([high]), (clause,)),))
         hidden, garbage = HIDDEN[int(rng.integers(3))], bool(rng.random() < 0.4)
         tree = with_splits(rng, net, 1, len(rows), hidden, breaks, garbage)
-        proves = bool((checker.bounds(claim.parts[0], tree) > 0).all())
+        proves = bool((checker.bounds(claim.parts[0], tree, random_lemmas(rng, net)) > 0).all())
         holds = worst + Fraction(offset) > 0
         assert holds or not proves, (seed, float(worst + Fraction(offset)))
         accepted, true = accepted + proves, true + holds
