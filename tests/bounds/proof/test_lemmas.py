@@ -88,7 +88,7 @@ def test_values_lie_within_what_lemmas_say(net: str, level: str) -> None:
             assert (value <= fact.high + slack).all()
         pairs = [(facts.values[v], plain.values[v]) for v in checker.values]
         tighter += any(bool((a.low > b.low).any() or (a.high < b.high).any()) for a, b in pairs)
-    assert tighter > 6  # and not for want of saying anything
+    assert tighter > 3  # and not for want of saying anything
 
 
 def known(checker: Checker, part: Part, lemmas: tuple[Lemma, ...]) -> Facts:
