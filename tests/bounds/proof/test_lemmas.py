@@ -18,7 +18,7 @@ from bounds.proof.format import Array
 from bounds.proving.written import packed
 from tests.bounds.proof.nets import leaf, mlp, onnx_bytes
 from tests.bounds.proof.strategies import Random, random_lemma
-from tests.bounds.proof.test_never_false import Net, exactly, random_net
+from tests.bounds.proof.test_never_false import Net, exactly, random_net, steep_sum
 from tests.bounds.proof.test_trees import all_values
 
 FUNCTIONS = ("Relu", "LeakyRelu", "Sigmoid", "Tanh")
@@ -138,6 +138,18 @@ def test_many_leaves_are_bounded_in_parts(monkeypatch: pytest.MonkeyPatch) -> No
         np.testing.assert_allclose(a.low, b.low, rtol=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_overflow_on_the_way_says_nothing_of_a_neuron(seed: int) -> None:
+    """Partial sums may exceed all float64 numbers where the sum, which is negative, does not."""
+    rng = np.random.default_rng(seed)
+    terms = rng.normal(size=60) * 8e37
+    terms = np.sort(terms - (terms.sum() + 1e36) / 60)[::-1].astype(np.float32)
+    part = Part(-np.ones(1), np.ones(1), (Clause(np.ones((1, 1)), np.zeros(1)),))
+    lemma = random_lemma(rng, 0, 1, [1, 1], [0])
+    for data in (steep_sum(terms, relu=True), steep_sum(terms[::-1], relu=True)):
+        assert not Checker(data, "real").bounds(part, leaf(part), (lemma,))[0, 0] > 0
+
+
 DATA = mlp(
     [np.array([[1.0], [-1.0], [1.0]]), np.array([[-1.0, 1.0, 1.0]]), np.array([[-1.0]])],
     [np.array([0.0, 0.0, 2.0]), np.array([-2.25]), np.zeros(1)],
@@ -200,6 +212,13 @@ def test_a_lemma_is_of_its_part_alone() -> None:
     with pytest.raises(Refused, match=r"tree 1, .* of part 1: its bound"):
         check(two, DATA)
     assert check(replace(two, lemmas=(*whole.lemmas, replace(whole.lemmas[0], part=1))), DATA).leaves == 2
+
+
+def test_what_is_known_by_one_lemma_is_not_used_for_another() -> None:
+    whole, less = proof(), changed(multipliers=lambda m: m * 0)
+    [part], [tree], seen = whole.statement.parts, whole.trees, Checker(DATA, "real")
+    for each, proves in ((whole, True), (less, False), (whole, True)):
+        assert bool(seen.bounds(part, tree, each.lemmas)[0, 0] > 0) is proves
 
 
 @pytest.mark.parametrize("hidden", ["none", "leaf"])

@@ -262,13 +262,19 @@ def executed(rng: Random, net: Net, x: np.float32) -> float:
     return float(z[0])
 
 
-def steep_sum(terms: Array) -> bytes:
+def steep_sum(terms: Array, relu: bool = False) -> bytes:
     """The sum of constants times (3e38)^7, so that it is the rows on their way back that overflow."""
     nodes = [
         helper.make_node("Gemm", ["x", "none", "terms"], ["h"], transB=1),
         helper.make_node("Gemm", ["h", "ones"], ["m0"], transB=1),
         *(helper.make_node("Gemm", [f"m{k}", "big"], ["y" if k == 6 else f"m{k + 1}"]) for k in range(7)),
     ]
+    if relu:
+        nodes = [
+            *nodes[:-1],
+            helper.make_node("Gemm", ["m6", "big"], ["z"]),
+            helper.make_node("Relu", ["z"], ["y"]),
+        ]
     n = len(terms)
     constants = {
         "none": np.zeros((n, 1)),
