@@ -34,11 +34,13 @@ class Checked:
 class Leaves:
     """Some leaves of trees.
 
-    cuts: the splits on the ways to them, with multipliers (cut steps, clauses). sets: of slope codes, (sets,
-    elements of all functions). chosen: (leaves, clauses), as in ``Forest``.
+    cuts: the splits on the ways to them, with multipliers (cut steps, clauses). weights: (leaves,
+    alternatives of all clauses). sets: of slope codes, (sets, elements of all functions). chosen: (leaves,
+    clauses), as in ``Forest``.
     """
 
     cuts: Cuts | None
+    weights: Array
     sets: Array
     chosen: Array
 
@@ -104,14 +106,7 @@ class Checker:
         with np.errstate(all="ignore"):
             known = self._known(part, lemmas) if tree.hidden == "root" else None
             found = [
-                self.lower(
-                    part,
-                    clauses,
-                    tree.weights[number],
-                    self._leaves(tree, number),
-                    known,
-                    tree.hidden == "leaf",
-                )
+                self.lower(part, clauses, self._leaves(tree, number), known, tree.hidden == "leaf")
                 for number in self.batches(len(tree.weights), len(clauses))
             ]
         return np.concatenate(found)
@@ -168,43 +163,38 @@ class Checker:
         """
         a, value, owners, bounds = self.chain.a, len(facts.values) - 1, lemma.owners, []
         for number in self.batches(len(owners), 1):
-            leaves, of = self._leaves(lemma, number), owners[number]
-            every = np.arange(len(of))
-            pieces = self.chain.forward(a.zeros(len(of), 0), a.zeros(len(of), 0), leaves.cuts, facts)
-            rows = a.zeros(len(of), 1, pieces.values[value].low.shape[1])
-            rows[every, 0, lemma.ends[of]] = lemma.sides[of]
-            bounds.append(self._rows(pieces, value, rows, a.zeros(len(of), 1), leaves)[:, 0])
+            leaves, element = self._leaves(lemma, number), lemma.ends[owners[number]]
+            constant = a.zeros(len(element), 1)
+            pieces = self.chain.forward(constant, constant, leaves.cuts, facts)
+            rows = a.zeros(len(element), 1, facts.values[value].low.shape[1])
+            rows[np.arange(len(element)), 0, element] = leaves.weights[:, 0]
+            bounds.append(self._rows(pieces, value, rows, constant, leaves)[:, 0])
         found, firsts = np.concatenate(bounds), np.flatnonzero(np.diff(owners, prepend=-1))
         # NaN is the least, which not every arithmetic would see.
         return np.asarray(np.minimum.reduceat(np.where(found > -np.inf, found, -np.inf), firsts))
 
-    def _leaves(self, tree: Forest, number: slice) -> Leaves:
+    def _leaves(self, tree: Tree | Lemma, number: slice) -> Leaves:
         """Some leaves of trees."""
         a, path = self.chain.a, slice(*np.searchsorted(tree.paths[0], [number.start, number.stop]).tolist())
         leaf, split, side = (each[path] for each in tree.paths)
         layer = np.array(self.values)[tree.layer[split]]
         at, multipliers = a.array(tree.at[split]), a.array(tree.multipliers[path])
         cuts = Cuts(leaf - number.start, layer, tree.element[split], side, at, multipliers)
-        return Leaves(cuts if len(leaf) else None, tree.slopes, tree.chosen[number])
+        weights, chosen = a.array(tree.weights[number]), tree.chosen[number]
+        return Leaves(cuts if len(leaf) else None, weights, tree.slopes, chosen)
 
     def lower(
-        self,
-        part: Part,
-        clauses: Sequence[int],
-        weights: Array,
-        leaves: Leaves,
-        known: Facts | None,
-        hidden: bool,
+        self, part: Part, clauses: Sequence[int], leaves: Leaves, known: Facts | None, hidden: bool
     ) -> Array:
         """Lower bounds of the mixtures of some clauses: (leaves, clauses), see ``bounds``.
 
-        weights: (leaves, alternatives of all clauses). known, hidden: see ``Chain.forward``.
+        known, hidden: see ``Chain.forward``.
         """
-        a, output, count = self.chain.a, self.chain.network.output, len(weights)
+        a, output, count = self.chain.a, self.chain.network.output, len(leaves.weights)
         low, high = (np.tile(a.array(end), (count, 1)) for end in (part.lower, part.upper))
         facts = self.chain.forward(low, high, leaves.cuts, known, hidden)
         ends = np.cumsum([len(part.clauses[c].rows) for c in clauses])[:-1]
-        each, size = np.split(a.array(weights), ends, 1), facts.values[output].size
+        each, size = np.split(leaves.weights, ends, 1), facts.values[output].size
         mixed = [self._mixture(part.clauses[c], w, size) for c, w in zip(clauses, each, strict=True)]
         matrix, constant = (np.stack(each, 1) for each in zip(*mixed, strict=True))
         return self._rows(facts, output, matrix, constant, leaves)
@@ -238,10 +228,10 @@ class Checker:
             raise Refused("witness", "it is no point of float32 numbers")
         opposite = [Clause(-c.rows[[k]], -c.offset[[k]]) for c in part.clauses for k in range(len(c.rows))]
         point, every = Part(witness.point, witness.point, tuple(opposite)), range(len(opposite))
-        ones = np.ones((1, len(opposite)))
-        leaf = Leaves(None, np.zeros((0, 0)), np.zeros(ones.shape, np.int32))
+        ones = self.chain.a.array(np.ones((1, len(opposite))))
+        leaf = Leaves(None, ones, np.zeros((0, 0)), np.zeros(ones.shape, np.int32))
         with np.errstate(all="ignore"):
-            bounds = self.lower(point, every, ones, leaf, None, hidden=False)[0]
+            bounds = self.lower(point, every, leaf, None, hidden=False)[0]
         ends = np.cumsum([len(clause.rows) for clause in part.clauses])[:-1]
         return any(bool((clause >= 0).all()) for clause in np.split(bounds, ends))
 

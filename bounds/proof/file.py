@@ -16,20 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bounds.proof.format import (
-    LEMMA,
-    TREE,
-    Array,
-    Clause,
-    Kinds,
-    Lemma,
-    Part,
-    Proof,
-    Statement,
-    Tree,
-    Witness,
-    shapes,
-)
+from bounds.proof.format import Array, Clause, Forest, Lemma, Part, Proof, Statement, Tree, Witness, shapes
 from bounds.proof.refused import Refused
 
 MAGIC = b"CERTPROOF"
@@ -133,9 +120,9 @@ class _Arrays:
         self.taken += raw.nbytes
         return raw.astype(np.dtype(kind).newbyteorder("=")).reshape(shape)
 
-    def several(self, kinds: Kinds, sizes: dict[str, int]) -> dict[str, Array]:
-        """The next arrays of a tree or a lemma."""
-        return {name: self.take(kind, *shape) for name, (kind, shape) in shapes(kinds, sizes).items()}
+    def several(self, of: type[Forest], sizes: dict[str, int]) -> dict[str, Array]:
+        """The next arrays, of a tree or a lemma."""
+        return {name: self.take(kind, *shape) for name, (kind, shape) in shapes(of.kinds, sizes).items()}
 
 
 def _proof(stated: dict[str, Any], arrays: _Arrays) -> Proof:
@@ -146,8 +133,8 @@ def _proof(stated: dict[str, Any], arrays: _Arrays) -> Proof:
         lower, upper = take("<f8", inputs), take("<f8", inputs)
         clauses = [Clause(take("<f8", n, outputs), take("<f8", n)) for n in counts]
         parts.append(Part(lower, upper, tuple(clauses)))
-    lemmas = [Lemma(part=x["part"], of=x["of"], **arrays.several(LEMMA, x)) for x in stated["lemmas"]]
-    trees = [Tree(part=x["part"], hidden=x["hidden"], **arrays.several(TREE, x)) for x in stated["trees"]]
+    lemmas = [Lemma(part=x["part"], of=x["of"], **arrays.several(Lemma, x)) for x in stated["lemmas"]]
+    trees = [Tree(part=x["part"], hidden=x["hidden"], **arrays.several(Tree, x)) for x in stated["trees"]]
     part = stated["witness"]
     witness = None if part is None else Witness(part, take("<f8", inputs))
     claim = Statement(stated["model"], stated["level"], tuple(parts))

@@ -116,6 +116,7 @@ class Statement:
             raise Refused("statement", "it needs parts, all over the same inputs and outputs")
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Forest:
     """Trees of splits, one behind the other, that each take a part's box to pieces.
 
@@ -198,21 +199,13 @@ class Tree(Forest):
     hidden: whether rows bound hidden layers once, at the "root", or anew in each "leaf", or intervals alone
         do, "none".
     weights: (leaves, alternatives of all clauses in order) float32 >= 0, the mixture that is bounded.
-    The other arrays are those of ``Forest``.
     """
 
     kinds = TREE
     part: int
     clauses: Array
     hidden: str
-    splits: Array
-    layer: Array
-    element: Array
-    at: Array
     weights: Array
-    multipliers: Array
-    slopes: Array
-    chosen: Array
 
     def __post_init__(self) -> None:
         if self.hidden not in HIDDEN:
@@ -235,7 +228,7 @@ class Lemma(Forest):
     part: index. of: the layer of the neurons, whose number is that of a split's.
     ends, sides: (ends,) int32 and int8, which elements, increasing, and of each the lower end, 1, before the
         upper one, -1: the trees bound ``side * z``.
-    The other arrays are those of ``Forest``, with one clause; splits lie before the layer.
+    There is one clause, and splits lie before the layer.
     """
 
     kinds = LEMMA
@@ -243,13 +236,6 @@ class Lemma(Forest):
     of: int
     ends: Array
     sides: Array
-    splits: Array
-    layer: Array
-    element: Array
-    at: Array
-    multipliers: Array
-    slopes: Array
-    chosen: Array
 
     def __post_init__(self) -> None:
         if type(self.of) is not int or self.of < 1:
@@ -262,6 +248,11 @@ class Lemma(Forest):
     @property
     def trees(self) -> int:
         return len(self.ends)
+
+    @property
+    def weights(self) -> Array:
+        """Of each leaf that of its element, (leaves, 1)."""
+        return self.sides[self.owners, None]
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -36,12 +36,7 @@ class Foresight:
         with np.errstate(all="ignore"):
             found = [
                 self.checker.lower(
-                    part,
-                    question.clauses,
-                    np.stack([leaf.weights for leaf in leaves[number]]).astype(np.float64),
-                    self._together(leaves[number], count),
-                    known,
-                    known is None,
+                    part, question.clauses, self._together(leaves[number], count), known, known is None
                 )
                 for number in self.checker.batches(len(leaves), count)
             ]
@@ -52,10 +47,11 @@ class Foresight:
         piece = np.arange(len(leaves)).repeat([len(leaf.layer) for leaf in leaves])
         none = np.zeros((clauses, sum(self.sizes)), np.uint8)
         codes = np.concatenate([none if leaf.codes is None else leaf.codes for leaf in leaves])
-        value = np.array(self.checker.values)[layer]
+        value, weights = np.array(self.checker.values)[layer], np.stack([leaf.weights for leaf in leaves])
         multipliers = np.concatenate([leaf.multipliers for leaf in leaves]).astype(np.float64)
         return Leaves(
             Cuts(piece, value, element, side, at, multipliers),
+            weights.astype(np.float64),
             codes,
             (np.arange(len(codes)) + 1).reshape(len(leaves), clauses) * codes.any(),
         )

@@ -43,14 +43,14 @@ def random_tree(rng: Random, part: int, clauses: list[int], alternatives: int, s
         part,
         np.array(clauses, np.int32),
         HIDDEN[int(rng.integers(3))],
-        shape,
-        layer,
-        element,
-        rng.normal(size=splits),
         rng.random((leaves, alternatives)).astype(np.float32),
-        rng.random((path_steps(shape), len(clauses))).astype(np.float32),
-        rng.integers(256, size=(sets, sum(steps[1:]))).astype(np.uint8),
-        rng.integers(sets + 1, size=(leaves, len(clauses))).astype(np.int32),
+        splits=shape,
+        layer=layer,
+        element=element,
+        at=rng.normal(size=splits),
+        multipliers=rng.random((path_steps(shape), len(clauses))).astype(np.float32),
+        slopes=rng.integers(256, size=(sets, sum(steps[1:]))).astype(np.uint8),
+        chosen=rng.integers(sets + 1, size=(leaves, len(clauses))).astype(np.int32),
     )
 
 
@@ -67,13 +67,13 @@ def random_lemma(rng: Random, part: int, of: int, steps: list[int], before: list
         of,
         (order // 2).astype(np.int32),
         (1 - 2 * (order % 2)).astype(np.int8),
-        np.concatenate(shapes),
-        layer,
-        np.array([rng.integers(steps[k]) for k in layer], np.int32),
-        rng.normal(size=splits) * (rng.random(splits) < 0.5),
-        (rng.random((path, 1)) * (rng.random((path, 1)) < 0.5)).astype(np.float32),
-        rng.integers(256, size=(sets, sum(steps[1:]))).astype(np.uint8),
-        rng.integers(sets + 1, size=(leaves, 1)).astype(np.int32),
+        splits=np.concatenate(shapes),
+        layer=layer,
+        element=np.array([rng.integers(steps[k]) for k in layer], np.int32),
+        at=rng.normal(size=splits) * (rng.random(splits) < 0.5),
+        multipliers=(rng.random((path, 1)) * (rng.random((path, 1)) < 0.5)).astype(np.float32),
+        slopes=rng.integers(256, size=(sets, sum(steps[1:]))).astype(np.uint8),
+        chosen=rng.integers(sets + 1, size=(leaves, 1)).astype(np.int32),
     )
 
 

@@ -99,14 +99,14 @@ def with_splits(
         0,
         np.arange(clauses, dtype=np.int32),
         hidden,
-        shape,
-        layer.astype(np.int32),
-        element,
-        at,
         (rng.random((leaves, alternatives)) * (rng.random((leaves, alternatives)) < 0.9)).astype(np.float32),
-        (rng.random(paths) * size * (rng.random(paths) < 0.5)).astype(np.float32),
-        rng.integers(256, size=(sets, sum(sizes[1:]))).astype(np.uint8),
-        rng.integers(sets + 1, size=(leaves, clauses)).astype(np.int32),
+        splits=shape,
+        layer=layer.astype(np.int32),
+        element=element,
+        at=at,
+        multipliers=(rng.random(paths) * size * (rng.random(paths) < 0.5)).astype(np.float32),
+        slopes=rng.integers(256, size=(sets, sum(sizes[1:]))).astype(np.uint8),
+        chosen=rng.integers(sets + 1, size=(leaves, clauses)).astype(np.int32),
     )
 
 

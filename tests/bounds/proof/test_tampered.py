@@ -33,14 +33,14 @@ def proof(offset: float = 0.001) -> Proof:
         0,
         np.zeros(1, np.int32),
         "root",
-        np.array([True, True, False, False, True, False, False]),
-        np.ones(3, np.int32),
-        np.array([0, 1, 1], np.int32),
-        np.zeros(3),
         np.ones((4, 1), np.float32),
-        np.array([1, 0, 0, 0, 0, 0, 1, 0], np.float32)[:, None],
-        np.full((1, 3), 255, np.uint8),
-        np.ones((4, 1), np.int32),
+        splits=np.array([True, True, False, False, True, False, False]),
+        layer=np.ones(3, np.int32),
+        element=np.array([0, 1, 1], np.int32),
+        at=np.zeros(3),
+        multipliers=np.array([1, 0, 0, 0, 0, 0, 1, 0], np.float32)[:, None],
+        slopes=np.full((1, 3), 255, np.uint8),
+        chosen=np.ones((4, 1), np.int32),
     )
     return Proof(Statement(digest(DATA), "real", (part,)), (tree,))
 

@@ -42,14 +42,14 @@ def tree_over(rng: np.random.Generator, net: Network, values: list[Array], part:
         0,
         np.arange(clauses, dtype=np.int32),
         ["root", "leaf"][int(rng.integers(2))],
-        shape,
-        layer,
-        element,
-        np.where(rng.random(splits) < 0.5, at, 0.0),
         rng.random((splits + 1, alternatives)).astype(np.float32),
-        (rng.random(paths) * (rng.random(paths) < 0.5)).astype(np.float32),
-        rng.integers(256, size=(sets, elements)).astype(np.uint8),
-        rng.integers(sets + 1, size=(splits + 1, clauses)).astype(np.int32),
+        splits=shape,
+        layer=layer,
+        element=element,
+        at=np.where(rng.random(splits) < 0.5, at, 0.0),
+        multipliers=(rng.random(paths) * (rng.random(paths) < 0.5)).astype(np.float32),
+        slopes=rng.integers(256, size=(sets, elements)).astype(np.uint8),
+        chosen=rng.integers(sets + 1, size=(splits + 1, clauses)).astype(np.int32),
     )
 
 
