@@ -46,7 +46,7 @@ def foreseen(problem: Problem, roots: Sequence[Facts], translation: Translation)
     return forward_facts(problem, tighten=False, known=known)
 
 
-def has_lemmas(problem: Problem, known: Sequence[engine.Facts], translation: Translation) -> list[int]:
+def lemma_nodes(problem: Problem, known: Sequence[engine.Facts], translation: Translation) -> list[int]:
     """Nodes whose neurons lemmas may tighten: where the checker knows all that may be cut for that."""
     graph, matched = problem.graph, {match.source for match in translation.matches}
     cut = {node.inputs[0] for node in graph.nodes if isinstance(node.op, Pointwise)}

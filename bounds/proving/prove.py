@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from bounds.propagate.cascade import ALPHA
 from bounds.propagate.crown import climbed
 from bounds.propagate.problem import OutOfTime, Problem
 from bounds.proving.alternatives import Mixing, Question
-from bounds.proving.lemmas import Lemmas, foreseen, has_lemmas
+from bounds.proving.lemmas import Lemmas, foreseen, lemma_nodes
 from bounds.proving.lower import Foresight
 from bounds.proving.matching import matches
 from bounds.proving.notary import Notary, OutOfMemory
@@ -128,6 +128,22 @@ class _Asked:
 
 
 @dataclass(frozen=True, eq=False)
+class _Going:
+    """A search on its way, who checks and keeps what it closes, and the book of that."""
+
+    search: Search
+    notary: Notary
+    ledger: Ledger
+
+    def closed(self, found: Found) -> Found:
+        """With the trees of parts that it has closed."""
+        decided = {k: self.ledger.decisions[k] for k in found.left}
+        return found.closed(
+            {k: list(self.notary.trees(k)) for k, each in decided.items() if each is not None}
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class _Call:
     graph: Graph
     region: InputSet
@@ -144,18 +160,24 @@ class _Call:
         """The proof, if there is one, and the statuses of all parts; raises ``OutOfTime`` early on."""
         network, parts = self.checker.chain.network, self.claim.parts
         sight = Foresight(self.checker, parts, [network.steps[k].size for k in network.functions])
-        found, statuses = easy(sight, range(len(parts))), [Status.VERIFIED] * len(parts)
+        found, otherwise = easy(sight, range(len(parts))), Status.UNKNOWN
         if found.left:
             asked = self._asked(sight)
-            found = self._by_neurons(asked, found)
-            if found.left:
-                found, ledger, otherwise = self._searched(asked, found, self.end)
-                statuses = [each.status for each in ledger.closed(otherwise)]
+            going = self._search(asked, found)
+            try:
+                found, going = self._by_neurons(asked, found, going)
+                if found.left:
+                    going.search.run()
+            except OutOfTime:
+                otherwise = Status.TIMEOUT
+            except OutOfMemory:
+                pass  # nothing that is open will be proved
+            found = going.closed(found)
         if found.left:
-            return None, statuses
-        trees = (tree for k in sorted(found.trees) for tree in found.trees[k])
-        lemmas = (each for k in sorted(found.lemmas) for each in sorted(found.lemmas[k], key=lambda x: x.of))
-        return Proof(self.claim, tuple(trees), lemmas=tuple(lemmas)), statuses
+            return None, [otherwise if k in found.left else Status.VERIFIED for k in range(len(parts))]
+        trees = [tree for k in sorted(found.trees) for tree in found.trees[k]]
+        lemmas = [lemma for k in sorted(found.lemmas) for lemma in found.lemmas[k]]
+        return Proof(self.claim, tuple(trees), lemmas=tuple(lemmas)), [Status.VERIFIED] * len(parts)
 
     def _asked(self, sight: Foresight) -> _Asked:
         plain, region = bindable(self.graph, self.level).to(torch.float64), self.region.to(torch.float64)
@@ -171,28 +193,30 @@ class _Call:
         judge = Judge.of(self.graph, self.region, spec)
         return _Asked(sight, problem, rows, mixing, translation, judge, few_vary(region))
 
-    def _by_neurons(self, asked: _Asked, found: Found) -> Found:
-        """A short search, then lemmas for what it leaves: with more time where they gain enough beside it,
-        and none where they do not, for they make proofs longer."""
-        if asked.by_inputs or not has_lemmas(*asked.foreseen(found), asked.translation):
-            return found
-        left = self.end - time.monotonic()
-        found, ledger, _ = self._searched(asked, found, time.monotonic() + GLANCE * left)
+    def _by_neurons(self, asked: _Asked, found: Found, going: _Going) -> tuple[Found, _Going]:
+        """A short search, then lemmas for what it leaves, with more time where they gain enough beside it, and
+        another search. Where they do not, the first one is to go on without: lemmas make proofs longer."""
+        if asked.by_inputs or not lemma_nodes(*asked.foreseen(found), asked.translation):
+            return found, going
+        left, (short, long) = self.end - time.monotonic(), SHARES
+        going.search.run(time.monotonic() + GLANCE * left)
+        found = going.closed(found)
         if not found.left:
-            return found
-        short, long = SHARES
+            return found, going
         samples = torch.tensor(list(found.left))
         tried = self._tightened(asked, found, time.monotonic() + short * left)
         before, after = (asked.worst(each, samples) for each in (found, tried))
-        if tried.left and not worthwhile(after - before, ledger.gained(samples), -before):
-            return found
-        return self._tightened(asked, tried, time.monotonic() + long * left) if tried.left else tried
+        if tried.left and not worthwhile(after - before, going.ledger.gained(samples), -before):
+            return found, going
+        if tried.left:
+            tried = self._tightened(asked, tried, time.monotonic() + long * left)
+        return tried, self._search(asked, tried) if tried.left else going
 
     def _tightened(self, asked: _Asked, found: Found, end: float) -> Found:
         """With lemmas for the parts that are left, made until some time, and what these prove at once."""
         roots, lemmas = dict[int, Facts](), dict[int, tuple[Lemma, ...]]()
         problem, known = asked.foreseen(found)
-        nodes = has_lemmas(problem, known, asked.translation)
+        nodes = lemma_nodes(problem, known, asked.translation)
         for place, k in enumerate(found.left):
             now, one = time.monotonic(), torch.tensor([place])
             stop = now + (end - now) / (len(found.left) - place)
@@ -201,30 +225,16 @@ class _Call:
             lemmas[k] = tuple(making.made)
         return found.again(easy(asked.sight, found.left, roots, lemmas))
 
-    def _searched(self, asked: _Asked, found: Found, end: float) -> tuple[Found, Ledger, Status]:
-        """A search until some time: with what it closes, its ledger, and the status of what is left."""
-        ledger = Ledger.blank(time.monotonic(), self.level, False, len(self.claim.parts))
-        ledger.settle([k for k in range(len(self.claim.parts)) if k not in found.left], Status.VERIFIED)
-        search, notary = self._search(asked, found, ledger, end)
-        otherwise = Status.UNKNOWN
-        try:
-            search.run()
-        except OutOfTime:
-            otherwise = Status.TIMEOUT
-        except OutOfMemory:
-            pass  # nothing that is open will be proved
-        decided = {k: ledger.decisions[k] for k in found.left}
-        closed = [k for k, each in decided.items() if each is not None and each.status is Status.VERIFIED]
-        return found.closed({k: list(notary.trees(k)) for k in closed}), ledger, otherwise
-
-    def _search(self, asked: _Asked, found: Found, ledger: Ledger, end: float) -> tuple[Search, Notary]:
+    def _search(self, asked: _Asked, found: Found) -> _Going:
         """The search for what is left, with a judge to decide it."""
-        left, translation, by_inputs = torch.tensor(list(found.left)), asked.translation, asked.by_inputs
+        every, left = range(len(self.claim.parts)), torch.tensor(list(found.left))
+        ledger = Ledger.blank(time.monotonic(), self.level, False, len(every))
+        ledger.settle([k for k in every if k not in found.left], Status.VERIFIED)
+        translation, by_inputs = asked.translation, asked.by_inputs
         which = list(self._questions(found, apart=not by_inputs))
         notary = Notary(asked.sight, found.roots, which, translation, asked.mixing, by_inputs, self.leaves)
         rows, sample = questions(asked.spec, left, _open(asked.spec, found), apart=not by_inputs)
-        problem, known = asked.foreseen(found)
-        root = Root(replace(problem, end=end), known, rows, sample)
+        root = Root(*asked.foreseen(found), rows, sample)
         search = Search(
             sound=root,
             quick=root if by_inputs else root.quick(torch.float32),
@@ -237,7 +247,7 @@ class _Call:
             accept=notary.accept,
             nodes={match.source for match in translation.matches},
         )
-        return search, notary
+        return _Going(search, notary, ledger)
 
     def _questions(self, found: Found, apart: bool) -> Iterator[Question]:
         """In the order of ``questions``."""

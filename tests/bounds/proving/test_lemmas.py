@@ -1,0 +1,133 @@
+"""Lemmas by the prover: what only they prove is proved, and they say no more than what holds."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import bounds
+from bounds.proof import Refused, digest, model_bytes
+from bounds.proof.check import Checker, check
+from bounds.proof.file import unpacked
+from bounds.propagate.problem import OutOfTime
+from bounds.proving import prove
+from bounds.proving.leaves import lemma
+from bounds.proving.statements import statement
+from bounds.proving.written import packed
+from bounds.rounding import Level
+from bounds.search import Status
+from bounds.search.search import Search
+from bounds.vnnlib import read_vnnlib
+from certify.property import shaped
+
+from ..proof.nets import leaf
+from ..search.oracles import least_by_milp
+from .test_leaves import SIZES, grown
+from .test_prove import network, question
+
+module = importlib.import_module("bounds.proving.prove")  # the package has a function of its name
+DEEP = (14, 8, 8, 8, 8, 3)
+
+
+def only_with_lemmas(seed: int, folder: Path) -> tuple[bounds.Graph, bytes, bounds.Box, bounds.Spec]:
+    """A row whose least value is far above what the checker finds without a cut."""
+    graph, data = network(DEEP, seed, folder)
+    region, spec = question(graph, seed, None, eps=0.4)
+    spec = bounds.Spec(spec.matrix[:, :1], spec.offset[:, :1])
+    [part] = statement(digest(data), Level.REAL, region, spec).parts
+    plain = float(Checker(data, "real").bounds(part, leaf(part))[0, 0])
+    least = least_by_milp(graph, region, spec)
+    return graph, data, region, bounds.Spec(spec.matrix, spec.offset - (plain + least) / 2)
+
+
+def no_search(patch: pytest.MonkeyPatch) -> None:
+    def nothing(self: Search, stop: float = np.inf, end: float | None = None) -> None:
+        if stop == np.inf:
+            raise OutOfTime
+
+    patch.setattr(Search, "run", nothing)
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+def test_what_only_lemmas_prove(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, data, region, spec = only_with_lemmas(seed, tmp_path)
+    no_search(monkeypatch)
+    found = prove(graph, region, spec, data, timeout=30)
+    assert found.proof is not None
+    assert {each.of for each in found.proof.lemmas} <= {2, 3, 4}
+    again = unpacked(packed(found.proof))
+    assert check(again, data) == found.checked
+    for k in range(len(again.lemmas)):
+        few = bounds.proof.Proof(again.statement, again.trees, lemmas=again.lemmas[:k])
+        if k == 0:
+            with pytest.raises(Refused, match="its bound"):
+                check(few, data)
+    monkeypatch.setattr(module, "lemma_nodes", lambda *asked: [])
+    found = prove(graph, region, spec, data, timeout=30)
+    assert found.proof is None
+    assert found.statuses == [Status.TIMEOUT]
+
+
+@pytest.mark.parametrize("function", ["Relu", "Sigmoid"])
+@pytest.mark.parametrize("level", ["real", "deployed"])
+def test_a_search_goes_on_with_lemmas(
+    function: str, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several parts, with all kinds of leaves; what holds by a little is proved, what fails is not."""
+    graph, data = network(DEEP, 3, tmp_path, function)
+    region, spec = question(graph, 3, None, batch=2, eps=0.2)
+    g = torch.Generator().manual_seed(0)
+    share = torch.rand(2000, 2, 14, generator=g, dtype=torch.float64)
+    points = (region.lower + share * (region.upper - region.lower)).transpose(0, 1)
+    exact = graph.to(torch.float64)
+    least = torch.stack([spec[k].worst(spec[k].evaluate(exact(points[k]))).min() for k in (0, 1)])
+    monkeypatch.setattr(module, "worthwhile", lambda *gains: True)
+    monkeypatch.setattr(module, "GLANCE", 0.0)
+    for off, proved in ((1.0, True), (-0.01, False)):
+        asked = bounds.Spec(spec.matrix, spec.offset + (off * spec.matrix.abs().mean() - least)[:, None])
+        found = prove(graph, region, asked, data, timeout=30 if proved else 4, level=level)
+        assert (found.proof is not None) is proved
+
+
+def test_lemmas_that_gain_too_little_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search that was broken off goes on, with all that it had closed."""
+    graph, data, region, spec = only_with_lemmas(3, tmp_path)
+    monkeypatch.setattr(module, "worthwhile", lambda *gains: False)
+    monkeypatch.setattr(module, "easy", easy_without_lemmas(module.easy))
+    found = prove(graph, region, spec, data, timeout=60)
+    assert found.proof is not None
+    assert not found.proof.lemmas
+    assert found.checked is not None
+    assert found.checked.leaves > 1
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_lemma_has_the_leaves_of_its_ends(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    ends = {(e, upper): grown(rng, int(rng.integers(6))) for e, upper in ((2, 1), (0, 0), (2, 0), (1, 1))}
+    mixed = {end: [leaves[k] for k in rng.permutation(len(leaves))] for end, (_, leaves) in ends.items()}
+    found = lemma(0, 1, mixed, SIZES)
+    assert found.ends.tolist() == [0, 1, 2, 2]
+    assert found.sides.tolist() == [1, -1, 1, -1]
+    order = [ends[end] for end in sorted(ends)]
+    assert found.splits.tolist() == [bool(x) for shape, _ in order for x in shape]
+    counts = [len(leaves) for _, leaves in order]
+    assert found.owners.tolist() == np.arange(4).repeat(counts).tolist()
+    every = [each for _, leaves in order for each in leaves]
+    assert np.array_equal(found.multipliers, np.concatenate([each.multipliers for each in every]))
+    assert found.paths[2].tolist() == [side for each in every for side in each.side.tolist()]
+    with pytest.raises(ValueError, match="leaves are missing"):
+        lemma(0, 1, {**mixed, (3, 0): ends[2, 0][1][1:] or mixed[2, 1] * 2}, SIZES)
+
+
+@pytest.mark.slow
+def test_a_property_that_rests_on_tighter_neurons(data_dir: Path) -> None:
+    folder = data_dir / "vnncomp" / "mnist_fc"
+    data = model_bytes(folder / "onnx" / "mnist-net_256x4.onnx.gz")
+    graph = bounds.read_onnx(folder / "onnx" / "mnist-net_256x4.onnx.gz")
+    region, spec = read_vnnlib(folder / "vnnlib" / "prop_10_0.05.vnnlib.gz")
+    found = prove(graph, shaped(graph, region, spec), spec, data, timeout=60)
+    assert found.proof is not None
+    assert found.proof.lemmas
