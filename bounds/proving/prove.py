@@ -194,8 +194,8 @@ class _Call:
         return _Asked(sight, problem, rows, mixing, translation, judge, few_vary(region))
 
     def _by_neurons(self, asked: _Asked, found: Found, going: _Going) -> tuple[Found, _Going]:
-        """A short search, then lemmas for what it leaves, with more time where they gain enough beside it, and
-        another search. Where they do not, the first one is to go on without: lemmas make proofs longer."""
+        """A short search, then lemmas for what it leaves, with more time if they gain enough beside it, and
+        another search. If they do not, the first one is to go on without: lemmas make proofs longer."""
         if asked.by_inputs or not lemma_nodes(*asked.foreseen(found), asked.translation):
             return found, going
         left, (short, long) = self.end - time.monotonic(), SHARES

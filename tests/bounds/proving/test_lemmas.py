@@ -1,6 +1,7 @@
 """Lemmas by the prover: what only they prove is proved, and they say no more than what holds."""
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +32,19 @@ module = importlib.import_module("bounds.proving.prove")  # the package has a fu
 DEEP = (14, 8, 8, 8, 8, 3)
 
 
-def only_with_lemmas(seed: int, folder: Path) -> tuple[bounds.Graph, bytes, bounds.Box, bounds.Spec]:
-    """A row whose least value is far above what the checker finds without a cut."""
+def asked(
+    seed: int, folder: Path, share: float
+) -> tuple[bounds.Graph, bytes, bounds.Box, bounds.Spec, float]:
+    """Whether a row is above a value: so far on the way from what the checker finds without a cut to the
+    least that it has; and how far that is off."""
     graph, data = network(DEEP, seed, folder)
     region, spec = question(graph, seed, None, eps=0.4)
     spec = bounds.Spec(spec.matrix[:, :1], spec.offset[:, :1])
     [part] = statement(digest(data), Level.REAL, region, spec).parts
     plain = float(Checker(data, "real").bounds(part, leaf(part))[0, 0])
     least = least_by_milp(graph, region, spec)
-    return graph, data, region, bounds.Spec(spec.matrix, spec.offset - (plain + least) / 2)
+    value = plain + share * (least - plain)
+    return graph, data, region, bounds.Spec(spec.matrix, spec.offset - value), least - value
 
 
 def no_search(patch: pytest.MonkeyPatch) -> None:
@@ -52,18 +57,19 @@ def no_search(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("seed", [2, 3])
 def test_what_only_lemmas_prove(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    graph, data, region, spec = only_with_lemmas(seed, tmp_path)
+    graph, data, region, spec, off = asked(seed, tmp_path, 0.5)
     no_search(monkeypatch)
     found = prove(graph, region, spec, data, timeout=30)
     assert found.proof is not None
     assert {each.of for each in found.proof.lemmas} <= {2, 3, 4}
     again = unpacked(packed(found.proof))
     assert check(again, data) == found.checked
-    for k in range(len(again.lemmas)):
-        few = bounds.proof.Proof(again.statement, again.trees, lemmas=again.lemmas[:k])
-        if k == 0:
-            with pytest.raises(Refused, match="its bound"):
-                check(few, data)
+    with pytest.raises(Refused, match="its bound"):
+        check(replace(again, lemmas=()), data)
+    [part] = again.statement.parts
+    false = replace(part, clauses=tuple(replace(c, offset=c.offset - off - 1e-6) for c in part.clauses))
+    with pytest.raises(Refused, match="its bound"):
+        check(replace(again, statement=replace(again.statement, parts=(false,))), data)
     monkeypatch.setattr(module, "lemma_nodes", lambda *asked: [])
     found = prove(graph, region, spec, data, timeout=30)
     assert found.proof is None
@@ -82,20 +88,21 @@ def test_a_search_goes_on_with_lemmas(
     share = torch.rand(2000, 2, 14, generator=g, dtype=torch.float64)
     points = (region.lower + share * (region.upper - region.lower)).transpose(0, 1)
     exact = graph.to(torch.float64)
-    least = torch.stack([spec[k].worst(spec[k].evaluate(exact(points[k]))).min() for k in (0, 1)])
+    pairs = [(spec[torch.tensor([k])], points[k]) for k in (0, 1)]
+    least = torch.stack([one.worst(one.evaluate(exact(x))).min() for one, x in pairs])
     monkeypatch.setattr(module, "worthwhile", lambda *gains: True)
     monkeypatch.setattr(module, "GLANCE", 0.0)
-    for off, proved in ((1.0, True), (-0.01, False)):
-        asked = bounds.Spec(spec.matrix, spec.offset + (off * spec.matrix.abs().mean() - least)[:, None])
-        found = prove(graph, region, asked, data, timeout=30 if proved else 4, level=level)
+    for off, proved in ((0.3, True), (-0.01, False)):
+        moved = bounds.Spec(spec.matrix, spec.offset + (off - least)[:, None])
+        found = prove(graph, region, moved, data, timeout=30 if proved else 4, level=level)
         assert (found.proof is not None) is proved
+        assert found.proof is None or {each.part for each in found.proof.lemmas} == {0, 1}
 
 
 def test_lemmas_that_gain_too_little_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The search that was broken off goes on, with all that it had closed."""
-    graph, data, region, spec = only_with_lemmas(3, tmp_path)
+    graph, data, region, spec, _ = asked(3, tmp_path, 0.95)
     monkeypatch.setattr(module, "worthwhile", lambda *gains: False)
-    monkeypatch.setattr(module, "easy", easy_without_lemmas(module.easy))
     found = prove(graph, region, spec, data, timeout=60)
     assert found.proof is not None
     assert not found.proof.lemmas
