@@ -76,27 +76,31 @@ def test_what_only_lemmas_prove(seed: int, tmp_path: Path, monkeypatch: pytest.M
     assert found.statuses == [Status.TIMEOUT]
 
 
-@pytest.mark.parametrize("function", ["Relu", "Sigmoid"])
-@pytest.mark.parametrize("level", ["real", "deployed"])
+@pytest.mark.parametrize(
+    ("function", "eps", "level"),
+    [("Relu", 0.4, "real"), ("Relu", 0.4, "deployed"), ("Sigmoid", 3.0, "real")],
+)
 def test_a_search_goes_on_with_lemmas(
-    function: str, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    function: str, eps: float, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of several parts, with all kinds of leaves; what holds by a little is proved, what fails is not."""
-    graph, data = network(DEEP, 3, tmp_path, function)
-    region, spec = question(graph, 3, None, batch=2, eps=0.2)
-    g = torch.Generator().manual_seed(0)
-    share = torch.rand(2000, 2, 14, generator=g, dtype=torch.float64)
-    points = (region.lower + share * (region.upper - region.lower)).transpose(0, 1)
-    exact = graph.to(torch.float64)
-    pairs = [(spec[torch.tensor([k])], points[k]) for k in (0, 1)]
-    least = torch.stack([one.worst(one.evaluate(exact(x))).min() for one, x in pairs])
+    """Of two parts with all kinds of functions; what fails at a point is not proved."""
+    graph, data = network(DEEP if function == "Relu" else (14, 8, 8, 8, 3), 3, tmp_path, function)
+    region, spec = question(graph, 3, None, batch=2, eps=eps)
+    spec, checker = bounds.Spec(spec.matrix[:, :1], spec.offset[:, :1]), Checker(data, level)
+    parts = statement(digest(data), Level(level), region, spec).parts
+    plain = torch.tensor([float(checker.bounds(part, leaf(part))[0, 0]) for part in parts])
+    corners = torch.rand(2000, 2, 14, generator=torch.Generator().manual_seed(0)).round().double()
+    points = region.lower + (0.001 + 0.998 * corners) * (region.upper - region.lower)
+    values = graph.to(torch.float64)(points.flatten(0, 1)).view(2000, 2, -1)
+    least = (values * spec.matrix[:, 0]).sum(2).amin(0)
     monkeypatch.setattr(module, "worthwhile", lambda *gains: True)
     monkeypatch.setattr(module, "GLANCE", 0.0)
-    for off, proved in ((0.3, True), (-0.01, False)):
-        moved = bounds.Spec(spec.matrix, spec.offset + (off - least)[:, None])
-        found = prove(graph, region, moved, data, timeout=30 if proved else 4, level=level)
-        assert (found.proof is not None) is proved
-        assert found.proof is None or {each.part for each in found.proof.lemmas} == {0, 1}
+    far = bounds.Spec(spec.matrix, -(plain + 0.75 * (least - plain))[:, None])
+    found = prove(graph, region, far, data, timeout=40, level=level)
+    assert found.proof is not None
+    assert found.proof.lemmas
+    false = bounds.Spec(spec.matrix, -(least + 0.01)[:, None])
+    assert prove(graph, region, false, data, timeout=3, level=level).proof is None
 
 
 def test_lemmas_that_gain_too_little_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
