@@ -18,7 +18,7 @@ from bounds.proving.translation import Translation
 from bounds.search.bounding import Bounded
 
 
-class OutOfMemory(Exception):
+class OutOfMemory(MemoryError):
     """The leaves of a proof take more memory than they were given."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,12 +36,12 @@ from bounds.search.ledger import Ledger
 from bounds.search.neurons import GLANCE, SHARES, worthwhile
 from bounds.search.questions import questions
 from bounds.search.result import Status
+from bounds.search.schedule import Race, Way, cuts
 from bounds.search.search import Search
+from bounds.search.varying import moving
 from bounds.search.witness import Judge
 from bounds.sets import InputSet
 from bounds.spec import Spec
-
-_FEW_INPUTS = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +104,7 @@ def prove(
 
 @dataclass(frozen=True, eq=False)
 class _Asked:
-    """A statement as the engine searches for its proof. by_inputs: whether inputs are cut, not neurons."""
+    """A statement as the engine searches for its proof."""
 
     sight: Foresight
     problem: Problem
@@ -111,7 +112,6 @@ class _Asked:
     mixing: Mixing
     translation: Translation
     judge: Judge
-    by_inputs: bool
 
     def foreseen(self, found: Found) -> tuple[Problem, list[engine.Facts]]:
         """The problem about the parts that are left, and facts of these."""
@@ -163,21 +163,38 @@ class _Call:
         found, otherwise = easy(sight, range(len(parts))), Status.UNKNOWN
         if found.left:
             asked = self._asked(sight)
-            going = self._search(asked, found)
+            ways = cuts(asked.problem.graph, moving(self.region))
+            going = [self._search(asked, found, ways[0])]
             try:
-                found, going = self._by_neurons(asked, found, going)
-                if found.left:
-                    going.search.run()
+                if not ways[0]:
+                    found, going[0] = self._by_neurons(asked, found, going[0])
+                self._race(asked, found, going, ways)
             except OutOfTime:
                 otherwise = Status.TIMEOUT
             except OutOfMemory:
                 pass  # nothing that is open will be proved
-            found = going.closed(found)
+            for each in going:
+                found = each.closed(found)
         if found.left:
             return None, [otherwise if k in found.left else Status.VERIFIED for k in range(len(parts))]
         trees = [tree for k in sorted(found.trees) for tree in found.trees[k]]
         lemmas = [lemma for k in sorted(found.lemmas) for lemma in found.lemmas[k]]
         return Proof(self.claim, tuple(trees), lemmas=tuple(lemmas)), [Status.VERIFIED] * len(parts)
+
+    def _race(self, asked: _Asked, found: Found, going: list[_Going], ways: Sequence[bool]) -> None:
+        """Let all ways to cut share the time; those that begin are added to the ones that go already."""
+
+        def begun(_: float) -> Search:
+            going.append(self._search(asked, found, ways[len(going)]))
+            return going[-1].search
+
+        # What a notary has kept may not be lost with its batch.
+        first = going[0].search
+        race = Race([Way(lambda _: first), *(Way(begun) for _ in ways[1:])], self.end, grace=math.inf)
+        while race.leader is not None and any(
+            all(each.ledger.decisions[k] is None for each in going) for k in found.left
+        ):
+            race.turn()
 
     def _asked(self, sight: Foresight) -> _Asked:
         plain, region = bindable(self.graph, self.level).to(torch.float64), self.region.to(torch.float64)
@@ -191,12 +208,12 @@ class _Call:
         problem = Problem(graph, region, level, self.memory, self.end)
         translation = Translation(matches(graph, self.checker.chain.network, region), sum(sight.sizes))
         judge = Judge.of(self.graph, self.region, spec)
-        return _Asked(sight, problem, rows, mixing, translation, judge, few_vary(region))
+        return _Asked(sight, problem, rows, mixing, translation, judge)
 
     def _by_neurons(self, asked: _Asked, found: Found, going: _Going) -> tuple[Found, _Going]:
         """A short search, then lemmas for what it leaves, with more time if they gain enough beside it, and
         another search. If they do not, the first one is to go on without: lemmas make proofs longer."""
-        if asked.by_inputs or not lemma_nodes(*asked.foreseen(found), asked.translation):
+        if not lemma_nodes(*asked.foreseen(found), asked.translation):
             return found, going
         left, (short, long) = self.end - time.monotonic(), SHARES
         going.search.run(time.monotonic() + GLANCE * left)
@@ -210,7 +227,7 @@ class _Call:
             return found, going
         if tried.left:
             tried = self._tightened(asked, tried, time.monotonic() + long * left)
-        return tried, self._search(asked, tried) if tried.left else going
+        return tried, self._search(asked, tried, by_inputs=False) if tried.left else going
 
     def _tightened(self, asked: _Asked, found: Found, end: float) -> Found:
         """With lemmas for the parts that are left, made until some time, and what these prove at once."""
@@ -225,12 +242,12 @@ class _Call:
             lemmas[k] = tuple(making.made)
         return found.again(easy(asked.sight, found.left, roots, lemmas))
 
-    def _search(self, asked: _Asked, found: Found) -> _Going:
+    def _search(self, asked: _Asked, found: Found, by_inputs: bool) -> _Going:
         """The search for what is left, with a judge to decide it."""
         every, left = range(len(self.claim.parts)), torch.tensor(list(found.left))
         ledger = Ledger.blank(time.monotonic(), self.level, False, len(every))
         ledger.settle([k for k in every if k not in found.left], Status.VERIFIED)
-        translation, by_inputs = asked.translation, asked.by_inputs
+        translation = asked.translation
         which = list(self._questions(found, apart=not by_inputs))
         notary = Notary(asked.sight, found.roots, which, translation, asked.mixing, by_inputs, self.leaves)
         rows, sample = questions(asked.spec, left, _open(asked.spec, found), apart=not by_inputs)
@@ -267,12 +284,6 @@ def _open(spec: Spec, found: Found) -> Tensor:
         for c in open_:
             lower[k, torch.from_numpy(groups[c])] = -torch.inf
     return lower
-
-
-def few_vary(region: InputSet) -> bool:
-    """Whether inputs are cut, not neurons."""
-    box = region.box()
-    return region.is_box and int((box.lower < box.upper).flatten(1).sum(1).max()) <= _FEW_INPUTS
 
 
 def _nothing(region: InputSet) -> Callable[[Tensor, Tensor | None], Tensor]:

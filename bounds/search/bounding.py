@@ -95,6 +95,15 @@ class Bounded:
     facts: list[Facts]
     last: Pass
 
+    def with_choices(self, of: Tensor, domains: Domains) -> Bounded:
+        """With other choices for some of the domains, the only ones that are hoped to be proved by them."""
+        mine = self.domains
+        chosen = {place: x.index_copy(0, of, domains.chosen[place]) for place, x in mine.chosen.items()}
+        lower = torch.full_like(mine.lower, -1.0).index_fill(0, of, 1.0)
+        return replace(
+            self, domains=replace(mine, chosen=chosen, lower=lower), empty=torch.zeros_like(self.empty)
+        )
+
 
 def bounded(root: Root, domains: Domains, pace: Pace, refine: bool) -> Bounded:
     """Bounds at the root's level by gradient steps on slopes and multipliers.

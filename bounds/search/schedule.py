@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bounds.bound import is_out_of_memory
 from bounds.errors import Unsupported
+from bounds.graph import Graph
 from bounds.kinds import Pointwise
 from bounds.propagate.cascade import ALPHA, DECIDE, SLIM, Attempt, attempted
 from bounds.propagate.problem import OutOfTime, Problem
@@ -40,6 +41,18 @@ _OTHERS, _PROGRAMS = (0.1, 0.3), (0.05, 0.5)
 _LEADS = 1.5  # how much more of the question another way must settle per second to lead
 _SPARE = 2.0  # seconds before the end from which on it is too late to ask a program
 _ASKED = 8  # domains at most that a program is asked about
+
+
+def cuts(graph: Graph, varying: int | None) -> list[bool]:
+    """The ways to cut a network, the one to begin with first: whether inputs are cut, not neurons.
+
+    varying: how many inputs of a sample vary at most, None where the region is no box.
+    """
+    if varying is None or varying > _SOME_INPUTS:
+        return [False]
+    if varying > FEW_INPUTS:
+        return [False, True]
+    return [True, False] if any(isinstance(node.op, Pointwise) for node in graph.nodes) else [True]
 
 
 @dataclass(eq=False)
@@ -65,7 +78,7 @@ class Way:
                 self.failed = True
             else:
                 self.search.run(stop, end)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             self.failed = True
@@ -82,6 +95,50 @@ class Way:
     def pace(self) -> float:
         """Which part of the question it settles per second."""
         return 0.0 if self.search is None or self.over else self.search.closed / self.spent
+
+
+@dataclass(eq=False)
+class Race:
+    """Ways to cut that share the time, the first one being the leader.
+
+    end: of all time. grace: how many times as long as its slice another way may take to come to a stop before
+    it is broken off, at the loss of its batch. led: seconds that leaders have had.
+    """
+
+    ways: list[Way]
+    end: float
+    grace: float = 1.0
+    led: float = 0.0
+
+    @property
+    def leader(self) -> Way | None:
+        """The first of those that can go on."""
+        return next((way for way in self.ways if not way.over), None)
+
+    def turn(self, due: float = math.inf) -> None:
+        """One turn, of a way whose slice is due or of the leader; raises ``OutOfTime`` at the end.
+
+        due: when, in the leader's time, somebody else is to have one.
+        """
+        leader, *others = (way for way in self.ways if not way.over)
+        other = next((way for way in others if self.led >= way.slices.due), None)
+        if other is not None:
+            self._follow(other)
+            if other.pace > _LEADS * leader.pace:
+                leader.slices = other.slices.after(self.led)
+                self.ways.sort(key=lambda way: way is not other)
+            return
+        before = leader.spent
+        pause = min([due, *(way.slices.due for way in others)]) - self.led
+        leader.work(time.monotonic() + max(pause, 0.0), self.end)
+        self.led += leader.spent - before
+
+    def _follow(self, way: Way) -> None:
+        """A slice for a way that does not lead."""
+        with way.slices.taken() as stop, suppress(OutOfTime):
+            way.work(stop, min(stop + self.grace * way.slices.seconds, self.end))
+        if time.monotonic() >= self.end:
+            raise OutOfTime
 
 
 @dataclass(eq=False)
@@ -109,47 +166,23 @@ class Schedule:
         ways = self._ways()
         if self.varying is None or self.varying > FEW_INPUTS:
             self._tighten(ways[0])
-        programs, led = Slices(*_PROGRAMS), 0.0
+        race, programs = Race(ways, self.problem.end), Slices(*_PROGRAMS)
         if not worth_asking(self.problem.graph):
             programs.seconds = math.inf
-        while self._is_open and (able := [way for way in ways if not way.over]):
-            leader, *others = able
-            if led >= programs.due:
+        while self._is_open and (leader := race.leader) is not None:
+            if race.led >= programs.due:
                 self._ask(leader, programs)
-            other = next((way for way in others if led >= way.slices.due), None)
-            if other is not None:
-                self._follow(other)
-                if other.pace > _LEADS * leader.pace:
-                    leader.slices = Slices(
-                        leader.slices.share, other.slices.seconds, led * leader.slices.share
-                    )
-                    ways.sort(key=lambda way: way is not other)
-                continue
-            before = leader.spent
-            pause = min([programs.due, *(way.slices.due for way in others)]) - led
-            leader.work(time.monotonic() + max(pause, 0.0), self.problem.end)
-            led += leader.spent - before
+            race.turn(programs.due)
         self.ledger.settle(self.group.tolist(), Status.UNKNOWN)
 
     def _ways(self) -> list[Way]:
         """All ways to cut this network, the one to begin with first."""
-        by_inputs, by_neurons = Way(self._by_inputs), Way(self._by_neurons)
-        if self.varying is not None and self.varying <= FEW_INPUTS:
-            has_neurons = any(isinstance(node.op, Pointwise) for node in self.problem.graph.nodes)
-            return [by_inputs, by_neurons] if has_neurons else [by_inputs]
-        if self.varying is not None and self.varying <= _SOME_INPUTS:
-            return [by_neurons, by_inputs]
-        return [by_neurons]
+        begin = {True: self._by_inputs, False: self._by_neurons}
+        return [Way(begin[by_inputs]) for by_inputs in cuts(self.problem.graph, self.varying)]
 
     @property
     def _is_open(self) -> bool:
         return bool(set(self.ledger.open) & set(self.group.tolist()))
-
-    def _follow(self, way: Way) -> None:
-        """A slice for a way that does not lead, and as much again to break off in."""
-        with way.slices.taken() as stop, suppress(OutOfTime):
-            way.work(stop, min(stop + way.slices.seconds, self.problem.end))
-        self.problem.check_time()
 
     def _ask(self, leader: Way, programs: Slices) -> None:
         """A slice for programs, about the worst domains that wait."""
@@ -170,8 +203,8 @@ class Schedule:
             leader.search.tried(found, *tried)
 
     def _tighten(self, leader: Way) -> None:
-        """A short search, then tighter intervals of single neurons, which all domains of the next search
-        share: for longer where they gain enough beside that."""
+        """A short search, then tighter intervals of single neurons: where they gain enough beside that, for
+        longer, and for another search, whose domains all share them."""
         left = self.problem.end - time.monotonic()
         if not layers(self.problem[self.found.left], self.found.facts):
             return
@@ -187,8 +220,10 @@ class Schedule:
             missing = -_worst(self.spec, before, before.left)
             by_neurons = _worst(self.spec, self.found, before.left) + missing
             self.found = self.ledger.noted(self.spec, self.found, self.group)
-            leader.search, leader.failed = None, False
-            if not worthwhile(by_neurons, by_search, missing):
+            pays = worthwhile(by_neurons, by_search, missing)
+            if pays or leader.over:
+                leader.search, leader.failed = None, False
+            if not pays:
                 break
 
     def _refresh(self) -> None:

@@ -189,7 +189,7 @@ class Search:
     def _cut(self, found: Bounded, is_open: Tensor) -> Pool:
         """Where to cut domains; those without any place get a last chance."""
         every = self._places(found)
-        if not self.by_inputs and self.accept is None:
+        if not self.by_inputs:
             is_open = is_open & ~self._by_corners(found, is_open & (every.node[:, 0] == 0))
         places, left = every[is_open], found.domains[is_open]
         stuck = places.score[:, 0] <= 0
@@ -244,10 +244,12 @@ class Search:
         spec, shape = self.quick.asked(found.domains.question), found.last.region.shape
         tried = corners(found, spec, branching.deciding_rows(found, spec), worst) if len(worst) else []
         if tried:
-            of = torch.tensor([each.domain for each in tried])
+            of, again = torch.tensor([each.domain for each in tried]), weighed(found, tried)
+            if self.accept is not None:
+                return self.accept(found.with_choices(of, again))
             points = torch.stack([each.point.view(shape) for each in tried])
             self._try(points, self._samples(found.domains)[of])
-            lower = proved(self.sound, self.quick.whole(weighed(found, tried)), self.by_inputs)
+            lower = proved(self.sound, self.quick.whole(again), self.by_inputs)
             of, lower = of[lower > 0], lower[lower > 0]
             self.ledger.proved(self._samples(found.domains)[of].tolist(), lower.tolist())
             closed[of] = True

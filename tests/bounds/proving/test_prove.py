@@ -18,11 +18,13 @@ from bounds.proof.check import Checker, check
 from bounds.proof.file import read
 from bounds.proving import prove
 from bounds.proving.written import packed, write
-from bounds.search import Status
+from bounds.search import Status, schedule
+from bounds.search.search import Search
 
 from ..proof.nets import mlp, two_shifts
 from ..search.oracles import least_by_milp
 
+PROVE = importlib.import_module("bounds.proving.prove")
 FEW, MANY = (4, 6, 6, 3), (14, 6, 6, 3)
 
 
@@ -79,6 +81,39 @@ def test_what_is_true_is_proved(
     assert again == found.checked
     assert again.least is not None
     assert 0 < again.least < np.inf
+
+
+@pytest.mark.parametrize("widths", [FEW, MANY], ids=["few", "many"])
+@pytest.mark.parametrize("ways", [[True], [False], [True, False], [False, True]], ids=str)
+def test_close_calls_are_proved_whatever_is_cut(
+    widths: tuple[int, ...], ways: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inputs or neurons, alone or by turns, where each comes to lead as soon as it settles anything."""
+    monkeypatch.setattr(schedule, "_OTHERS", (1.0, 5e-3))
+    monkeypatch.setattr(schedule, "_LEADS", 0.0)
+    monkeypatch.setattr(PROVE, "cuts", lambda graph, varying: ways)
+    for seed in (1, 2):
+        graph, data = network(widths, seed, tmp_path)
+        region, spec = question(graph, seed, None)
+        found = prove(graph, region, shifted(graph, region, spec, 3e-4), data, timeout=60)
+        assert found.statuses == [Status.VERIFIED]
+        assert found.proof is not None
+        assert check(found.proof, data) == found.checked
+        false = prove(graph, region, shifted(graph, region, spec, -3e-4), data, timeout=1)
+        assert false.proof is None
+
+
+def test_multipliers_of_a_linear_program_prove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all neurons are cut, gradient steps alone come near to the truth, and not there."""
+    graph, data = network(MANY, 4, tmp_path)
+    region, spec = question(graph, 4, None)
+    asked = shifted(graph, region, spec, 1e-6)
+    monkeypatch.setattr(PROVE, "cuts", lambda graph, varying: [False])
+    found = prove(graph, region, asked, data, timeout=60)
+    assert found.proof is not None
+    assert check(found.proof, data) == found.checked
+    monkeypatch.setattr(Search, "_by_corners", lambda self, found, where: torch.zeros_like(where))
+    assert prove(graph, region, asked, data, timeout=3).proof is None
 
 
 @pytest.mark.parametrize("widths", [FEW, MANY], ids=["inputs", "neurons"])

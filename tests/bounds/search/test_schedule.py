@@ -176,6 +176,25 @@ def test_who_cannot_go_on_leaves_it_to_the_others(now: list[float], monkeypatch:
         assert plan.ledger.closed(Status.TIMEOUT)[0].status is wanted
 
 
+@pytest.mark.parametrize(("pays", "searches"), [(False, 1), (True, 2)])
+def test_a_search_goes_on_where_tighter_neurons_do_not_pay(
+    pays: bool, searches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = shrinking(0)
+    region, spec = box(graph, 0, 0.3), spec_of(graph, 0, None)
+    plan = plan_of(graph, region, shifted(spec, 1e-4 - least_by_milp(graph, region, spec)))
+    begun, search = [], plan._search
+    monkeypatch.setattr(schedule, "GLANCE", 0.0)
+    monkeypatch.setattr(schedule, "layers", lambda problem, facts: [1])
+    monkeypatch.setattr(schedule, "tightened", lambda problem, facts, end: facts)
+    monkeypatch.setattr(schedule, "worthwhile", lambda *_: pays)
+    monkeypatch.setattr(plan, "_search", lambda by_inputs: begun.append(by_inputs) or search(by_inputs))
+    with torch.inference_mode():
+        plan.run()
+    assert plan.ledger.closed(Status.UNKNOWN)[0].status is Status.VERIFIED
+    assert begun == [False] * searches
+
+
 def test_other_errors_are_not_swallowed() -> None:
     def fails(_: float) -> Search:
         raise RuntimeError("sizes do not match")
