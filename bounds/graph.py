@@ -68,6 +68,16 @@ class Graph:
         """Whether any operator is a combination of others."""
         return any(isinstance(node.op, Composite) for node in self.nodes)
 
+    @cached_property
+    def spendable(self) -> frozenset[int]:
+        """The nodes whose values come in memory of their own, for one other node alone."""
+        return frozenset(i for i, node in enumerate(self.nodes) if node.op.fresh and len(self.users[i]) == 1)
+
+    @cached_property
+    def _params(self) -> Tensors:
+        """The parameters of all nodes."""
+        return tuple(p for node in self.nodes for p in node.params)
+
     @property
     def input_shape(self) -> Shape:
         """Shape of one input sample."""
@@ -101,13 +111,10 @@ class Graph:
     def to(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Graph:
         """The same graph with parameters in another dtype or on another device; itself where they are so."""
         where = None if device is None else torch.device(device)
-        if all(
-            p.dtype is (dtype or p.dtype) and p.device == (where or p.device)
-            for node in self.nodes
-            for p in node.params
-        ):
-            return self
-        return self.map_params(lambda p: p.to(device=device, dtype=dtype))
+        for p in self._params:
+            if (dtype and p.dtype is not dtype) or (where and p.device != where):
+                return self.map_params(lambda p: p.to(device=device, dtype=dtype))
+        return self
 
     def prepend(self, steps: Sequence[tuple[Operator, Tensors, str]], input_shape: Shape) -> Graph:
         """The graph behind a chain of one-input operators, such as a normalisation."""

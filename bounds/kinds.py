@@ -99,7 +99,7 @@ class Affine(Operator):
 
     def absolute(self, xs: Tensors, weights: Tensors) -> Tensor:
         """|W| x for x >= 0."""
-        return self.linear(xs, tuple(w.abs() for w in weights))
+        return self.linear(xs, tuple([w.abs() for w in weights]))
 
     def value(self, xs: Tensors, params: Tensors) -> Tensor:
         y, offset = self.linear(xs, self.weights(params)), self.offset(params)

@@ -52,7 +52,7 @@ class Conv(Affine):
 
     def value(self, xs: Tensors, params: Tensors) -> Tensor:
         x, weight, bias = xs[0], params[0], params[1] if len(params) > 1 else None
-        quick = self._phased and x.device.type == "cpu" and torch.is_grad_enabled() and x.requires_grad
+        quick = x.requires_grad and torch.is_grad_enabled() and x.device.type == "cpu" and self._phased
         if quick and not any(p.requires_grad for p in params):
             y: Tensor = _WithAdjoint.apply(x, weight, bias, self)  # type: ignore[no-untyped-call]
             return y

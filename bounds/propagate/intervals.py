@@ -28,64 +28,86 @@ _LOST = 4  # units that the way to the ends may take
 
 def outputs(problem: Problem) -> Interval:
     """Bounds of the output, (batch, *output_shape) each; NaN where nothing is known."""
-    return _ends(_values(problem, set())[problem.graph.output], problem.rounded)
+    values, _ = _values(problem, set())
+    return _ends(values[problem.graph.output], problem.rounded)
 
 
 def rows(problem: Problem, spec: Spec) -> Interval:
     """Bounds of the rows of ``spec``, (batch, rows) each, with the last affine layers folded into them."""
     graph = problem.graph
-    values = _values(problem, _folded(graph))
-    nothing = Facts(Interval(*(problem.region.box().lower.new_empty(0),) * 2))
-    facts = [_facts(values[i], problem.rounded) if i in values else nothing for i in range(len(graph.nodes))]
+    _, known = _values(problem, _folded(graph))
+    nothing = Facts(_nothing(problem.region.box()))
+    facts = [known.get(i, nothing) for i in range(len(graph.nodes))]
     return spec_bounds(problem, facts, spec, backward=False)
 
 
-def _values(problem: Problem, keep: set[int]) -> dict[int, Facts | Around]:
-    """What interval analysis says of the nodes in ``keep`` and of those that nothing else is made of.
+def _values(problem: Problem, folded: set[int]) -> tuple[dict[int, Interval | Around], dict[int, Facts]]:
+    """What interval analysis says of nodes that nothing else is made of, and the facts of ``folded`` ones.
 
     Around their centres, affine operators take two products and ReLU four passes, the account of rounding
     included, which costs a few passes of its own.
     """
-    graph, region, rounded = problem.graph, problem.region, problem.rounded
-    centred = problem.level is not Level.DEPLOYED
-    values: dict[int, Facts | Around] = {0: Facts(region.box(), tight=True, box=region.is_box)}
-    changing = not torch.is_grad_enabled()
+    graph, level, rounded = problem.graph, problem.level, problem.rounded
+    centred, changing = level is not Level.DEPLOYED, not torch.is_grad_enabled()
+    values: dict[int, Interval | Around] = {0: problem.region.box()}
+    facts: dict[int, Facts] = {}
     for index, node in enumerate(graph.nodes[1:], start=1):
-        here: Facts | Around | None = None
-        affine, ins = graph.affine.get(index), [values[i] for i in node.inputs]
-        if index in keep:
-            if affine is not None and not graph.users[index]:
-                here = _passed(graph, node, affine, [_ends(x, rounded) for x in ins], problem.level)
+        ins, affine = [values[i] for i in node.inputs], graph.affine.get(index)
+        here: Interval | Around | None = None
+        if index in folded:
+            facts[index] = _known(graph, index, ins, level, True)
+            here = facts[index].interval
         elif centred and affine is not None:
-            here = _affine(graph, node, affine, ins, rounded)
+            here = _affine(graph, node, affine, ins) if rounded else _plain(node, affine, ins)
         elif centred and isinstance(ins[0], Around):
-            source = node.inputs[0]
-            spent = changing and graph.users[source] == (index,) and graph.nodes[source].op.fresh
-            here = node.op.around(ins[0], rounded, spent)
-        if here is None:
-            known = tuple([_facts(x, rounded) for x in ins])
-            here = node_facts(graph, node, known, problem.level, relaxed=False)
-        values[index] = here
+            here = node.op.around(ins[0], rounded, changing and node.inputs[0] in graph.spendable)
+        values[index] = _known(graph, index, ins, level, False).interval if here is None else here
         for source in graph.ending[index]:
-            if source not in keep:
-                del values[source]
-    return values
+            del values[source]
+    if 0 in folded:
+        facts[0] = Facts(problem.region.box())
+    return values, facts
 
 
-def _affine(
-    graph: Graph, node: Node, op: Affine, ins: Sequence[Facts | Around], rounded: bool
-) -> Around | None:
-    """Around the centre; None where the ends say more or are found as fast."""
-    if (op.exact or (op.rising and not rounded)) and not all(isinstance(x, Around) for x in ins):
-        return None
-    known = [x if isinstance(x, Around) else _split(x.interval, rounded) for x in ins]
-    weights, centres = op.weights(node.params), tuple([x.centre for x in known])
+def _known(graph: Graph, index: int, ins: Sequence[Interval | Around], level: Level, folded: bool) -> Facts:
+    """The facts of a node; no interval where it is ``folded`` and only rows pass it."""
+    node, affine, rounded = graph.nodes[index], graph.affine.get(index), level is not Level.FLOAT
+    ends = [_ends(x, rounded) for x in ins]
+    if not folded or affine is None or graph.users[index]:
+        return node_facts(graph, node, tuple([Facts(x) for x in ends]), level, relaxed=False)
+    cushion = None
+    if rounded and not affine.exact:
+        magnitude = affine.absolute(tuple([x.magnitude for x in ends]), affine.weights(node.params))
+        cushion = affine_cushion(graph, node, affine, magnitude, level)
+    return Facts(_nothing(ends[0]), cushion=cushion)
+
+
+def _plain(node: Node, op: Affine, ins: Sequence[Interval | Around]) -> Interval | Around | None:
+    """Without an account of rounding; None where the ends say more."""
+    known = [x for x in ins if isinstance(x, Around)]
+    if len(known) < len(ins):
+        if op.rising:
+            ends = [_ends(x, False) for x in ins]
+            lower = op.value(tuple([x.lower for x in ends]), node.params)
+            return Interval(lower, op.value(tuple([x.upper for x in ends]), node.params))
+        if op.exact:
+            return None
+        known = [_split(x, False) for x in ins]
     # Widths come first: then the centre's product finds the weights in the caches, where |W| needed them.
-    if op.exact or not rounded:
+    centres, widths, *_ = zip(*known, strict=True)
+    width = op.absolute(widths, op.weights(node.params))
+    return Around(op.value(centres, node.params), width, math.inf)
+
+
+def _affine(graph: Graph, node: Node, op: Affine, ins: Sequence[Interval | Around]) -> Around | None:
+    """With an account of rounding; None where the ends say more."""
+    if op.exact and not all(isinstance(x, Around) for x in ins):
+        return None
+    known = [_split(x, True) for x in ins]
+    weights, centres = op.weights(node.params), tuple([x.centre for x in known])
+    if op.exact:
         width = op.absolute(tuple([x.width for x in known]), weights)
         centre = op.value(centres, node.params)
-        if not rounded:
-            return Around(centre, width, math.inf)
         if op.offset(node.params) is not None:  # constants in between have nothing to spare
             return Around(centre, width, 0)
         least, positive = min([x.spare for x in known]), op.rising and all(x.positive for x in known)
@@ -99,33 +121,27 @@ def _affine(
     return Around(op.value(centres, node.params), torch.add(own, width, alpha=1 + error), _SPARE)
 
 
-def _passed(graph: Graph, node: Node, op: Affine, ins: Sequence[Interval], level: Level) -> Facts:
-    """The facts of a node that rows pass and nothing else is made of: no interval."""
-    cushion = None
-    if level is not Level.FLOAT and not op.exact:
-        magnitude = op.absolute(tuple([x.magnitude for x in ins]), op.weights(node.params))
-        cushion = affine_cushion(graph, node, op, magnitude, level)
-    return Facts(Interval(*(ins[0].lower.new_empty(0),) * 2), cushion=cushion)
-
-
-def _split(x: Interval, rounded: bool) -> Around:
+def _split(x: Interval | Around, rounded: bool) -> Around:
     """The interval around its centre, but for some units of rounding."""
+    if isinstance(x, Around):
+        return x
     width = x.upper - x.lower
     centre = torch.add(x.lower, width, alpha=0.5)
     return Around(centre, width.add_(_FAINT) if rounded else width, 0 if rounded else math.inf)
 
 
-def _facts(x: Facts | Around, rounded: bool) -> Facts:
-    return x if isinstance(x, Facts) else Facts(_ends(x, rounded))
-
-
-def _ends(x: Facts | Around, rounded: bool) -> Interval:
-    if isinstance(x, Facts):
-        return x.interval
+def _ends(x: Interval | Around, rounded: bool) -> Interval:
+    if isinstance(x, Interval):
+        return x
     ends = Interval(torch.sub(x.centre, x.width, alpha=0.5), torch.add(x.centre, x.width, alpha=0.5))
     if not rounded:
         return ends
     return ends.closed() if x.spare >= _LOST else ends.widened(_TINY)
+
+
+def _nothing(like: Interval) -> Interval:
+    """In place of an interval that nothing is made of."""
+    return Interval(*(like.lower.new_empty(0),) * 2)
 
 
 def _folded(graph: Graph) -> set[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ class Box(InputSet):
                 f"the box of sample {int(empty.nonzero()[0])} is empty: a lower end lies above its upper end"
             )
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         return tuple(self.lower.shape[1:])
 

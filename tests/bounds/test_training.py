@@ -82,3 +82,17 @@ def test_proofs_carry_no_gradient() -> None:
     graph = bounds.trace(net, torch.zeros(1, 1, 5, 5, dtype=torch.float64))
     ball = bounds.Ball(torch.rand(3, 1, 5, 5, dtype=torch.float64), 0.1)
     assert not bounds.bound(graph, ball, method="ibp", level="real").lower.requires_grad
+
+
+def test_a_graph_follows_its_module_to_another_dtype() -> None:
+    """``module.float()`` replaces the data of its parameters in place, after the graph has been used."""
+    net = module(0)
+    graph = bounds.trace(net, torch.zeros(1, 1, 5, 5, dtype=torch.float64))
+    ball = bounds.Ball(torch.rand(2, 1, 5, 5, dtype=torch.float64), 0.1)
+    wide = bounds.bound(graph, ball, method="ibp", level="float").lower
+    net.float()
+    torch.testing.assert_close(bounds.bound(graph, ball, method="ibp", level="float").lower, wide)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.data = parameter.data * 0
+    assert not bounds.bound(graph, ball, method="ibp", level="float").lower.any()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -97,6 +98,27 @@ def test_level_real_holds_what_exact_arithmetic_gives(
         assert b == torch.inf or Fraction(b) >= most
 
 
+@pytest.mark.parametrize("grad", [False, True])
+def test_level_float_of_all_kinds_of_inputs(grad: bool) -> None:
+    """Sums and joins of what is known by its ends and around its centre, some of it taken more than once."""
+    generator = torch.Generator().manual_seed(3)
+    weights = [torch.randn(3, n, dtype=torch.float64, generator=generator) for n in (3, 3, 9)]
+    builder = Builder((3,))
+    x = builder.input
+    first = builder.apply(Linear(), (x,), (weights[0], torch.ones(3, dtype=torch.float64)))
+    mixed = builder.apply(Add(), (first, x))
+    second = builder.apply(Linear(), (builder.apply(LeakyReLU(), (first,)),), (weights[1],))
+    joined = builder.apply(Concat(0), (builder.apply(Negate(), (x,)), mixed))
+    joined = builder.apply(Concat(0), (joined, builder.apply(Add(), (second, first))))
+    graph = builder.build(builder.apply(Linear(), (joined,), (weights[2],)))
+    lower = torch.randn(1, 3, dtype=torch.float64, generator=generator)
+    with torch.set_grad_enabled(grad):
+        found = bounds.bound(graph, bounds.Box(lower, lower + 0.5), method="ibp", level="float")
+    low, high = _exact(graph, lower[0].tolist(), (lower[0] + 0.5).tolist())
+    torch.testing.assert_close(found.lower[0], torch.tensor(list(map(float, low)), dtype=torch.float64))
+    torch.testing.assert_close(found.upper[0], torch.tensor(list(map(float, high)), dtype=torch.float64))
+
+
 def test_relu_around_its_centre() -> None:
     """Below, across and above zero, at either end of it, and of no width."""
     ends = torch.tensor(
@@ -128,7 +150,7 @@ def test_what_is_joined_spares_no_more_than_its_parts() -> None:
     x = torch.tensor([[-1.0, 2.0]], dtype=torch.float64)
     parts = (Around(x, x.abs(), 16), Around(x.relu(), x.abs(), 4, positive=True))
     for ins in (parts, parts[::-1]):
-        found = _affine(graph, graph.nodes[1], Concat(0), ins, rounded=True)
+        found = _affine(graph, graph.nodes[1], Concat(0), ins)
         assert found is not None and found.spare == 4
         assert torch.equal(found.distance, found.centre.abs())
 
@@ -137,5 +159,5 @@ def test_negated_centres_are_not_taken_for_positive() -> None:
     builder = Builder((2,))
     graph = builder.build(builder.apply(Negate(), (builder.input,)))
     x = torch.ones(1, 2, dtype=torch.float64)
-    found = _affine(graph, graph.nodes[1], Negate(), [Around(x, x, 16, positive=True)], rounded=True)
+    found = _affine(graph, graph.nodes[1], Negate(), [Around(x, x, 16, positive=True)])
     assert found is not None and torch.equal(found.distance, x)
