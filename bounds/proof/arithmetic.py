@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 
 from bounds.proof.format import Array
-from bounds.proof.refused import Refused
+from bounds.proof.refused import refuse
 
 # Covers the rounding of error accounts themselves, sums of fewer than 2^32 terms.
 _INFLATE = 1.0 + 2.0**-20
@@ -21,8 +21,7 @@ _INFLATE = 1.0 + 2.0**-20
 
 def gamma(n: int, u: float) -> float:
     """At least ``n u / (1 - n u)``; raises ``Refused`` where the formula says nothing."""
-    if n * u >= 2.0**-10:
-        raise Refused("network", f"sums of {n} terms are too long for an error account")
+    refuse(n * u >= 2.0**-10, "network", f"sums of {n} terms are too long for an error account")
     return n * u / (1.0 - n * u) * _INFLATE
 
 
@@ -80,13 +79,6 @@ class Exact(Floats):
     up = down
 
 
-def columns(x: Array, which: Array) -> Array:
-    """The columns with some indices, increasing, which lie in memory as x does; x itself if these are all."""
-    if len(which) == x.shape[1]:
-        return x
-    return x.take(which, 1) if x.flags.c_contiguous else x[:, which]
-
-
 @cache
 def probe() -> None:
     """Refuse a machine whose float64 matrix products are not ordinary dot products with gradual underflow.
@@ -103,5 +95,5 @@ def probe() -> None:
     exact = np.array([[math.fsum(a[i] * column) for column in b.T] for i in rows])
     allowed = 2 * gamma(n + 4, 2.0**-53) * (np.abs(a) @ np.abs(b))[rows]
     tiny = np.array([2.0**-1070])
-    if bool((np.abs((a @ b)[rows] - exact) > allowed).any()) or not (tiny * 0.5)[0] > 0:
-        raise Refused("machine", "float64 products are not ordinary IEEE dot products; switch off fast modes")
+    wrong = (np.abs((a @ b)[rows] - exact) > allowed).any() or not (tiny * 0.5)[0] > 0
+    refuse(wrong, "machine", "float64 products are not ordinary IEEE dot products; switch off fast modes")

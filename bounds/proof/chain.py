@@ -15,7 +15,7 @@ NaN and Inf on the way end in a bound that is not > 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -33,12 +33,12 @@ _MOST32 = 2.0**120  # from here on a float32 execution may overflow on its way
 _MEMORY = 2**22  # bytes of a batch of rows: what stays in a cache
 # Slope and constant of a line below or above a function, (pieces or rows, elements).
 Line = tuple[Array, Array]
+Lines = tuple[Line, Line]
 
 
-def parts(count: int, most: int) -> Iterator[slice]:
+def parts(count: int, most: int) -> list[slice]:
     """So many things in parts of at most so many."""
-    for first in range(0, count, most):
-        yield slice(first, min(first + most, count))
+    return [slice(first, min(first + most, count)) for first in range(0, count, most)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,22 +202,19 @@ class Chain:
         return Fact(a.down(middle - radius), a.up(middle + radius), cushion)
 
     def _function(self, x: Fact, does: Function) -> Fact:
-        lines, cushion, radius = self._around(does, x.low, x.high, None)
+        lines, cushion, radius = self._around(does, x, None)
         least, most = does.below(x.low, self.a), -does.below(x.high, self.a, -1)
         if radius is not None:
             least, most = self.a.down(least - radius), self.a.up(most + radius)
         return Fact(least, most, cushion, lines)
 
-    def _around(
-        self, does: Function, low: Array, high: Array, codes: Array | None
-    ) -> tuple[tuple[Line, Line], Array, Array | None]:
+    def _around(self, does: Function, x: Fact, codes: Array | None) -> tuple[Lines, Array, Array | None]:
         """Lines around a function, their cushion, and how far an execution may be off (None: not at all)."""
-        a = self.a
+        a, low, high = self.a, x.low, x.high
         s, t = (does.slope(low, high, codes, a, sign) for sign in (1, -1))
         c, d = does.least(low, high, s, a, 1), -does.least(low, high, t, a, -1)
-        steep, far = (np.maximum(np.abs(x), np.abs(y)) for x, y in ((s, t), (c, d)))
-        size = np.maximum(np.abs(low), np.abs(high))
-        cushion = a.gamma(low.shape[1] + 8) * (steep * size + far) + a.tiny
+        steep, far = (np.maximum(np.abs(p), np.abs(q)) for p, q in ((s, t), (c, d)))
+        cushion = a.gamma(low.shape[1] + 8) * (steep * x.size + far) + a.tiny
         if not (self.deployed and any(does.deployed)):
             return ((s, c), (t, d)), cushion, None
         most = np.maximum(np.abs(does.below(low, a)), np.abs(does.below(high, a, -1)))
@@ -260,12 +257,9 @@ class Chain:
 
     def meet(self, facts: Facts, element: Array, side: Array, bounds: Array) -> None:
         """Meet intervals of the last value in a whole box with lower bounds of ``side z[element]``."""
-        fact = facts.values.pop()
-        ends = fact.low.copy(), fact.high.copy()
-        for sign, end in zip((1, -1), ends, strict=True):
-            mine = side == sign
-            end[0, element[mine]] = sign * _most(sign * end[0, element[mine]], bounds[mine])
-        self._add(facts, replace(fact, low=ends[0], high=ends[1]), None)
+        fact, piece = facts.values.pop(), np.zeros_like(element)
+        value = np.full_like(element, len(facts.values))
+        self._add(facts, fact, Cuts(piece, value, element, side, side * bounds, np.zeros((0, 0))))
 
     @cached_property
     def _images(self) -> bool:
@@ -312,8 +306,9 @@ class Chain:
         """Rows at a function's output, through the lines that they see, to its input."""
         codes = None if account.codes is None else account.codes[:, self.starts[k] :][:, : lam.shape[1]]
         if codes is not None and bool(codes.any()):  # each row its own lines
-            x = facts.values[self.network.steps[k].inputs[0]]
-            ((s, c), (t, d)), cushion, _ = self._around(does, account.of(x.low), account.of(x.high), codes)
+            fact = facts.values[self.network.steps[k].inputs[0]]
+            x = Fact(account.of(fact.low), account.of(fact.high))
+            ((s, c), (t, d)), cushion, _ = self._around(does, x, codes)
             account.less_rows(_dot(np.abs(lam), cushion))
         else:
             account.less(lam, facts.values[k + 1].cushion)

@@ -6,7 +6,7 @@ what is known of a neuron in the whole box.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -17,7 +17,7 @@ from bounds.proof.chain import Account, Chain, Cuts, Facts, parts
 from bounds.proof.file import digest
 from bounds.proof.format import Array, Clause, Forest, Lemma, Part, Proof, Statement, Tree, Witness
 from bounds.proof.onnx import read_network
-from bounds.proof.refused import Refused
+from bounds.proof.refused import Refused, refuse
 
 _MEMORY = 2**27  # bytes of the facts of a batch of leaves
 
@@ -55,8 +55,7 @@ class Checker:
     def __init__(self, data: bytes, level: str, exact: bool = False) -> None:
         probe()
         _keep_memory()
-        if exact and level != "real":
-            raise Refused("level", f"exact arithmetic says nothing of level {level!r}")
+        refuse(exact and level != "real", "level", f"exact arithmetic says nothing of level {level!r}")
         self.digest = digest(data)
         self.level = level
         a, deployed = Exact() if exact else Floats(), level == "deployed"
@@ -67,20 +66,20 @@ class Checker:
     def fits(self, statement: Statement) -> None:
         """Refuse a statement about another model, another level or other sizes."""
         network, part = self.chain.network, statement.parts[0]
-        if statement.model != self.digest:
-            raise Refused("statement", "it is about another model")
-        if statement.level != self.level:
-            raise Refused("statement", f"it is about level {statement.level!r}, not {self.level!r}")
-        if part.lower.size != network.inputs or part.clauses[0].rows.shape[1] != network.size(network.output):
-            raise Refused("statement", "it has other numbers of inputs or outputs than the model")
+        refuse(statement.model != self.digest, "statement", "it is about another model")
+        levels = f"{statement.level!r}, not {self.level!r}"
+        refuse(statement.level != self.level, "statement", f"it is about level {levels}")
+        sizes = part.lower.size, part.clauses[0].rows.shape[1]
+        other = sizes != (network.inputs, network.size(network.output))
+        refuse(other, "statement", "it has other numbers of inputs or outputs than the model")
 
     def accept(self, proof: Proof) -> Checked:
         """Accept a proof or raise ``Refused``."""
         statement = proof.statement
         self.fits(statement)
         if proof.witness is not None:
-            if not self.refutes(statement.parts[proof.witness.part], proof.witness):
-                raise Refused("witness", "no clause is certain to fail there")
+            false = self.refutes(statement.parts[proof.witness.part], proof.witness)
+            refuse(not false, "witness", "no clause is certain to fail there")
             return Checked(0, None)
         leaves, least = 0, np.inf
         for number, tree in enumerate(proof.trees):
@@ -117,14 +116,14 @@ class Checker:
         sizes = np.array([self.chain.network.size(v) for v in values])
         if isinstance(forest, Lemma):
             place = f"lemma of layer {forest.of} of part {forest.part}"
-            if forest.of >= len(values) or bool((forest.ends >= sizes[forest.of]).any()):
-                raise Refused(place, "it bounds what is not there")
-        if forest.slopes.shape not in ((0, 0), (len(forest.slopes), sizes[1:].sum())):
-            raise Refused(place, f"slopes speak of {wide} elements, not {sizes[1:].sum()}")
-        if bool((forest.layer >= len(values)).any()) or bool((forest.element >= sizes[forest.layer]).any()):
-            raise Refused(place, "it splits what is not there")
-        if isinstance(forest, Lemma) and bool((values[forest.layer] >= values[forest.of]).any()):
-            raise Refused(place, "it splits its own layer, or one behind that")
+            wrong = forest.of >= len(values) or (forest.ends >= sizes[forest.of]).any()
+            refuse(wrong, place, "it bounds what is not there")
+        wrong = forest.slopes.shape not in ((0, 0), (len(forest.slopes), sizes[1:].sum()))
+        refuse(wrong, place, f"slopes speak of {wide} elements, not {sizes[1:].sum()}")
+        wrong = (forest.layer >= len(values)).any() or (forest.element >= sizes[forest.layer]).any()
+        refuse(wrong, place, "it splits what is not there")
+        behind = isinstance(forest, Lemma) and (values[forest.layer] >= values[forest.of]).any()
+        refuse(behind, place, "it splits its own layer, or one behind that")
 
     @cached_property
     def values(self) -> list[int]:
@@ -132,7 +131,7 @@ class Checker:
         network = self.chain.network
         return [0, *(network.steps[k].inputs[0] for k in network.functions)]
 
-    def batches(self, leaves: int, clauses: int) -> Iterator[slice]:
+    def batches(self, leaves: int, clauses: int) -> list[slice]:
         """So many leaves in parts that fit into memory."""
         size = 1 + sum(step.size for step in self.chain.network.steps)
         return parts(leaves, max(1, min(_MEMORY // (100 * size), self.chain.rows_at_once // clauses)))
@@ -222,10 +221,10 @@ class Checker:
 
     def refutes(self, part: Part, witness: Witness) -> bool:
         """Whether all alternatives of some clause are <= 0 at a point: their opposites are bounded by 0."""
-        if not bool(((part.lower <= witness.point) & (witness.point <= part.upper)).all()):
-            raise Refused("witness", "it is not in the box")
-        if self.level == "deployed" and (witness.point.astype(np.float32) != witness.point).any():
-            raise Refused("witness", "it is no point of float32 numbers")
+        inside = (part.lower <= witness.point) & (witness.point <= part.upper)
+        refuse(not inside.all(), "witness", "it is not in the box")
+        wide = self.level == "deployed" and (witness.point.astype(np.float32) != witness.point).any()
+        refuse(wide, "witness", "it is no point of float32 numbers")
         opposite = [Clause(-c.rows[[k]], -c.offset[[k]]) for c in part.clauses for k in range(len(c.rows))]
         point, every = Part(witness.point, witness.point, tuple(opposite)), range(len(opposite))
         ones = self.chain.a.array(np.ones((1, len(opposite))))

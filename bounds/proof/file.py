@@ -10,6 +10,8 @@ import hashlib
 import json
 import struct
 import zlib
+from functools import partial
+from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bounds.proof.format import Array, Clause, Forest, Lemma, Part, Proof, Statement, Tree, Witness, shapes
-from bounds.proof.refused import Refused
+from bounds.proof.refused import Refused, refuse
 
 MAGIC = b"CERTPROOF"
 SCHEMA = 3
@@ -40,8 +42,7 @@ def model_bytes(path: Path, max_bytes: int = 2**31 - 1) -> bytes:
             data = file.read(max_bytes + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise Refused(str(path), f"it cannot be read: {error}") from error
-    if len(data) > max_bytes:
-        raise Refused(str(path), f"it has more than {max_bytes} bytes")
+    refuse(len(data) > max_bytes, str(path), f"it has more than {max_bytes} bytes")
     return data
 
 
@@ -52,23 +53,22 @@ def read(path: Path) -> Proof:
 
 def unpacked(data: bytes) -> Proof:
     """The proof in some bytes; see ``read``."""
-    if len(data) < START.size or not data.startswith(MAGIC):
-        raise Refused("file", "it is not a proof, or it is truncated")
+    other = len(data) < START.size or not data.startswith(MAGIC)
+    refuse(other, "file", "it is not a proof, or it is truncated")
     _, schema, size = START.unpack_from(data)
-    if schema != SCHEMA:
-        raise Refused("file", f"it has schema {schema}; this checker reads schema {SCHEMA}")
-    if size > min(MOST_HEADER, len(data) - START.size):
-        raise Refused("file", "its header is oversized, or it is truncated")
+    refuse(schema != SCHEMA, "file", f"it has schema {schema}; this checker reads schema {SCHEMA}")
+    most = min(MOST_HEADER, len(data) - START.size)
+    refuse(size > most, "file", "its header is oversized, or it is truncated")
     head, packed = data[START.size : START.size + size], data[START.size + size :]
     try:
         stated = json.loads(head)
-        arrays = _Arrays(_body(packed, stated["bytes"]))
-        proof = _proof(stated, arrays)
+        body = BytesIO(_body(packed, stated["bytes"]))
+        proof = _proof(stated, body)
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise Refused("header", "it is not JSON of this schema, or not that of the arrays") from error
     # Whatever was misread, or not read at all, is missing here.
-    if header(proof, arrays.taken) != head or arrays.taken != stated["bytes"]:
-        raise Refused("header", "it is not the canonical JSON for these arrays")
+    misread = body.read(1) or header(proof, body.tell()) != head
+    refuse(misread, "header", "it is not the canonical JSON for these arrays")
     return proof
 
 
@@ -90,51 +90,43 @@ def header(proof: Proof, size: int) -> bytes:
     return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
-def _body(packed: bytes, size: object) -> bytes:
+def _body(packed: bytes, size: Any) -> bytes:
     """The stated number of bytes from a zlib stream; no more are ever unpacked."""
-    if type(size) is not int or not 0 <= size <= MOST_BYTES:
-        raise Refused("header", f"its arrays do not have 0 to {MOST_BYTES} bytes")
+    fits = type(size) is int and 0 <= size <= MOST_BYTES
+    refuse(not fits, "header", f"its arrays do not have 0 to {MOST_BYTES} bytes")
     stream = zlib.decompressobj()
     try:
         body = stream.decompress(packed, size + 1)
     except zlib.error as error:
         raise Refused("file", f"its arrays are damaged: {error}") from error
-    if len(body) != size or not stream.eof or stream.unused_data:
-        raise Refused("file", "its arrays do not have the stated size; it may be truncated")
+    other = len(body) != size or not stream.eof or stream.unused_data
+    refuse(other, "file", "its arrays do not have the stated size; it may be truncated")
     return body
 
 
-class _Arrays:
-    """The arrays of a file, one behind the other. taken: bytes so far."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body, self.taken = body, 0
-
-    def take(self, kind: str, *shape: int) -> Array:
-        """The next array; raises ``ValueError`` where so much is not left."""
-        if not all(type(n) is int and n >= 0 for n in shape):  # a text would be repeated
-            raise Refused("header", "a size is no natural number")
-        raw = np.frombuffer(self._body, "u1" if kind == "?" else kind, prod(shape), self.taken)
-        if kind == "?" and bool((raw > 1).any()):
-            raise Refused("tree", "splits are marked by 0 and 1")
-        self.taken += raw.nbytes
-        return raw.astype(np.dtype(kind).newbyteorder("=")).reshape(shape)
-
-    def several(self, of: type[Forest], sizes: dict[str, int]) -> dict[str, Array]:
-        """The next arrays, of a tree or a lemma."""
-        return {name: self.take(kind, *shape) for name, (kind, shape) in shapes(of.kinds, sizes).items()}
+def _taken(body: BytesIO, kind: str, *shape: int) -> Array:
+    """The next array; raises ``ArithmeticError`` or ``ValueError`` where so much is not left."""
+    natural = all(type(n) is int and n >= 0 for n in shape)  # a text would be repeated
+    refuse(not natural, "header", "a size is no natural number")
+    raw = np.frombuffer(body.read(np.dtype(kind).itemsize * prod(shape)), "u1" if kind == "?" else kind)
+    refuse(kind == "?" and (raw > 1).any(), "tree", "splits are marked by 0 and 1")
+    return raw.astype(np.dtype(kind).newbyteorder("=")).reshape(shape)
 
 
-def _proof(stated: dict[str, Any], arrays: _Arrays) -> Proof:
+def _proof(stated: dict[str, Any], body: BytesIO) -> Proof:
     """The proof that a header and the arrays make; the header may be anything that JSON can be."""
-    take, inputs, outputs = arrays.take, stated["inputs"], stated["outputs"]
+    take, inputs, outputs = partial(_taken, body), stated["inputs"], stated["outputs"]
+
+    def several(of: type[Forest], sizes: dict[str, int]) -> dict[str, Array]:
+        return {name: take(kind, *shape) for name, kind, shape in shapes(of, sizes)}
+
     parts = []
     for counts in stated["parts"]:
         lower, upper = take("<f8", inputs), take("<f8", inputs)
         clauses = [Clause(take("<f8", n, outputs), take("<f8", n)) for n in counts]
         parts.append(Part(lower, upper, tuple(clauses)))
-    lemmas = [Lemma(part=x["part"], of=x["of"], **arrays.several(Lemma, x)) for x in stated["lemmas"]]
-    trees = [Tree(part=x["part"], hidden=x["hidden"], **arrays.several(Tree, x)) for x in stated["trees"]]
+    lemmas = [Lemma(part=x["part"], of=x["of"], **several(Lemma, x)) for x in stated["lemmas"]]
+    trees = [Tree(part=x["part"], hidden=x["hidden"], **several(Tree, x)) for x in stated["trees"]]
     part = stated["witness"]
     witness = None if part is None else Witness(part, take("<f8", inputs))
     claim = Statement(stated["model"], stated["level"], tuple(parts))

@@ -9,24 +9,25 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from re import fullmatch
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bounds.proof.refused import Refused
+from bounds.proof.refused import Refused, refuse
 
 Array = NDArray[Any]
 LEVELS = ("real", "deployed")
 HIDDEN = ("none", "root", "leaf")
 MOST_DEPTH = 4096
 MOST_ALTERNATIVES = 2**16  # of all clauses of a part
-Kinds = Mapping[str, tuple[str, str]]
-# The arrays of a tree and of a lemma in the order of the file: their types and shapes.
-TREE: Kinds = {
+# The arrays of a tree and of a lemma, where it has them, in the order of the file: their types and shapes.
+ARRAYS = {
+    "ends": ("<i4", "ends"),
+    "sides": ("i1", "ends"),
     "clauses": ("<i4", "clauses"),
     "splits": ("?", "nodes"),
     "layer": ("<i4", "splits"),
@@ -37,20 +38,14 @@ TREE: Kinds = {
     "slopes": ("u1", "sets slopes"),
     "chosen": ("<i4", "leaves clauses"),
 }
-LEMMA: Kinds = {
-    "ends": ("<i4", "ends"),
-    "sides": ("i1", "ends"),
-    **{name: TREE[name] for name in ("splits", "layer", "element", "at", "multipliers", "slopes", "chosen")},
-}
 
 
-def shapes(kinds: Kinds, sizes: Mapping[str, int]) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """The type and shape of each array of a tree or a lemma with some sizes."""
-    splits, trees = sizes["splits"], sizes.get("ends", 1)
+def shapes(of: type[Forest], sizes: Mapping[str, int]) -> list[tuple[str, str, tuple[int, ...]]]:
+    """The name, type and shape of each array of a tree or a lemma with some sizes."""
+    splits, trees, names = sizes["splits"], sizes.get("ends", 1), {field.name for field in fields(of)}
     every = {"clauses": 1, **sizes, "nodes": 2 * splits + trees, "leaves": splits + trees}
-    return {
-        name: (kind, tuple(every[size] for size in shape.split())) for name, (kind, shape) in kinds.items()
-    }
+    mine = [(name, *array) for name, array in ARRAYS.items() if name in names]
+    return [(name, kind, tuple(every[size] for size in shape.split())) for name, kind, shape in mine]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +62,7 @@ class Clause:
         alternatives = len(self.rows)
         _check("clause", "rows", self.rows, "<f8", (alternatives, self.rows.shape[-1]))
         _check("clause", "offset", self.offset, "<f8", (alternatives,))
-        if alternatives == 0:
-            raise Refused("clause", "it has no alternatives")
+        refuse(alternatives == 0, "clause", "it has no alternatives")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,15 +77,13 @@ class Part:
     clauses: tuple[Clause, ...]
 
     def __post_init__(self) -> None:
-        size = (self.lower.size,)
-        _check("part", "lower", self.lower, "<f8", size)
-        _check("part", "upper", self.upper, "<f8", size)
-        if not bool((self.lower <= self.upper).all()):
-            raise Refused("part", "the box has a lower end above its upper end")
-        if sum(len(c.rows) for c in self.clauses) > MOST_ALTERNATIVES:
-            raise Refused("part", f"it has more than {MOST_ALTERNATIVES} alternatives")
-        if not self.clauses or len({c.rows.shape[1] for c in self.clauses}) != 1:
-            raise Refused("part", "it needs clauses, all over the same outputs")
+        for name, end in (("lower", self.lower), ("upper", self.upper)):
+            _check("part", name, end, "<f8", (self.lower.size,))
+        refuse(not (self.lower <= self.upper).all(), "part", "the box has a lower end above its upper end")
+        alternatives = sum(len(c.rows) for c in self.clauses)
+        refuse(alternatives > MOST_ALTERNATIVES, "part", f"it has more than {MOST_ALTERNATIVES} alternatives")
+        outputs = {c.rows.shape[1] for c in self.clauses}
+        refuse(len(outputs) != 1, "part", "it needs clauses, all over the same outputs")
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,13 +99,11 @@ class Statement:
     parts: tuple[Part, ...]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, str) or not fullmatch("[0-9a-f]{64}", self.model):
-            raise Refused("statement", "the model is not named by a SHA-256 digest")
-        if self.level not in LEVELS:
-            raise Refused("statement", f"unknown level {self.level!r}")
+        named = isinstance(self.model, str) and fullmatch("[0-9a-f]{64}", self.model)
+        refuse(not named, "statement", "the model is not named by a SHA-256 digest")
+        refuse(self.level not in LEVELS, "statement", f"unknown level {self.level!r}")
         sizes = {(part.lower.size, part.clauses[0].rows.shape[1]) for part in self.parts}
-        if len(sizes) != 1:
-            raise Refused("statement", "it needs parts, all over the same inputs and outputs")
+        refuse(len(sizes) != 1, "statement", "it needs parts, all over the same inputs and outputs")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -129,7 +119,6 @@ class Forest:
     chosen: (leaves, clauses) int32, the set that each leaf uses; 0 for none, k for the k-th.
     """
 
-    kinds: ClassVar[Kinds]
     splits: Array
     layer: Array
     element: Array
@@ -144,13 +133,12 @@ class Forest:
 
     def _checked(self, place: str) -> None:
         """Refuse arrays that do not fit together."""
-        for name, (kind, shape) in shapes(self.kinds, self.sizes).items():
-            _check(place, name, getattr(self, name), kind, shape)
-        for name in self.kinds:
-            if name not in ("at", "sides") and bool((getattr(self, name) < 0).any()):
-                raise Refused(place, f"{name} has a negative number")
-        if bool((self.chosen > len(self.slopes)).any()):
-            raise Refused(place, "chosen asks for a set of slopes that is not there")
+        for name, kind, shape in shapes(type(self), self.sizes):
+            array, signed = getattr(self, name), name in ("at", "sides")
+            _check(place, name, array, kind, shape)
+            refuse(not signed and (array < 0).any(), place, f"{name} has a negative number")
+        missing = (self.chosen > len(self.slopes)).any()
+        refuse(missing, place, "chosen asks for a set of slopes that is not there")
 
     @cached_property
     def paths(self) -> tuple[Array, Array, Array]:
@@ -159,22 +147,19 @@ class Forest:
         # The ways to nodes that are still to come, the next one last: splits from 1 on, negative for z <= at.
         ways, leaves, splits = [array("i")] * self.trees, 0, 0
         for is_split in self.splits.tolist():
-            if not ways:
-                raise Refused("tree", "there are nodes behind the last leaf")
+            refuse(not ways, "tree", "there are nodes behind the last leaf")
             way = ways.pop()
             if is_split:
-                if len(way) == MOST_DEPTH:
-                    raise Refused("tree", f"it is deeper than {MOST_DEPTH} splits")
+                refuse(len(way) == MOST_DEPTH, "tree", f"it is deeper than {MOST_DEPTH} splits")
                 splits += 1
                 ways += [way + array("i", [turn]) for turn in (-splits, splits)]
                 continue
-            if len(turns) + len(way) > len(self.multipliers):
-                raise Refused("tree", "there are not as many multipliers as steps of paths")
+            more = len(turns) + len(way) > len(self.multipliers)
+            refuse(more, "tree", "there are not as many multipliers as steps of paths")
             leaf.extend([leaves] * len(way))
             turns.extend(way)
             leaves += 1
-        if ways:
-            raise Refused("tree", "a leaf is missing")
+        refuse(ways, "tree", "a leaf is missing")
         steps = np.array(turns, np.int32)
         return np.array(leaf, np.int32), np.abs(steps) - 1, np.sign(steps)
 
@@ -201,20 +186,16 @@ class Tree(Forest):
     weights: (leaves, alternatives of all clauses in order) float32 >= 0, the mixture that is bounded.
     """
 
-    kinds = TREE
     part: int
     clauses: Array
     hidden: str
     weights: Array
 
     def __post_init__(self) -> None:
-        if self.hidden not in HIDDEN:
-            raise Refused("tree", f"unknown way {self.hidden!r} to bound hidden layers")
-        if self.clauses.size == 0:
-            raise Refused("tree", "it proves no clause")
+        refuse(self.hidden not in HIDDEN, "tree", f"unknown way {self.hidden!r} to bound hidden layers")
+        refuse(self.clauses.size == 0, "tree", "it proves no clause")
         self._checked("tree")
-        if bool((np.diff(self.clauses) <= 0).any()):
-            raise Refused("tree", "clauses are not in increasing order")
+        refuse((np.diff(self.clauses) <= 0).any(), "tree", "clauses are not in increasing order")
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -231,19 +212,17 @@ class Lemma(Forest):
     There is one clause, and splits lie before the layer.
     """
 
-    kinds = LEMMA
     part: int
     of: int
     ends: Array
     sides: Array
 
     def __post_init__(self) -> None:
-        if type(self.of) is not int or self.of < 1:
-            raise Refused("lemma", f"there is no layer {self.of!r}")
+        refuse(type(self.of) is not int or self.of < 1, "lemma", f"there is no layer {self.of!r}")
         self._checked("lemma")
         order = 2 * self.ends.astype(np.int64) + (self.sides < 0)
-        if not self.trees or set(self.sides.tolist()) - {1, -1} or bool((np.diff(order) <= 0).any()):
-            raise Refused("lemma", "it has no ends, or not in increasing order")
+        wrong = not self.trees or set(self.sides.tolist()) - {1, -1} or (np.diff(order) <= 0).any()
+        refuse(wrong, "lemma", "it has no ends, or not in increasing order")
 
     @property
     def trees(self) -> int:
@@ -283,40 +262,37 @@ class Proof:
     lemmas: tuple[Lemma, ...] = ()
 
     def __post_init__(self) -> None:
-        if bool(self.trees) == (self.witness is not None):
-            raise Refused("proof", "it needs either trees or a witness")
+        refuse(bool(self.trees) == (self.witness is not None), "proof", "it needs either trees or a witness")
         for lemma in self.lemmas:
             self._part(lemma.part, "lemma")
         places = [(lemma.part, lemma.of) for lemma in self.lemmas]
-        if places != sorted(set(places)) or (places and not self.trees):
-            raise Refused("proof", "its lemmas are not in increasing order, or without trees")
+        wrong = places != sorted(set(places)) or (places and not self.trees)
+        refuse(wrong, "proof", "its lemmas are not in increasing order, or without trees")
         if self.witness is not None:
-            if self.witness.point.shape != self._part(self.witness.part, "witness").lower.shape:
-                raise Refused("witness", "it has another size than the box")
+            size = self._part(self.witness.part, "witness").lower.size
+            refuse(self.witness.point.size != size, "witness", "it has another size than the box")
             return
         for number, tree in enumerate(self.trees):
-            place = f"tree {number}"
+            place, last = f"tree {number}", int(tree.clauses[-1])
             clauses = self._part(tree.part, place).clauses
-            if int(tree.clauses[-1]) >= len(clauses):
-                raise Refused(place, f"part {tree.part} has no clause {int(tree.clauses[-1])}")
-            if tree.weights.shape[1] != sum(len(clauses[c].rows) for c in tree.clauses):
-                raise Refused(place, "weights do not have one column for each alternative")
+            refuse(last >= len(clauses), place, f"part {tree.part} has no clause {last}")
+            columns = sum(len(clauses[c].rows) for c in tree.clauses)
+            wrong = tree.weights.shape[1] != columns
+            refuse(wrong, place, "weights do not have one column for each alternative")
         proved = {(tree.part, int(c)) for tree in self.trees for c in tree.clauses}
         every = {(k, c) for k, p in enumerate(self.statement.parts) for c in range(len(p.clauses))}
-        if every - proved:
-            part, clause = min(every - proved)
-            raise Refused("proof", f"no tree proves clause {clause} of part {part}")
+        if left := every - proved:
+            raise Refused("proof", "no tree proves clause {1} of part {0}".format(*min(left)))
 
     def _part(self, index: int, place: str) -> Part:
-        if type(index) is not int or not 0 <= index < len(self.statement.parts):
-            raise Refused(place, f"there is no part {index}")
+        there = type(index) is int and 0 <= index < len(self.statement.parts)
+        refuse(not there, place, f"there is no part {index}")
         return self.statement.parts[index]
 
 
 def _check(place: str, name: str, value: Array, kind: str, shape: tuple[int, ...]) -> None:
     """Refuse an array of another type or shape, or with NaN or Inf."""
-    if value.dtype != np.dtype(kind) or value.shape != shape:
-        wanted = f"{np.dtype(kind).name} of shape {shape}"
-        raise Refused(place, f"{name} is {value.dtype} of shape {value.shape}, not {wanted}")
-    if not bool(np.isfinite(value).all()):
-        raise Refused(place, f"{name} has NaN or Inf")
+    found, wanted = (value.dtype, value.shape), (np.dtype(kind), shape)
+    if found != wanted:
+        raise Refused(place, "{} is {} of shape {}, not {} of shape {}".format(name, *found, *wanted))
+    refuse(not np.isfinite(value).all(), place, f"{name} has NaN or Inf")

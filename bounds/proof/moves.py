@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from bounds.proof.format import Array
-from bounds.proof.network import Argument, Handler, Made, Reader, Value
+from bounds.proof.network import Handler, Input, Made, Reader, Value
+from bounds.proof.refused import Refused
 from bounds.proof.steps import Pick
 
 
-def _identity(r: Reader, x: Argument) -> Made:
+def _identity(r: Reader, x: Input) -> Made:
     return r.moved(x, lambda i: i)
 
 
-def _dropout(r: Reader, x: Argument, ratio: Argument = None, training: Argument = None) -> Made:
+def _dropout(r: Reader, x: Input, ratio: Input = None, training: Input = None) -> Made:
     r.take("ratio")
     r.take("seed")
-    if training is not None and bool(r.constant(training).any()):
-        raise r.refuse("it is supported outside of training only")
+    r.refuse(training is not None and r.constant(training).any(), "it is supported outside of training only")
     return r.moved(x, lambda i: i)
 
 
@@ -29,83 +30,78 @@ def _constant(r: Reader) -> Array:
     for name in ("value_float", "value_int", "value_ints"):
         if (found := r.take(name)) is not None:
             return np.asarray(found, np.int64 if name.startswith("value_int") else np.float32)
-    raise r.refuse("its kind of constant is not supported")
+    raise Refused(r.place, "its kind of constant is not supported")
 
 
-def _shape(r: Reader, x: Argument) -> Array:
+def _shape(r: Reader, x: Input) -> Array:
     return np.array(r.shape(x), np.int64)
 
 
-def _flatten(r: Reader, x: Argument) -> Made:
+def _flatten(r: Reader, x: Input) -> Made:
     axis, shape = r.take("axis", 1), r.shape(x)
     rows = prod(shape[: axis if axis >= 0 else axis + len(shape)])
     return r.moved(x, lambda i: i.reshape(rows, -1))
 
 
-def _reshape(r: Reader, x: Argument, sizes: Argument) -> Made:
+def _reshape(r: Reader, x: Input, sizes: Input) -> Made:
     r.expect("allowzero", 0)
     old = r.shape(x)
     new = [old[k] if n == 0 else n for k, n in enumerate(r.integers(sizes))]
     return r.moved(x, lambda i: i.reshape(new))
 
 
-def _transpose(r: Reader, x: Argument) -> Made:
+def _transpose(r: Reader, x: Input) -> Made:
     order = r.take("perm", list(range(len(r.shape(x))))[::-1])
     return r.moved(x, lambda i: i.transpose(order))
 
 
-def _squeeze(r: Reader, x: Argument, axes: Argument = None) -> Made:
-    where = None if axes is None else tuple(r.integers(axes))
+def _squeeze(r: Reader, x: Input, axes: Input = None) -> Made:
+    where: Any = None if axes is None else tuple(r.integers(axes))
     if r.op == "Squeeze" and where != ():
         return r.moved(x, lambda i: np.squeeze(i, where))
-    if not where:
-        raise r.refuse("it names no axes, which some take for all")
+    r.refuse(not where, "it names no axes, which some take for all")
     return r.moved(x, lambda i: np.expand_dims(i, where))
 
 
-def _gather(r: Reader, x: Argument, where: Argument) -> Made:
+def _gather(r: Reader, x: Input, where: Input) -> Made:
     axis, index = r.take("axis", 0), r.constant(where)
     r.room((len(r.integers(where)), *r.shape(x)))
     return r.moved(x, lambda i: np.take(i, index, axis))
 
 
-def _slice(
-    r: Reader, x: Argument, first: Argument, last: Argument, along: Argument = None, by: Argument = None
-) -> Made:
+def _slice(r: Reader, x: Input, first: Input, last: Input, along: Input = None, by: Input = None) -> Made:
     shape, starts, ends = r.shape(x), r.integers(first), r.integers(last)
     axes = list(range(len(starts))) if along is None else r.integers(along)
     steps = [1] * len(starts) if by is None else r.integers(by)
-    if len({axis % len(shape) for axis in axes}) != len(axes) or min(steps) < 1:
-        raise r.refuse("it is supported forwards, and once for an axis, only")
+    once = len({axis % len(shape) for axis in axes}) == len(axes)
+    r.refuse(not once or min(steps) < 1, "it is supported forwards, and once for an axis, only")
     cuts = [slice(None)] * len(shape)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         cuts[axis] = slice(start, end, step)
     return r.moved(x, lambda i: i[tuple(cuts)])
 
 
-def _split(r: Reader, x: Argument, pieces: Argument) -> list[Made]:
+def _split(r: Reader, x: Input, pieces: Input) -> list[Made]:
     axis, shape, sizes = r.take("axis", 0), r.shape(x), r.integers(pieces)
-    if sum(sizes) != shape[axis] or min(sizes) < 0:
-        raise r.refuse("it is supported with the sizes of all pieces only")
+    r.refuse(sum(sizes) != shape[axis] or min(sizes) < 0, "it is supported with the sizes of all pieces only")
     r.room((len(sizes), *shape))
     ends = np.cumsum(sizes)[:-1]
     return [r.moved(x, lambda i, k=k: np.split(i, ends, axis)[k]) for k in range(len(sizes))]  # type: ignore[misc]
 
 
-def _pad(r: Reader, x: Argument, widths: Argument, fill: Argument = None) -> Made:
+def _pad(r: Reader, x: Input, widths: Input, fill: Input = None) -> Made:
     r.expect("mode", b"constant")
     pads, shape = r.integers(widths), r.shape(r.value(x))
-    if len(pads) != 2 * len(shape) or min(pads) < 0 or (fill is not None and np.any(r.numbers(fill))):
-        raise r.refuse("it is supported with zeros around all axes only")
+    wrong = len(pads) != 2 * len(shape) or min(pads) < 0 or (fill is not None and np.any(r.numbers(fill)))
+    r.refuse(wrong, "it is supported with zeros around all axes only")
     both = list(zip(pads[: len(shape)], pads[len(shape) :], strict=True))
     r.room([n + p + q for n, (p, q) in zip(shape, both, strict=True)])
     return r.moved(x, lambda i: np.pad(i, both, constant_values=-1))
 
 
-def _concat(r: Reader, *xs: Argument) -> Made:
+def _concat(r: Reader, *xs: Input) -> Made:
     axis = r.take("axis")
-    if axis is None:
-        raise r.refuse("it does not say along which axis")
+    r.refuse(axis is None, "it does not say along which axis")
     ends = np.cumsum([prod(r.shape(x)) for x in xs])
     r.room([ends[-1]])
     if not any(isinstance(x, Value) for x in xs):

@@ -16,9 +16,10 @@ from bounds.proof.arithmetic import Floats
 from bounds.proof.format import Array
 from bounds.proof.functions import Function
 from bounds.proof.protobuf import Node
-from bounds.proof.refused import Refused
+from bounds.proof.refused import Refused, refuse
 from bounds.proof.steps import Affine, Pick, Scale, Sum
 
+Shape = tuple[int, ...]
 MOST = 2**28  # elements of all values of a network, and of what is moved to make them
 # What was an attribute in older opsets, and is an input since; no opset has both.
 _ONCE_ATTRIBUTES = {
@@ -63,11 +64,11 @@ class Value:
     """Value number ``index`` of the network, seen in some shape."""
 
     index: int
-    shape: tuple[int, ...]
+    shape: Shape
 
 
-Argument = Value | Array | None
 Made = Value | Array
+Input = Made | None
 Handler = Callable[..., Made | list[Made]]  # of a reader, and the inputs
 
 
@@ -93,25 +94,22 @@ class Reader:
     def visit(self, node: Node) -> None:
         """Read one operator."""
         self.op, self.place, inputs, outputs, self.left = node
-        if self.op not in self.operators:
-            raise self.refuse("this operator is not supported by the checker")
+        self.refuse(self.op not in self.operators, "this operator is not supported by the checker")
         try:
-            args: list[Argument] = [self.values[name] if name else None for name in inputs]
+            args: list[Input] = [self.values[name] if name else None for name in inputs]
             once = self._once_attributes() if len(args) < 2 else []
             made = self.operators[self.op](self, *args, *once)
         except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
-            raise self.refuse("its inputs are not there, or not what the operator takes") from error
-        if self.left:  # it might mean something
-            raise self.refuse(f"unknown attribute {min(self.left)!r}")
+            raise Refused(self.place, "its inputs are not there, or not what the operator takes") from error
+        # An attribute that nobody has asked for might mean something.
+        self.refuse(self.left, f"unknown attribute {min(self.left, default='')!r}")
         results = made if isinstance(made, list) else [made]
-        if len([name for name in outputs if name]) > len(results):
-            raise self.refuse("it has outputs that are not supported")
+        self.refuse(sum(map(bool, outputs)) > len(results), "it has outputs that are not supported")
         for name, value in zip(outputs, results, strict=False):
-            if name in self.values:
-                raise self.refuse(f"its output {name!r} has the name of another value")
+            self.refuse(name in self.values, f"its output {name!r} has the name of another value")
             self.values[name] = value
 
-    def _once_attributes(self) -> list[Argument]:
+    def _once_attributes(self) -> list[Input]:
         """The attributes that are inputs in newer opsets."""
         found = [self.take(name) for name in _ONCE_ATTRIBUTES.get(self.op, ())]
         kinds = [np.float32 if isinstance(x, float) else np.int64 for x in found]
@@ -120,30 +118,28 @@ class Reader:
     def take(self, name: str, default: Any = None) -> Any:
         """An attribute or its default, which it must have the type of unless that is None."""
         found = self.left.pop(name, default)
-        if default is not None and type(found) is not type(default):
-            raise self.refuse(f"attribute {name} is of another type")
+        other = default is not None and type(found) is not type(default)
+        self.refuse(other, f"attribute {name} is of another type")
         return found
 
     def expect(self, name: str, *allowed: object) -> None:
         """Refuse an attribute with any other value than these; it may be absent."""
-        if name in self.left and self.left.pop(name) not in allowed:
-            raise self.refuse(f"attribute {name} has a value that is not supported")
+        other = name in self.left and self.left.pop(name) not in allowed
+        self.refuse(other, f"attribute {name} has a value that is not supported")
 
-    def refuse(self, reason: str) -> Refused:
-        """Refusal of the operator at hand."""
-        return Refused(self.place, reason)
+    def refuse(self, when: object, reason: str) -> None:
+        """Refuse the operator at hand where something is so."""
+        refuse(when, self.place, reason)
 
     def room(self, shape: Sequence[int]) -> int:
         """How many elements a shape has; refuse none, and more than anything real in all."""
         size = prod(shape)
         self.used += size
-        if size < 1 or self.used >= MOST:
-            raise self.refuse(f"its value is empty, or the network needs {MOST} elements")
+        wrong = size < 1 or self.used >= MOST
+        self.refuse(wrong, f"its value is empty, or the network needs {MOST} elements")
         return size
 
-    def add(
-        self, does: Affine | Function, xs: list[Value], shape: tuple[int, ...], bias: Argument = None
-    ) -> Value:
+    def add(self, does: Affine | Function, xs: list[Value], shape: Shape, bias: Input = None) -> Value:
         """One more step. bias: of an affine one, broadcast to the shape."""
         size = self.room(shape)
         if bias is not None and isinstance(does, Affine):
@@ -151,7 +147,7 @@ class Reader:
         self.steps.append(Step(does, tuple(x.index for x in xs), size))
         return Value(len(self.steps), shape)
 
-    def moved(self, x: Argument, move: Callable[[Array], Array]) -> Made:
+    def moved(self, x: Input, move: Callable[[Array], Array]) -> Made:
         """Elements of x moved, dropped or repeated; -1 for a zero."""
         if not isinstance(x, Value):
             return move(self.constant(x))
@@ -163,50 +159,48 @@ class Reader:
             return Value(x.index, places.shape)
         return self.add(Pick(flat, size), [x], places.shape)
 
-    def value(self, x: Argument) -> Value:
+    def value(self, x: Input) -> Value:
         """An argument that must depend on the input."""
         if not isinstance(x, Value):
-            raise self.refuse("an input that should be a value is a constant or absent")
+            raise Refused(self.place, "an input that should be a value is a constant or absent")
         return x
 
-    def constant(self, x: Argument) -> Array:
+    def constant(self, x: Input) -> Array:
         """An argument that must be a constant."""
         if x is None or isinstance(x, Value):
-            raise self.refuse("an input that should be a constant is not one, or absent")
+            raise Refused(self.place, "an input that should be a constant is not one, or absent")
         return x
 
-    def numbers(self, x: Argument) -> Array:
+    def numbers(self, x: Input) -> Array:
         """An argument that must be constant floats, as numbers to compute with."""
         found = self.constant(x)
-        if found.dtype.kind != "f":
-            raise self.refuse("an input should consist of floats")
-        if self.deployed and found.dtype != np.float32:
-            raise self.refuse("it has float64 values; level 'deployed' speaks of float32 executions")
+        self.refuse(found.dtype.kind != "f", "an input should consist of floats")
+        wide = self.deployed and found.dtype != np.float32
+        self.refuse(wide, "it has float64 values; level 'deployed' speaks of float32 executions")
         return self.a.array(found)
 
-    def integers(self, x: Argument) -> list[int]:
+    def integers(self, x: Input) -> list[int]:
         """An argument that must be constant integers."""
         found = self.constant(x)
-        if found.dtype != np.int64:
-            raise self.refuse("an input should consist of integers")
-        return [int(n) for n in found.reshape(-1)]
+        self.refuse(found.dtype != np.int64, "an input should consist of integers")
+        return found.reshape(-1).tolist()
 
-    def shape(self, x: Argument) -> tuple[int, ...]:
+    def shape(self, x: Input) -> Shape:
         """The shape of an argument."""
         return x.shape if isinstance(x, Value) else self.constant(x).shape
 
-    def spread(self, x: Value, shape: tuple[int, ...]) -> Value:
+    def spread(self, x: Value, shape: Shape) -> Value:
         """x broadcast to a shape."""
         return x if x.shape == shape else self.value(self.moved(x, lambda i: np.broadcast_to(i, shape)))
 
-    def scaled(self, x: Value, weight: Array, bias: Argument = None, executed: int = 2) -> Value:
+    def scaled(self, x: Value, weight: Array, bias: Input = None, executed: int = 2) -> Value:
         """``weight x + bias``, elementwise."""
         shape = np.broadcast_shapes(x.shape, np.shape(weight), () if bias is None else self.shape(bias))
         wide = self.spread(x, shape)
         step = Scale(weight=np.broadcast_to(weight, shape).reshape(-1), executed=executed)
         return self.add(step, [wide], shape, bias)
 
-    def sum(self, x: Argument, y: Argument, sign: int, executed: int = 2) -> Value:
+    def sum(self, x: Input, y: Input, sign: int, executed: int = 2) -> Value:
         """``x + sign y``, of which one may be constant."""
         if not isinstance(x, Value):
             return self.scaled(self.value(y), self.a.array(sign), x, executed)

@@ -10,7 +10,7 @@ from bounds.proof.moves import MOVES
 from bounds.proof.network import Made, Network, Reader, Value
 from bounds.proof.operators import OPERATORS
 from bounds.proof.protobuf import Message
-from bounds.proof.refused import Refused
+from bounds.proof.refused import Refused, refuse
 
 _OPSETS = range(7, 24)  # before them, broadcasting was an attribute
 
@@ -28,19 +28,19 @@ def read_network(data: bytes, a: Floats, deployed: bool = False) -> Network:
 
 def _network(model: Message, a: Floats, deployed: bool) -> Network:
     opsets = [m.integer(2) for m in model.messages(8) if m.text(1) in ("", "ai.onnx")]
-    if len(set(opsets)) != 1 or opsets[0] not in _OPSETS:
-        raise Refused("model", f"it is of opsets {opsets}, not of one from {_OPSETS[0]} to {_OPSETS[-1]}")
+    known = len(set(opsets)) == 1 and opsets[0] in _OPSETS
+    refuse(not known, "model", f"it is of opsets {opsets}, not of one from {_OPSETS[0]} to {_OPSETS[-1]}")
     graph = model.message(7)
-    if model.every(25) or graph.every(15):
-        raise Refused("model", "it has local functions or sparse constants; write them out")
+    others = model.every(25) or graph.every(15)
+    refuse(others, "model", "it has local functions or sparse constants; write them out")
     values: dict[str, Made] = {}
     for constant in graph.messages(5):
-        if (name := constant.text(8)) in values:
-            raise Refused("model", f"constant {name!r} occurs twice")
+        name = constant.text(8)
+        refuse(name in values, "model", f"constant {name!r} occurs twice")
         values[name] = protobuf.tensor(constant)
     inputs, outputs = [m for m in graph.messages(11) if m.text(1) not in values], graph.messages(12)
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise Refused("model", f"it has {len(inputs)} inputs and {len(outputs)} outputs, not one of each")
+    sizes = len(inputs), len(outputs)
+    refuse(sizes != (1, 1), "model", f"it has {sizes[0]} inputs and {sizes[1]} outputs, not one of each")
     shape = _shape(inputs[0], deployed)
     values[inputs[0].text(1)] = Value(0, shape)
     reader = Reader(a, deployed, opsets[0], {**OPERATORS, **MOVES}, values)
@@ -57,10 +57,9 @@ def _shape(value: Message, deployed: bool) -> tuple[int, ...]:
     """The shape of the input, of which the first size may be open."""
     tensor = value.message(2).message(1)
     kind, sizes = tensor.integer(1), [d.integer(1) for d in tensor.message(2).messages(1)]
-    if kind not in (protobuf.FLOAT, protobuf.DOUBLE) or tensor.one(2) is None:
-        raise Refused("input", "it is no float tensor of known shape")
-    if deployed and kind == protobuf.DOUBLE:
-        raise Refused("input", "it is float64; level 'deployed' speaks of float32 executions")
-    if min(sizes[1:], default=1) < 1:
-        raise Refused("input", f"it has open sizes, {sizes}; only the first may be open")
+    known = kind in (protobuf.FLOAT, protobuf.DOUBLE) and tensor.one(2) is not None
+    refuse(not known, "input", "it is no float tensor of known shape")
+    wide = deployed and kind == protobuf.DOUBLE
+    refuse(wide, "input", "it is float64; level 'deployed' speaks of float32 executions")
+    refuse(min(sizes[1:], default=1) < 1, "input", f"it has open sizes, {sizes}; only the first may be open")
     return tuple(max(size, 1) for size in sizes)

@@ -8,73 +8,69 @@ import numpy as np
 
 from bounds.proof.format import Array
 from bounds.proof.functions import Function, Relu, Sigmoid, Tanh
-from bounds.proof.network import Argument, Handler, Reader, Value
+from bounds.proof.network import Handler, Input, Reader, Shape, Value
 from bounds.proof.steps import Convolution, Dense, Pick, Transposed
 
 _FUNCTIONS: dict[str, Function] = {"Relu": Relu(), "Sigmoid": Sigmoid(), "Tanh": Tanh()}
 
 
-def _function(r: Reader, x: Argument) -> Value:
+def _function(r: Reader, x: Input) -> Value:
     does = _FUNCTIONS[r.op]
-    if r.a.exact and not does.kinked:
-        raise r.refuse("its values are no fractions")
+    r.refuse(r.a.exact and not does.kinked, "its values are no fractions")
     return r.add(does, [r.value(x)], r.shape(x))
 
 
-def _leaky(r: Reader, x: Argument) -> Value:
+def _leaky(r: Reader, x: Input) -> Value:
     leak = r.take("alpha", float(np.float32(0.01)))
-    if not 0 <= leak <= 1:
-        raise r.refuse("its slope is not from 0 to 1")
+    r.refuse(not 0 <= leak <= 1, "its slope is not from 0 to 1")
     return r.add(Relu(leak), [r.value(x)], r.shape(x))
 
 
-def _sum(r: Reader, x: Argument, y: Argument) -> Value:
+def _sum(r: Reader, x: Input, y: Input) -> Value:
     return r.sum(x, y, -1 if r.op == "Sub" else 1)
 
 
-def _negative(r: Reader, x: Argument) -> Value:
+def _negative(r: Reader, x: Input) -> Value:
     return r.scaled(r.value(x), r.a.array(-1), None, executed=0)
 
 
-def _product(r: Reader, x: Argument, y: Argument) -> Value:
+def _product(r: Reader, x: Input, y: Input) -> Value:
     if r.op == "Mul" and isinstance(y, Value):
         x, y = y, x
     factor = r.numbers(y)
     if r.op == "Div":
-        if not bool(np.all(factor)):
-            raise r.refuse("it divides by zero")
+        r.refuse(not np.all(factor), "it divides by zero")
         factor = r.a.array(1.0) / factor
     return r.scaled(r.value(x), factor, None)
 
 
-def _matmul(r: Reader, x: Argument, y: Argument) -> Value:
+def _matmul(r: Reader, x: Input, y: Input) -> Value:
     if not isinstance(y, Value):
         return _dense(r, r.value(x), r.numbers(y).T)
-    if len(y.shape) > 2:
-        raise r.refuse("it is supported for a constant matrix from the left of a vector or matrix only")
+    many = len(y.shape) > 2
+    r.refuse(many, "it is supported for a constant matrix from the left of a vector or matrix only")
     flipped = r.value(r.moved(y, np.transpose))  # W x = (x' W')'
     return r.value(r.moved(_dense(r, flipped, r.numbers(x)), np.transpose))
 
 
-def _gemm(r: Reader, x: Argument, w: Argument, bias: Argument = None) -> Value:
+def _gemm(r: Reader, x: Input, w: Input, bias: Input = None) -> Value:
     for name in ("alpha", "beta"):
         r.expect(name, 1.0)
     r.expect("transA", 0)
     weight = r.numbers(w)
-    if len(r.shape(x)) != 2:
-        raise r.refuse("it is supported for matrices only")
+    r.refuse(len(r.shape(x)) != 2, "it is supported for matrices only")
     return _dense(r, r.value(x), weight if r.take("transB", 0) else weight.T, bias)
 
 
-def _dense(r: Reader, x: Value, w: Array, bias: Argument = None) -> Value:
-    if w.ndim != 2 or x.shape[-1] != w.shape[1]:
-        raise r.refuse(f"a value of shape {x.shape} meets constants of shape {w.shape}, transposed")
+def _dense(r: Reader, x: Value, w: Array, bias: Input = None) -> Value:
+    wrong = w.ndim != 2 or x.shape[-1] != w.shape[1]
+    r.refuse(wrong, f"a value of shape {x.shape} meets constants of shape {w.shape}, transposed")
     outs, ins = w.shape
     step = Dense(weight=np.ascontiguousarray(w), executed=ins + 4)
     return r.add(step, [x], (*x.shape[:-1], outs), bias)
 
 
-Spacing = tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[int, int], ...]]
+Spacing = tuple[Shape, Shape, tuple[tuple[int, int], ...]]
 
 
 def _spacing(r: Reader, axes: int) -> Spacing:
@@ -82,30 +78,27 @@ def _spacing(r: Reader, axes: int) -> Spacing:
     strides, dilations = r.take("strides", [1] * axes), r.take("dilations", [1] * axes)
     pads, how = r.take("pads", [0] * 2 * axes), r.take("auto_pad", b"NOTSET")
     fits = len(strides) == len(dilations) == axes > 0 and len(pads) == 2 * axes
-    if not fits or min([*strides, *dilations]) < 1 or min(pads) < 0:
-        raise r.refuse("its strides, dilations or pads are not supported")
-    if how != b"NOTSET" and (how != b"VALID" or any(pads)):
-        raise r.refuse("auto_pad is supported for VALID without pads only")
+    wrong = not fits or min([*strides, *dilations]) < 1 or min(pads) < 0
+    r.refuse(wrong, "its strides, dilations or pads are not supported")
+    wrong = how != b"NOTSET" and (how != b"VALID" or any(pads))
+    r.refuse(wrong, "auto_pad is supported for VALID without pads only")
     return tuple(strides), tuple(dilations), tuple(zip(pads[:axes], pads[axes:], strict=True))
 
 
-def _convolution(
-    r: Reader, kind: type[Convolution], shape: tuple[int, ...], weight: Array, spacing: Spacing
-) -> Convolution:
+def _moving(r: Reader, kind: type[Convolution], shape: Shape, weight: Array, by: Spacing) -> Convolution:
     """A convolution of images of a shape (1, channels, *size), or its transpose."""
-    size, kernel, (strides, dilations, pads) = shape[2:], weight.shape[3:], spacing
-    if len(size) != len(kernel) or min([*size, *kernel]) < 1:
-        raise r.refuse(f"images of size {size} meet a kernel of size {kernel}")
+    size, kernel, (strides, dilations, pads) = shape[2:], weight.shape[3:], by
+    wrong = len(size) != len(kernel) or min([*size, *kernel]) < 1
+    r.refuse(wrong, f"images of size {size} meet a kernel of size {kernel}")
     terms = weight.shape[1 if kind is Transposed else 2] * prod(kernel) + 4
     step = kind(weight=weight, size=size, strides=strides, dilations=dilations, pads=pads, executed=terms)
     r.room([*shape[:2], *step.padded])
-    if min(step.out_size) < 1:
-        raise r.refuse("its kernel is larger than the image")
+    r.refuse(min(step.out_size) < 1, "its kernel is larger than the image")
     r.room([*shape[:2], *kernel, *step.out_size])
     return step
 
 
-def _conv(r: Reader, x: Argument, w: Argument, bias: Argument = None) -> Value:
+def _conv(r: Reader, x: Input, w: Input, bias: Input = None) -> Value:
     """A convolution of ``few`` channels of an image into ``many``, per group; or its transpose."""
     value, weight, groups = r.value(x), r.numbers(w), r.take("group", 1)
     many, few, *kernel = weight.shape
@@ -116,41 +109,39 @@ def _conv(r: Reader, x: Argument, w: Argument, bias: Argument = None) -> Value:
         axes = zip(image[2:], kernel, *spacing, strict=True)
         size = (s * (n - 1) + d * (k - 1) + 1 - sum(pad) for n, k, s, d, pad in axes)
         kind, image = Transposed, (1, groups * few, *size)
-    step = _convolution(r, kind, image, weight.reshape(groups, many // groups, few, *kernel), spacing)
+    step = _moving(r, kind, image, weight.reshape(groups, many // groups, few, *kernel), spacing)
     made = (1, many, *step.out_size)
     taken, given = (made, image) if kind is Transposed else (image, made)
-    if value.shape != taken or image[:2] != (1, groups * few):
-        raise r.refuse(f"a value of shape {value.shape} meets kernels of shape {weight.shape}")
-    if bias is not None and r.shape(bias) != given[1:2]:
-        raise r.refuse("it does not have one bias per channel")
+    wrong = value.shape != taken or image[:2] != (1, groups * few)
+    r.refuse(wrong, f"a value of shape {value.shape} meets kernels of shape {weight.shape}")
+    r.refuse(bias is not None and r.shape(bias) != given[1:2], "it does not have one bias per channel")
     b = None if bias is None else r.constant(bias).reshape(-1, *[1] * len(kernel))
     return r.add(step, [value], given, b)
 
 
-def _average(r: Reader, x: Argument) -> Value:
+def _average(r: Reader, x: Input) -> Value:
     value = r.value(x)
     kernel = value.shape[2:] if r.op.startswith("Global") else r.take("kernel_shape", [])
     r.expect("ceil_mode", 0)
     weight = np.broadcast_to(r.a.array(1.0) / r.a.array(prod(kernel)), (1, 1, 1, *kernel))
-    step = _convolution(r, Convolution, value.shape, weight, _spacing(r, len(kernel)))
-    if not r.take("count_include_pad", 0) and any(map(sum, step.pads)):
-        raise r.refuse("it does not count borders that it has")
+    step = _moving(r, Convolution, value.shape, weight, _spacing(r, len(kernel)))
+    left_out = not r.take("count_include_pad", 0)
+    r.refuse(left_out and any(map(sum, step.pads)), "it does not count borders that it has")
     return r.add(step, [value], (*value.shape[:2], *step.out_size))
 
 
-def _max_pool(r: Reader, x: Argument) -> Value:
+def _max_pool(r: Reader, x: Input) -> Value:
     value = r.value(x)
     r.expect("ceil_mode", 0)
     r.expect("storage_order", 0)
     kernel = r.take("kernel_shape", [])
     weight = np.broadcast_to(1.0, (1, 1, 1, *kernel))
-    step = _convolution(r, Convolution, value.shape, weight, _spacing(r, len(kernel)))
+    step = _moving(r, Convolution, value.shape, weight, _spacing(r, len(kernel)))
     size = prod(value.shape)
     seen = step.seen(np.arange(1, size + 1)[None])[0, :, 0] - 1  # (channels, kernel, ...), -1 for borders
     places = seen.swapaxes(0, 1).reshape(prod(kernel), -1)
     valid = places.max(0)  # of each window some element that is not border
-    if bool((valid < 0).any()):
-        raise r.refuse("it has windows that lie in the border")
+    r.refuse((valid < 0).any(), "it has windows that lie in the border")
     shape = (*value.shape[:2], *step.out_size)
     left = [r.add(Pick(np.where(p < 0, valid, p), size), [value], shape) for p in places]
     while len(left) > 1:
@@ -159,43 +150,40 @@ def _max_pool(r: Reader, x: Argument) -> Value:
     return left[0]
 
 
-def _max(r: Reader, x: Argument, y: Argument) -> Value:
+def _max(r: Reader, x: Input, y: Input) -> Value:
     """``max(x, y) = y + relu(x - y)``; an execution compares, and rounds nothing."""
     x, y = (x, y) if isinstance(x, Value) else (y, x)
     return r.sum(y, _over(r, x, y), 1, executed=0)
 
 
-def _over(r: Reader, x: Argument, y: Argument) -> Value:
+def _over(r: Reader, x: Input, y: Input) -> Value:
     """``relu(x - y)``."""
     over = r.sum(r.value(x), y, -1, executed=0)
     return r.add(Relu(), [over], over.shape)
 
 
-def _clip(r: Reader, x: Argument, low: Argument = None, high: Argument = None) -> Value:
+def _clip(r: Reader, x: Input, low: Input = None, high: Input = None) -> Value:
     """From below as for Max, and from above: ``x - relu(x - c)``."""
-    if r.opset < 11 and (low is None or high is None):
-        raise r.refuse("it is supported with both ends only, which by default are those of float32")
+    old = r.opset < 11 and (low is None or high is None)
+    r.refuse(old, "it is supported with both ends only, which by default are those of float32")
     value = r.value(x) if low is None else _max(r, x, low)
     return value if high is None else r.sum(value, _over(r, value, high), -1, executed=0)
 
 
-def _batch_norm(r: Reader, x: Argument, *constants: Argument) -> Value:
+def _batch_norm(r: Reader, x: Input, *constants: Input) -> Value:
     """``(x - mean) weight + shift``."""
-    if r.deployed:
-        raise r.refuse("executions may fold it into others, which no account is kept of; use level 'real'")
-    if r.a.exact:
-        raise r.refuse("its square roots are no fractions")
+    r.refuse(r.deployed, "executions may fold it into others, which no account is kept of; use level 'real'")
+    r.refuse(r.a.exact, "its square roots are no fractions")
     r.expect("training_mode", 0)
     r.expect("spatial", 1)
     r.take("momentum")
     eps, value = r.take("epsilon", float(np.float32(1e-5))), r.value(x)
     wide = [1] * (len(value.shape) - 2)
     scale, shift, mean, var = (r.constant(c).reshape(-1, *wide) for c in constants)
-    if any(c.size != value.shape[1] for c in (scale, shift, mean, var)):
-        raise r.refuse("it does not have one number per channel")
+    sizes = {c.size for c in (scale, shift, mean, var)}
+    r.refuse(sizes != {value.shape[1]}, "it does not have one number per channel")
     spread = r.numbers(var) + eps
-    if not bool((spread > 0).all()):
-        raise r.refuse("it has a variance that is not positive")
+    r.refuse(not (spread > 0).all(), "it has a variance that is not positive")
     return r.scaled(r.sum(value, mean, -1), r.numbers(scale) / np.sqrt(spread), shift)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bounds.proof.format import Array
-from bounds.proof.refused import Refused
+from bounds.proof.refused import Refused, refuse
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 _SIZES = {_FIXED64: 8, _FIXED32: 4}
@@ -51,15 +51,12 @@ class Message:
 
     def every(self, number: int, *kinds: int) -> list[memoryview]:
         """All values of a field, of these wire types: bytes, unless said otherwise."""
-        if number not in self._fields:  # most are not
-            return []
-        return [value for kind, value in self._fields[number] if kind in (kinds or (_BYTES,))]
+        return [value for kind, value in self._fields.get(number, ()) if kind in (kinds or (_BYTES,))]
 
     def one(self, number: int, kind: int = _BYTES) -> memoryview | None:
         """The value of a field that may occur once, or None; others would be merged by some readers."""
         values = self.every(number, kind)
-        if len(values) > 1:
-            raise Refused("model", f"field {number} of a message occurs more than once")
+        refuse(len(values) > 1, "model", f"field {number} of a message occurs more than once")
         return values[0] if values else None
 
     def integer(self, number: int) -> int:
@@ -118,11 +115,10 @@ def node(message: Message) -> Node:
     """An operator."""
     op, domain, attributes = message.text(4), message.text(7), dict[str, Any]()
     place = f"{op} {message.text(3)!r}"
-    if domain not in ("", "ai.onnx"):
-        raise Refused(place, f"unknown domain {domain!r}")
+    refuse(domain not in ("", "ai.onnx"), place, f"unknown domain {domain!r}")
     for attribute in message.messages(5):
-        if (key := attribute.text(1)) in attributes:
-            raise Refused(place, f"attribute {key!r} occurs twice")
+        key = attribute.text(1)
+        refuse(key in attributes, place, f"attribute {key!r} occurs twice")
         attributes[key] = _attribute(attribute, place)
     return op, place, message.texts(1), message.texts(2), attributes
 
@@ -147,10 +143,10 @@ def tensor(message: Message) -> Array:
     """float32, float64 and bool as they are, integers as int64."""
     place = f"constant {message.text(8)!r}"
     dims, kind = message.integers(1), message.integer(2)
-    if kind not in _TYPES or min(dims, default=0) < 0:
-        raise Refused(place, f"type {kind} is not read, or a size is negative")
-    if message.integer(14) or message.every(13) or message.every(3):
-        raise Refused(place, "it lies in another file, or in pieces; store it in this one")
+    wrong = kind not in _TYPES or min(dims, default=0) < 0
+    refuse(wrong, place, f"type {kind} is not read, or a size is negative")
+    elsewhere = message.integer(14) or message.every(13) or message.every(3)
+    refuse(elsewhere, place, "it lies in another file, or in pieces; store it in this one")
     (dtype, field), raw = _TYPES[kind], message.one(9)
     if raw is not None:
         values = np.frombuffer(raw, "u1" if dtype == "?" else dtype)
@@ -158,13 +154,12 @@ def tensor(message: Message) -> Array:
         values = message.floats(field, dtype)
     else:
         values = np.array(message.integers(field), dtype)  # what does not fit is refused
-    if values.size != prod(dims):
-        raise Refused(place, f"it has {values.size} values, not {prod(dims)}")
+    refuse(values.size != prod(dims), place, f"it has {values.size} values, not {prod(dims)}")
     if dtype != "<f4":  # which are copied when they are widened
         values = values.astype({"<i4": "<i8"}.get(dtype, dtype))
     values = values.reshape(dims)
-    if dtype.startswith("<f") and not _near(values):
-        raise Refused(place, "it has NaN, Inf or a float64 number beyond 2^500 or its inverse")
+    far = dtype.startswith("<f") and not _near(values)
+    refuse(far, place, "it has NaN, Inf or a float64 number beyond 2^500 or its inverse")
     return values
 
 

@@ -13,3 +13,9 @@ class Refused(Exception):
         super().__init__(f"{place}: {reason}")
         self.place = place
         self.reason = reason
+
+
+def refuse(when: object, place: str, reason: str) -> None:
+    """Raise ``Refused`` where something is so: a truth value, or a container that ought to be empty."""
+    if when:
+        raise Refused(place, reason)

@@ -15,11 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from bounds.proof.arithmetic import columns
 from bounds.proof.format import Array
 
 Window = tuple[Any, ...]  # an index of images
-_NONE = slice(0, 0), slice(0, 0)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -72,7 +70,9 @@ class Dense(Affine):
         flat, weight = rows.reshape(-1, self.weight.shape[0]), self.weight
         used = np.flatnonzero((flat != 0).any(0))  # often few: rows of single neurons, ReLUs that are off
         if 2 * len(used) < len(weight):
-            flat, weight = columns(flat, used), weight[used]
+            # They lie in memory as before.
+            flat = flat.take(used, 1) if flat.flags.c_contiguous else flat[:, used]
+            weight = weight[used]
         return _times(flat, weight).reshape(len(rows), -1)
 
 
@@ -130,10 +130,9 @@ class Convolution(Affine):
         slices = []
         for size, kernel, s, d, (before, _), outs in zip(*shape, strict=True):
             starts = [d * k - before for k in range(kernel)]  # in the image, for the first of the result
-            ends = [(max(0, -(n // s)), min(outs, (size - 1 - n) // s + 1), n) for n in starts]
-            slices.append(
-                [(slice(s * i + n, s * j + n, s), slice(i, j)) if i < j else _NONE for i, j, n in ends]
-            )
+            firsts = [(n, max(0, -(n // s))) for n in starts]
+            ends = [(n, i, max(i, min(outs, (size - 1 - n) // s + 1))) for n, i in firsts]
+            slices.append([(slice(s * i + n, s * j + n, s), slice(i, j)) for n, i, j in ends])
         each = (zip(*tap, strict=True) for tap in product(*slices))
         return [((..., *inner, slice(None)), (..., *outer, slice(None))) for inner, outer in each]
 
@@ -159,10 +158,8 @@ class Convolution(Affine):
     def adjoint(self, rows: Array) -> Array:
         outs, ins = self.weight.shape[1:3]
         image, matrices = _images(rows, outs, *self.out_size), self._matrices
-        used = np.flatnonzero(
-            (image != 0).any((0, 1, *range(3, image.ndim)))
-        )  # one channel for single neurons
-        if 2 * len(used) < outs:
+        used = np.flatnonzero((image != 0).any((0, 1, *range(3, image.ndim))))
+        if 2 * len(used) < outs:  # one channel for single neurons
             image, matrices = image[:, :, used], matrices[..., used]
         wide = np.zeros((*image.shape[:2], ins, *self.size, image.shape[-1]), rows.dtype)
         for matrix, (inner, outer) in zip(matrices, self.taps, strict=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bounds.proof import Proof, Refused
 from bounds.proof.file import MAGIC, MOST_BYTES, MOST_HEADER, SCHEMA, START, header
-from bounds.proof.format import Array
+from bounds.proof.format import Array, shapes
 
 
 def write(path: Path, proof: Proof) -> int:
@@ -33,6 +33,8 @@ def _arrays(proof: Proof) -> Iterator[Array]:
         for clause in part.clauses:
             yield from (clause.rows.astype("<f8"), clause.offset.astype("<f8"))
     for forest in (*proof.lemmas, *proof.trees):
-        yield from (getattr(forest, name).astype(kind) for name, (kind, _) in forest.kinds.items())
+        yield from (
+            getattr(forest, name).astype(kind) for name, kind, _ in shapes(type(forest), forest.sizes)
+        )
     if proof.witness is not None:
         yield proof.witness.point.astype("<f8")
