@@ -15,7 +15,7 @@ NaN and Inf on the way end in a bound that is not > 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -70,6 +70,9 @@ class Facts:
 
     values: list[Fact]
     empty: Array
+
+
+After = Callable[[Facts], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,22 +142,15 @@ class Chain:
     deployed: bool
 
     def forward(
-        self,
-        low: Array,
-        high: Array,
-        cuts: Cuts | None = None,
-        known: Facts | None = None,
-        rows: bool = False,
-        after: Callable[[Facts], None] | None = None,
+        self, box: Fact, cuts: Cuts | None = None, known: Facts | None = None, after: Sequence[After] = ()
     ) -> Facts:
-        """Facts of pieces of a box, (pieces, inputs) each.
+        """Facts of pieces of a box, (pieces, inputs).
 
-        known: of the whole box, whose cushions hold here, too; as far as these go, so do the pieces'. rows:
-        whether there are to be rows over undecided elements. after: called with the facts so far after each
-        step, to add what else is known of its value.
+        known: of the whole box, whose cushions hold here, too; as far as these go, so do the pieces'. after:
+        called with the facts so far after each step, to add what else is known of its value.
         """
-        facts, theirs = Facts([], np.zeros(len(low), np.bool_)), [] if known is None else known.values
-        self._add(facts, theirs[0] if theirs else Fact(low, high), cuts)
+        facts, theirs = Facts([], np.zeros(len(box.low), np.bool_)), [] if known is None else known.values
+        self._add(facts, theirs[0] if theirs else box, cuts)
         for k, step in enumerate(self.network.steps[: None if known is None else len(theirs) - 1]):
             old = theirs[k + 1] if theirs else None
             if old is not None and all(facts.values[i] is theirs[i] for i in step.inputs):
@@ -166,10 +162,8 @@ class Chain:
             if old is not None and fact is not old:
                 fact = replace(fact, low=_most(fact.low, old.low), high=-_most(-fact.high, -old.high))
             self._add(facts, fact, cuts)
-            if rows and k + 1 in self._loose:
-                self._tighten(facts, k + 1)
-            if after is not None:
-                after(facts)
+            for add_to in after:
+                add_to(facts)
         return facts
 
     @cached_property
@@ -233,16 +227,21 @@ class Chain:
         facts.empty |= (fact.low > fact.high).any(1)
         facts.values.append(fact)
 
-    def _tighten(self, facts: Facts, value: int) -> None:
-        """Meet undecided intervals with bounds by rows, from above first: what is below zero then is done."""
-        fact = facts.values[value]
-        ends = fact.low.copy(), fact.high.copy()
+    def tighten(self, facts: Facts) -> None:
+        """Meet the last value's undecided intervals, if functions take it, with bounds by rows.
+
+        From above first: what is below zero then is done.
+        """
+        value = len(facts.values) - 1
+        if value not in self._loose:
+            return
         users = [s.does for s in self.network.steps if value in s.inputs and isinstance(s.does, Function)]
         kinked = all(does.kinked for does in users)
         for side in (-1, 1):
-            low, high = ends
+            low, high = facts.values[value].low, facts.values[value].high
             wanted = (low < 0) & (high > 0) if kinked else low < high
             pieces, elements = np.nonzero(wanted & ~facts.empty[:, None])
+            bounds = [self.a.zeros(0)]
             for part in parts(len(pieces), self.rows_at_once):
                 piece, element = pieces[part], elements[part]
                 account = Account(self.a, piece)
@@ -250,16 +249,14 @@ class Chain:
                 beside = self._images and len(low) == 1
                 rows = self.a.zeros(low.shape[1], len(piece)).T if beside else account.zeros(low.shape[1])
                 rows[np.arange(len(piece)), element] = side
-                end, found = ends[side < 0], self.lower(facts, value, rows, account)
-                end[piece, element] = side * _most(side * end[piece, element], found)
-        facts.values[value] = replace(fact, low=ends[0], high=ends[1])
-        facts.empty |= (ends[0] > ends[1]).any(1)
+                bounds.append(self.lower(facts, value, rows, account))
+            self.meet(facts, pieces, elements, np.array(side), np.concatenate(bounds))
 
-    def meet(self, facts: Facts, element: Array, side: Array, bounds: Array) -> None:
-        """Meet intervals of the last value in a whole box with lower bounds of ``side z[element]``."""
-        fact, piece = facts.values.pop(), np.zeros_like(element)
-        value = np.full_like(element, len(facts.values))
-        self._add(facts, fact, Cuts(piece, value, element, side, side * bounds, np.zeros((0, 0))))
+    def meet(self, facts: Facts, piece: Array, element: Array, side: Array, bounds: Array) -> None:
+        """Meet intervals of the last value with lower bounds of ``side z[element]``; NaN says nothing."""
+        fact, at = facts.values.pop(), side * np.where(bounds > -np.inf, bounds, -np.inf)
+        value = np.full(len(element), len(facts.values))
+        self._add(facts, fact, Cuts(piece, value, element, side, at, np.zeros((0, 0))))
 
     @cached_property
     def _images(self) -> bool:

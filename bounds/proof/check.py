@@ -6,14 +6,14 @@ what is known of a neuron in the whole box.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
 
 from bounds.proof.arithmetic import Exact, Floats, probe
-from bounds.proof.chain import Account, Chain, Cuts, Facts, parts
+from bounds.proof.chain import Account, After, Chain, Cuts, Fact, Facts, parts
 from bounds.proof.file import digest
 from bounds.proof.format import Array, Clause, Forest, Lemma, Part, Proof, Statement, Tree, Witness
 from bounds.proof.onnx import read_network
@@ -143,17 +143,22 @@ class Checker:
             self._root = key, self.whole(part, True, partial(self._apply, lemmas))
         return self._root[1]
 
-    def whole(self, part: Part, rows: bool, after: Callable[[Facts], None] | None = None) -> Facts:
-        """The facts of a whole box. rows, after: see ``Chain.forward``."""
-        low, high = (self.chain.a.array(end)[None] for end in (part.lower, part.upper))
+    def whole(self, part: Part, rows: bool, *after: After) -> Facts:
+        """The facts of a whole box. rows: whether they bound hidden layers. after: see ``Chain.forward``."""
+        first = [self.chain.tighten] if rows else []
         with np.errstate(all="ignore"):
-            return self.chain.forward(low, high, rows=rows, after=after)
+            return self.chain.forward(self._box(part, 1), after=[*first, *after])
+
+    def _box(self, part: Part, count: int) -> Fact:
+        """The box of a part so many times."""
+        return Fact(*(np.tile(self.chain.a.array(end), (count, 1)) for end in (part.lower, part.upper)))
 
     def _apply(self, lemmas: Sequence[Lemma], facts: Facts) -> None:
         """Meet the last value's intervals with what lemmas say of it."""
         for lemma in lemmas:
             if self.values[lemma.of] == len(facts.values) - 1:
-                self.chain.meet(facts, lemma.ends, lemma.sides, self.ends(facts, lemma))
+                piece = np.zeros_like(lemma.ends)
+                self.chain.meet(facts, piece, lemma.ends, lemma.sides, self.ends(facts, lemma))
 
     def ends(self, facts: Facts, lemma: Lemma) -> Array:
         """Lower bounds of what a lemma speaks of, the least of each tree's leaves; (ends,).
@@ -164,7 +169,7 @@ class Checker:
         for number in self.batches(len(owners), 1):
             leaves, element = self._leaves(lemma, number), lemma.ends[owners[number]]
             constant = a.zeros(len(element), 1)
-            pieces = self.chain.forward(constant, constant, leaves.cuts, facts)
+            pieces = self.chain.forward(Fact(constant, constant), leaves.cuts, facts)
             rows = a.zeros(len(element), 1, facts.values[value].low.shape[1])
             rows[np.arange(len(element)), 0, element] = leaves.weights[:, 0]
             bounds.append(self._rows(pieces, value, rows, constant, leaves)[:, 0])
@@ -189,9 +194,8 @@ class Checker:
 
         known, hidden: see ``Chain.forward``.
         """
-        a, output, count = self.chain.a, self.chain.network.output, len(leaves.weights)
-        low, high = (np.tile(a.array(end), (count, 1)) for end in (part.lower, part.upper))
-        facts = self.chain.forward(low, high, leaves.cuts, known, hidden)
+        output, after = self.chain.network.output, [self.chain.tighten] if hidden else []
+        facts = self.chain.forward(self._box(part, len(leaves.weights)), leaves.cuts, known, after)
         ends = np.cumsum([len(part.clauses[c].rows) for c in clauses])[:-1]
         each, size = np.split(leaves.weights, ends, 1), facts.values[output].size
         mixed = [self._mixture(part.clauses[c], w, size) for c, w in zip(clauses, each, strict=True)]

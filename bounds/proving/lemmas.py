@@ -72,7 +72,7 @@ class Lemmas:
 
     def whole(self) -> Facts:
         """What the checker finds in the whole box with the lemmas, which are made on the way."""
-        return self.sight.whole(self.part, rows=True, after=self._tightened)
+        return self.sight.whole(self.part, True, self._tightened)
 
     def _tightened(self, facts: Facts) -> None:
         """Make a lemma of the last value and meet its intervals with that, if the time suffices."""
@@ -92,7 +92,8 @@ class Lemmas:
         bounds = self.sight.checker.ends(facts, whole)
         kept = _worth(facts, whole, bounds, all(m.does.kinked for m in here))
         if kept.any():
-            self.sight.checker.chain.meet(facts, whole.ends[kept], whole.sides[kept], bounds[kept])
+            element, side = whole.ends[kept], whole.sides[kept]
+            self.sight.checker.chain.meet(facts, np.zeros_like(element), element, side, bounds[kept])
             some = [end for end, keep in zip(sorted(leaves), kept, strict=True) if keep]
             self.made.append(
                 lemma(self.part, here[0].layer, {end: leaves[end] for end in some}, self.sight.sizes)

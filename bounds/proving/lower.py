@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from bounds.proof.chain import Cuts, Facts
+from bounds.proof.chain import After, Cuts, Facts
 from bounds.proof.check import Checker, Leaves
 from bounds.proof.format import Array, Part
 from bounds.proving.alternatives import Question
@@ -24,10 +24,10 @@ class Foresight:
     parts: Sequence[Part]
     sizes: Sequence[int]
 
-    def whole(self, part: int, rows: bool, after: Callable[[Facts], None] | None = None) -> Facts:
+    def whole(self, part: int, rows: bool, *after: After) -> Facts:
         """What the checker finds in a whole box. rows: whether they bound hidden layers, too. after: called
         with what is found so far after each step, to add lemmas."""
-        return self.checker.whole(self.parts[part], rows, after)
+        return self.checker.whole(self.parts[part], rows, *after)
 
     def lower(self, question: Question, leaves: Sequence[Leaf], known: Facts | None) -> Array:
         """Lower bounds (leaves, clauses), infinite where there is nothing left, in as few goes as memory
