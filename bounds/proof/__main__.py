@@ -35,11 +35,9 @@ def main(argv: Sequence[str]) -> int:
     except MemoryError:
         sys.stderr.write("refused: this machine has too little memory for the network\n")
         return 1
-    if found.least is None:
-        sys.stdout.write("accepted: a point of the region, at which the property fails\n")
-    else:
-        text = _CLAIM[proof.statement.level]
-        sys.stdout.write(f"accepted: {text} satisfies the property ({found.leaves} leaves)\n")
+    text = f"{_CLAIM[proof.statement.level]} satisfies the property ({found.leaves} leaves)"
+    failing = "a point of the region, at which the property fails"
+    sys.stdout.write(f"accepted: {failing if found.least is None else text}\n")
     return 0
 
 

@@ -31,9 +31,8 @@ from bounds.proof.steps import Affine, Convolution, Pick, Scale
 _U32, _LEAST32 = 2.0**-24, 2.0**-149
 _MOST32 = 2.0**120  # from here on a float32 execution may overflow on its way
 _MEMORY = 2**22  # bytes of a batch of rows: what stays in a cache
-# Slope and constant of a line below or above a function, (pieces or rows, elements).
-Line = tuple[Array, Array]
-Lines = tuple[Line, Line]
+# Slopes and constants of lines below and above a function, (pieces or rows, elements).
+Lines = tuple[tuple[Array, Array], tuple[Array, Array]]
 
 
 def parts(count: int, most: int) -> list[slice]:
@@ -149,10 +148,10 @@ class Chain:
         known: of the whole box, whose cushions hold here, too; as far as these go, so do the pieces'. after:
         called with the facts so far after each step, to add what else is known of its value.
         """
-        facts, theirs = Facts([], np.zeros(len(box.low), np.bool_)), [] if known is None else known.values
-        self._add(facts, theirs[0] if theirs else box, cuts)
-        for k, step in enumerate(self.network.steps[: None if known is None else len(theirs) - 1]):
-            old = theirs[k + 1] if theirs else None
+        facts, steps = Facts([], np.zeros(len(box.low), np.bool_)), self.network.steps
+        theirs = [None] * (1 + len(steps)) if known is None else known.values
+        self._add(facts, theirs[0] or box, cuts)
+        for step, old in zip(steps, theirs[1:], strict=False):
             if old is not None and all(facts.values[i] is theirs[i] for i in step.inputs):
                 fact = old
             elif isinstance(step.does, Affine):

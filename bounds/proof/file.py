@@ -57,9 +57,9 @@ def unpacked(data: bytes) -> Proof:
     refuse(other, "file", "it is not a proof, or it is truncated")
     _, schema, size = START.unpack_from(data)
     refuse(schema != SCHEMA, "file", f"it has schema {schema}; this checker reads schema {SCHEMA}")
-    most = min(MOST_HEADER, len(data) - START.size)
-    refuse(size > most, "file", "its header is oversized, or it is truncated")
-    head, packed = data[START.size : START.size + size], data[START.size + size :]
+    head, packed = data[START.size :][:size], data[START.size + size :]
+    wrong = size > MOST_HEADER or len(head) < size
+    refuse(wrong, "file", "its header is oversized, or it is truncated")
     try:
         stated = json.loads(head)
         body = BytesIO(_body(packed, stated["bytes"]))
@@ -108,9 +108,10 @@ def _taken(body: BytesIO, kind: str, *shape: int) -> Array:
     """The next array; raises ``ArithmeticError`` or ``ValueError`` where so much is not left."""
     natural = all(type(n) is int and n >= 0 for n in shape)  # a text would be repeated
     refuse(not natural, "header", "a size is no natural number")
-    raw = np.frombuffer(body.read(np.dtype(kind).itemsize * prod(shape)), "u1" if kind == "?" else kind)
+    data = body.read(np.dtype(kind).itemsize * prod(shape))
+    raw = np.frombuffer(data, "u1" if kind == "?" else kind).reshape(shape)
     refuse(kind == "?" and (raw > 1).any(), "tree", "splits are marked by 0 and 1")
-    return raw.astype(np.dtype(kind).newbyteorder("=")).reshape(shape)
+    return raw.astype(np.dtype(kind).newbyteorder("="))
 
 
 def _proof(stated: dict[str, Any], body: BytesIO) -> Proof:

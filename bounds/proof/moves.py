@@ -44,7 +44,7 @@ def _flatten(r: Reader, x: Input) -> Made:
 
 
 def _reshape(r: Reader, x: Input, sizes: Input) -> Made:
-    r.expect("allowzero", 0)
+    r.expect(allowzero=0)
     old = r.shape(x)
     new = [old[k] if n == 0 else n for k, n in enumerate(r.integers(sizes))]
     return r.moved(x, lambda i: i.reshape(new))
@@ -90,7 +90,7 @@ def _split(r: Reader, x: Input, pieces: Input) -> list[Made]:
 
 
 def _pad(r: Reader, x: Input, widths: Input, fill: Input = None) -> Made:
-    r.expect("mode", b"constant")
+    r.expect(mode=b"constant")
     pads, shape = r.integers(widths), r.shape(r.value(x))
     wrong = len(pads) != 2 * len(shape) or min(pads) < 0 or (fill is not None and np.any(r.numbers(fill)))
     r.refuse(wrong, "it is supported with zeros around all axes only")

@@ -122,10 +122,11 @@ class Reader:
         self.refuse(other, f"attribute {name} is of another type")
         return found
 
-    def expect(self, name: str, *allowed: object) -> None:
-        """Refuse an attribute with any other value than these; it may be absent."""
-        other = name in self.left and self.left.pop(name) not in allowed
-        self.refuse(other, f"attribute {name} has a value that is not supported")
+    def expect(self, **values: object) -> None:
+        """Refuse attributes with any other values than these; they may be absent."""
+        for name, value in values.items():
+            other = self.left.pop(name, value) != value
+            self.refuse(other, f"attribute {name} has a value that is not supported")
 
     def refuse(self, when: object, reason: str) -> None:
         """Refuse the operator at hand where something is so."""

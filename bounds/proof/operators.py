@@ -47,16 +47,13 @@ def _product(r: Reader, x: Input, y: Input) -> Value:
 def _matmul(r: Reader, x: Input, y: Input) -> Value:
     if not isinstance(y, Value):
         return _dense(r, r.value(x), r.numbers(y).T)
-    many = len(y.shape) > 2
-    r.refuse(many, "it is supported for a constant matrix from the left of a vector or matrix only")
+    r.refuse(y.shape[2:], "it is supported for a constant matrix from the left of a vector or matrix only")
     flipped = r.value(r.moved(y, np.transpose))  # W x = (x' W')'
     return r.value(r.moved(_dense(r, flipped, r.numbers(x)), np.transpose))
 
 
 def _gemm(r: Reader, x: Input, w: Input, bias: Input = None) -> Value:
-    for name in ("alpha", "beta"):
-        r.expect(name, 1.0)
-    r.expect("transA", 0)
+    r.expect(alpha=1.0, beta=1.0, transA=0)
     weight = r.numbers(w)
     r.refuse(len(r.shape(x)) != 2, "it is supported for matrices only")
     return _dense(r, r.value(x), weight if r.take("transB", 0) else weight.T, bias)
@@ -102,10 +99,10 @@ def _conv(r: Reader, x: Input, w: Input, bias: Input = None) -> Value:
     """A convolution of ``few`` channels of an image into ``many``, per group; or its transpose."""
     value, weight, groups = r.value(x), r.numbers(w), r.take("group", 1)
     many, few, *kernel = weight.shape
-    r.expect("kernel_shape", kernel)
+    r.expect(kernel_shape=kernel)
     kind, image, spacing = Convolution, value.shape, _spacing(r, len(kernel))
     if r.op == "ConvTranspose":
-        r.expect("output_padding", [0] * len(kernel))
+        r.expect(output_padding=[0] * len(kernel))
         axes = zip(image[2:], kernel, *spacing, strict=True)
         size = (s * (n - 1) + d * (k - 1) + 1 - sum(pad) for n, k, s, d, pad in axes)
         kind, image = Transposed, (1, groups * few, *size)
@@ -122,7 +119,7 @@ def _conv(r: Reader, x: Input, w: Input, bias: Input = None) -> Value:
 def _average(r: Reader, x: Input) -> Value:
     value = r.value(x)
     kernel = value.shape[2:] if r.op.startswith("Global") else r.take("kernel_shape", [])
-    r.expect("ceil_mode", 0)
+    r.expect(ceil_mode=0)
     weight = np.broadcast_to(r.a.array(1.0) / r.a.array(prod(kernel)), (1, 1, 1, *kernel))
     step = _moving(r, Convolution, value.shape, weight, _spacing(r, len(kernel)))
     left_out = not r.take("count_include_pad", 0)
@@ -132,8 +129,7 @@ def _average(r: Reader, x: Input) -> Value:
 
 def _max_pool(r: Reader, x: Input) -> Value:
     value = r.value(x)
-    r.expect("ceil_mode", 0)
-    r.expect("storage_order", 0)
+    r.expect(ceil_mode=0, storage_order=0)
     kernel = r.take("kernel_shape", [])
     weight = np.broadcast_to(1.0, (1, 1, 1, *kernel))
     step = _moving(r, Convolution, value.shape, weight, _spacing(r, len(kernel)))
@@ -174,8 +170,7 @@ def _batch_norm(r: Reader, x: Input, *constants: Input) -> Value:
     """``(x - mean) weight + shift``."""
     r.refuse(r.deployed, "executions may fold it into others, which no account is kept of; use level 'real'")
     r.refuse(r.a.exact, "its square roots are no fractions")
-    r.expect("training_mode", 0)
-    r.expect("spatial", 1)
+    r.expect(training_mode=0, spatial=1)
     r.take("momentum")
     eps, value = r.take("epsilon", float(np.float32(1e-5))), r.value(x)
     wide = [1] * (len(value.shape) - 2)

@@ -17,8 +17,6 @@ import numpy as np
 
 from bounds.proof.format import Array
 
-Window = tuple[Any, ...]  # an index of images
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Affine(ABC):
@@ -121,7 +119,7 @@ class Convolution(Affine):
         return tuple((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in axes)
 
     @cached_property
-    def taps(self) -> list[tuple[Window, Window]]:
+    def taps(self) -> list[tuple[Any, Any]]:
         """Of each element of the kernel: what it meets of the image, and where in the result it goes to.
 
         Borders are left out: they are zeros.
@@ -231,7 +229,6 @@ class Pick(Affine):
     def adjoint(self, rows: Array) -> Array:
         order, starts, inputs = self._sorted
         wide = np.zeros((len(rows), self.inputs), rows.dtype)
-        if len(order):
-            moved = rows[:, order]
-            wide[:, inputs] = moved if self.terms == 0 else np.add.reduceat(moved, starts, 1)
+        moved = rows[:, order]
+        wide[:, inputs] = moved if self.terms == 0 else np.add.reduceat(moved, starts, 1)
         return wide
