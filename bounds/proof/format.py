@@ -110,8 +110,8 @@ class Statement:
 class Forest:
     """Trees of splits, one behind the other, that each take a part's box to pieces.
 
-    splits: (nodes,) bool in pre-order: a split, followed by the subtree with z >= at, then that with z <= at;
-        or a leaf.
+    trees: how many. splits: (nodes,) bool in pre-order: a split, followed by the subtree with z >= at, then
+        that with z <= at; or a leaf.
     layer, element: (splits,) int32, which z: layer 0 is the input, layer k the input of the k-th nonlinear
         step. at: (splits,) float64.
     multipliers: (path steps of all leaves, clauses) float32 >= 0, of the splits from the root to each leaf.
@@ -127,6 +127,10 @@ class Forest:
     slopes: Array
     chosen: Array
 
+    @property
+    def trees(self) -> int:
+        return 1
+
     def _checked(self, place: str) -> None:
         """Refuse arrays that do not fit together."""
         for name, kind, shape in shapes(type(self), self.sizes):
@@ -141,7 +145,7 @@ class Forest:
         """Of all path steps, leaf by leaf: leaf, split, and side: +1 for z >= at, -1 for z <= at."""
         leaf, turns = array("i"), array("i")
         # The ways to nodes that are still to come, the next one last: splits from 1 on, negative for z <= at.
-        ways, leaves, splits = [array("i")] * (len(self.splits) - 2 * len(self.layer)), 0, 0
+        ways, leaves, splits = [array("i")] * self.trees, 0, 0
         for is_split in self.splits.tolist():
             refuse(not ways, "tree", "there are nodes behind the last leaf")
             way = ways.pop()
@@ -217,8 +221,12 @@ class Lemma(Forest):
         refuse(type(self.of) is not int or self.of < 1, "lemma", f"there is no layer {self.of!r}")
         self._checked("lemma")
         order = 2 * self.ends.astype(np.int64) + (self.sides < 0)
-        wrong = not len(order) or set(self.sides.tolist()) - {1, -1} or (np.diff(order) <= 0).any()
+        wrong = not self.trees or set(self.sides.tolist()) - {1, -1} or (np.diff(order) <= 0).any()
         refuse(wrong, "lemma", "it has no ends, or not in increasing order")
+
+    @property
+    def trees(self) -> int:
+        return len(self.ends)
 
     @property
     def weights(self) -> Array:
