@@ -15,7 +15,7 @@ from bounds.bound import bindable
 from bounds.propagate.cascade import CROWN_IBP, IBP, attempted
 from bounds.propagate.problem import OutOfTime, Problem
 from bounds.rounding import Level
-from bounds.search import Status, schedule, verify
+from bounds.search import Status, schedule
 from bounds.search.ledger import Ledger
 from bounds.search.schedule import Schedule, Way
 from bounds.search.search import Search
@@ -25,7 +25,7 @@ from bounds.spec import Spec
 
 from ...strategies import cnn, mlp
 from .oracles import least_by_milp
-from .test_verify import box, check_witness, shifted, shrinking, spec_of
+from .test_verify import box, check_close_calls, shifted, shrinking, spec_of
 
 NETS: dict[str, Callable[[int], bounds.Graph]] = {
     "few inputs": mlp,
@@ -55,15 +55,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.mark.parametrize("name", NETS)
 def test_close_calls_whoever_leads(name: str) -> None:
     for seed in range(3):
-        graph = NETS[name](seed)
-        region, spec = box(graph, seed, 0.12), spec_of(graph, seed, None)
-        least = least_by_milp(graph, region, spec)
-        for off in (3e-4, -3e-4):
-            asked = shifted(spec, off - least)
-            [found] = verify(graph, region, asked, timeout=60)
-            assert found.status is (Status.VERIFIED if off > 0 else Status.FALSIFIED), (seed, off, found)
-            if off < 0:
-                check_witness(graph, region, asked, found)
+        check_close_calls(NETS[name](seed), seed)
 
 
 @pytest.mark.parametrize("by_inputs", [True, False])
