@@ -64,7 +64,7 @@ def improved(
     free = turns(problem.graph, facts, layout)
     if not free:
         return settled(problem, facts, rows, layout, offset, free, ())
-    if problem.rounded and problem.deciding:
+    if problem.rounded and problem.step_dtype is torch.float32:
         chosen = _quickly(problem, facts, rows, layout, offset, free, steps)
         return settled(problem, facts, rows, layout, offset, free, chosen)
     found = climb(problem, facts, rows, layout, offset, free, [turn.start for turn in free], Pace(steps))

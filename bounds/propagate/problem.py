@@ -29,8 +29,8 @@ class OutOfTime(Exception):
 class Problem:
     """A graph over a region, both in the dtype to compute in; the level to claim; bytes for one chunk.
 
-    end: when to give up, on the clock ``time.monotonic``. deciding: whether only the sign of bounds counts:
-    then steps towards better ones are taken in float32, and only what they lead to is proved.
+    end: when to give up, on the clock ``time.monotonic``. step_dtype: in which gradient steps towards proofs
+    are taken; float32 is enough where only the sign of a bound counts, and what they lead to is proved.
     """
 
     graph: Graph
@@ -38,7 +38,7 @@ class Problem:
     level: Level
     memory: int
     end: float = math.inf
-    deciding: bool = False
+    step_dtype: torch.dtype = torch.float64
 
     def check_time(self) -> None:
         """Raises ``OutOfTime`` after the end; to be called between steps that take a while."""

@@ -115,7 +115,8 @@ class _Call:
         if level is not Level.DEPLOYED:  # which speaks of the layers as they are executed
             graph, spec = joined(shortened(graph), spec)
             graph = graph.to(dtype)
-        whole = Problem(graph, self.region.to(dtype), level, self.memory, self.end, deciding=True)
+        region = self.region.to(dtype)
+        whole = Problem(graph, region, level, self.memory, self.end, step_dtype=torch.float32)
         waiting = self._waiting(whole)
         slim = len(waiting) > 1 and self._few
         if len(waiting) > 1:  # the easy ones everywhere before any time goes into a hard one
