@@ -157,7 +157,7 @@ class Chain:
             elif isinstance(step.does, Affine):
                 fact = self._affine(facts, step, step.does, old)
             else:
-                fact = self._function(facts.values[step.inputs[0]], step.does)
+                fact = self._function(self._entering(facts, step), step.does)
             if old is not None and fact is not old:
                 fact = replace(fact, low=_most(fact.low, old.low), high=-_most(-fact.high, -old.high))
             self._add(facts, fact, cuts)
@@ -167,18 +167,34 @@ class Chain:
 
     @cached_property
     def _loose(self) -> set[int]:
-        """The values that enter functions, but those whose intervals are exact: affine in a box."""
+        """The values that enter functions, but those whose intervals are exact: affine in a box.
+
+        Of one that only repeats elements of another, that.
+        """
         boxes, exact = {0}, {0}
         for k, step in enumerate(self.network.steps):
             if isinstance(step.does, Affine) and len(step.inputs) == 1 and step.inputs[0] in boxes:
                 exact.add(k + 1)
                 if isinstance(step.does, Scale) or (isinstance(step.does, Pick) and step.does.terms == 0):
                     boxes.add(k + 1)
-        return {self.network.steps[k].inputs[0] for k in self.network.functions} - exact
+        entering = {i for k in self.network.functions for i in self.network.steps[k].inputs}
+        return {self._origin(i) for i in entering} - exact
+
+    def _origin(self, value: int) -> int:
+        """Of a value that only repeats elements of another one, that; else itself."""
+        step = self.network.steps[value - 1] if value else None
+        if step is None or not isinstance(step.does, Pick) or len(step.inputs) > 1:
+            return value
+        return self._origin(step.inputs[0]) if step.size > step.does.inputs else value
+
+    def _entering(self, facts: Facts, step: Step) -> Fact:
+        """What is known of a step's inputs, one behind the other."""
+        xs = [facts.values[i] for i in step.inputs]
+        return xs[0] if len(xs) == 1 else Fact(_joined([x.low for x in xs]), _joined([x.high for x in xs]))
 
     def _affine(self, facts: Facts, step: Step, does: Affine, known: Fact | None) -> Fact:
-        a, xs = self.a, [facts.values[i] for i in step.inputs]
-        low, high = _joined([x.low for x in xs]), _joined([x.high for x in xs])
+        a, x = self.a, self._entering(facts, step)
+        low, high = x.low, x.high
         middle = (low + high) * a.half
         radius = a.up(np.maximum(high - middle, middle - low))
         if known is not None:
@@ -196,7 +212,7 @@ class Chain:
 
     def _function(self, x: Fact, does: Function) -> Fact:
         lines, cushion, radius = self._around(does, x, None)
-        least, most = does.below(x.low, self.a), -does.below(x.high, self.a, -1)
+        least, most = does.image(x.low, x.high, self.a)
         if radius is not None:
             least, most = self.a.down(least - radius), self.a.up(most + radius)
         return Fact(least, most, cushion, lines)
@@ -207,10 +223,11 @@ class Chain:
         s, t = (does.slope(low, high, codes, a, sign) for sign in (1, -1))
         c, d = does.least(low, high, s, a, 1), -does.least(low, high, t, a, -1)
         steep, far = (np.maximum(np.abs(p), np.abs(q)) for p, q in ((s, t), (c, d)))
-        cushion = a.gamma(low.shape[1] + 8) * (steep * x.size + far) + a.tiny
-        if not (self.deployed and any(does.deployed)):
+        inputs = low.shape[1] // c.shape[1]
+        cushion = a.gamma(low.shape[1] + 8) * sum(np.split(steep * x.size, inputs, 1), far) + a.tiny
+        if not (self.deployed and does.deployed and any(does.deployed)):
             return ((s, c), (t, d)), cushion, None
-        most = np.maximum(np.abs(does.below(low, a)), np.abs(does.below(high, a, -1)))
+        most = np.maximum(*map(np.abs, does.image(low, high, a)))
         radius = does.deployed[0] * most + does.deployed[1]
         return ((s, c), (t, d)), cushion + radius, radius
 
@@ -235,7 +252,7 @@ class Chain:
         if value not in self._loose:
             return
         users = [s.does for s in self.network.steps if value in s.inputs and isinstance(s.does, Function)]
-        kinked = all(does.kinked for does in users)
+        kinked = bool(users) and all(does.kinked for does in users)
         for side in (-1, 1):
             low, high = facts.values[value].low, facts.values[value].high
             wanted = (low < 0) & (high > 0) if kinked else low < high
@@ -302,7 +319,7 @@ class Chain:
         """Rows at a function's output, through the lines that they see, to its input."""
         codes = None if account.codes is None else account.codes[:, self.starts[k] :][:, : lam.shape[1]]
         if codes is not None and bool(codes.any()):  # each row its own lines
-            fact = facts.values[self.network.steps[k].inputs[0]]
+            fact = self._entering(facts, self.network.steps[k])
             x = Fact(account.of(fact.low), account.of(fact.high))
             ((s, c), (t, d)), cushion, _ = self._around(does, x, codes)
             account.less_rows(_dot(np.abs(lam), cushion))
@@ -312,7 +329,8 @@ class Chain:
             (s, c), (t, d) = map(account.of, below), map(account.of, above)
         up, down = np.maximum(lam, self.a.zeros()), np.minimum(lam, self.a.zeros())
         account.add(_dot(up, c) + _dot(down, d))
-        return np.asarray(up * s + down * t)
+        inputs = s.shape[1] // lam.shape[1]
+        return np.asarray(_joined([up] * inputs) * s + _joined([down] * inputs) * t)
 
     @cached_property
     def starts(self) -> dict[int, int]:

@@ -6,7 +6,9 @@ Slopes need no trust. Only how high a line with that slope may lie is computed w
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,25 +22,41 @@ _ROUNDS = 30  # of bisection for a tangent
 
 
 class Function(ABC):
-    """A function that never falls, applied to every element.
+    """A function applied to every element.
 
-    deployed: how far a float32 execution of it may be off: (relative to its value, absolute).
+    deployed: how far a float32 execution of it may be off, (relative to its value, absolute); None where
+        nothing is said of executions.
+    kinked: whether it is linear on either side of zero. rises: whether it never falls.
+    limits: the least and the largest value there is.
     """
 
-    deployed: tuple[float, float] = (0.0, 0.0)
-    # Whether it is linear on either side of zero.
+    deployed: tuple[float, float] | None = None
     kinked: bool = False
+    rises: bool = False
+    limits: tuple[float, float] = (-math.inf, math.inf)
 
-    @abstractmethod
+    def value(self, z: Array) -> Array:
+        """The function, nearly."""
+        raise NotImplementedError
+
     def below(self, z: Array, a: Floats, sign: int = 1) -> Array:
         """At most ``sign f(z)``."""
+        y = self.value(z)
+        return np.maximum(sign * y - (np.abs(y) * _ERROR + a.tiny), min(sign * end for end in self.limits))
+
+    def image(self, low: Array, high: Array, a: Floats) -> tuple[Array, Array]:
+        """An interval of its values on one."""
+        if self.rises:
+            return self.below(low, a), -self.below(high, a, -1)
+        level = a.zeros(*low.shape)
+        return self.least(low, high, level, a, 1), -self.least(low, high, level, a, -1)
 
     @abstractmethod
     def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
         """Slopes of lines below (sign 1) or above (-1): good ones, or those that codes ask for."""
 
     def least(self, low: Array, high: Array, slope: Array, a: Floats, sign: int) -> Array:
-        """At most ``sign (f(z) - slope z)`` for all z from low to high."""
+        """At most ``sign (f(z) - slope z)`` for all z from low to high: at both, or at zero in between."""
         middle = np.minimum(np.maximum(low, a.zeros()), high)  # in the interval whatever that is
         first, second, third = (self._at(z, slope, a, sign) for z in (low, middle, high))
         return np.minimum(np.minimum(first, second), third)
@@ -47,12 +65,17 @@ class Function(ABC):
         return a.down(self.below(z, a, sign) - a.up(sign * slope * z))
 
 
+def _over(least: Array, low: Array, high: Array, slope: Array, a: Floats, sign: int) -> Array:
+    """At most ``least - sign slope z``."""
+    return a.down(least - a.up(np.maximum(sign * slope * low, sign * slope * high)))
+
+
 @dataclass(frozen=True)
 class Relu(Function):
     """``z`` above zero, ``leak z`` below, with leak from 0 to 1."""
 
     leak: float = 0.0
-    kinked = True
+    kinked = rises = True
 
     @property
     def deployed(self) -> tuple[float, float]:  # type: ignore[override]  # as a field it would be a setting
@@ -76,34 +99,142 @@ class Relu(Function):
 
 
 @dataclass(frozen=True)
-class Sigmoid(Function):
+class Steps(Function):
+    """Floor or sign, which are level between jumps."""
+
+    does: Callable[[Array], Array]
+    deployed = (0.0, 0.0)
+    rises = True
+
+    def below(self, z: Array, a: Floats, sign: int = 1) -> Array:
+        return sign * self.does(z)
+
+    def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
+        return a.zeros(*low.shape)
+
+    def least(self, low: Array, high: Array, slope: Array, a: Floats, sign: int) -> Array:
+        return _over(self.below(low if sign > 0 else high, a, sign), low, high, slope, a, sign)
+
+
+@dataclass(frozen=True)
+class Wave(Function):
+    """Sine or cosine, by a parabola at the middle: f'' = -f, and f' is at most 1."""
+
+    does: Callable[[Array], Array]
+
+    def value(self, z: Array) -> Array:
+        return self.does(z)
+
+    def below(self, z: Array, a: Floats, sign: int = 1) -> Array:
+        return np.maximum(sign * self.value(z) - _ERROR * (1 + np.abs(z)), -1.0)
+
+    def derivative(self, z: Array) -> Array:
+        """Its derivative, nearly."""
+        return np.asarray(np.cos(z) if self.does is np.sin else -np.sin(z))
+
+    def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
+        return np.where(high - low < 2, self.derivative((low + high) / 2), 0.0)
+
+    def least(self, low: Array, high: Array, slope: Array, a: Floats, sign: int) -> Array:
+        middle = (low + high) / 2
+        radius = a.up(np.maximum(high - middle, middle - low))
+        room = _ERROR * (1 + np.abs(middle))
+        bend = np.clip(sign * self.value(middle) + room + radius, 0.0, 1.0)
+        fall = (np.abs(self.derivative(middle) - slope) + room + bend * radius / 2) * radius
+        parabola = a.down(self._at(middle, slope, a, sign) - (fall * (1 + 2.0**-40) + a.tiny))
+        level = _over(np.full(low.shape, -1.0), low, high, slope, a, sign)
+        return np.asarray(np.maximum(parabola, level))
+
+
+class Curved(Function):
+    """Bent in one direction each below zero and above it.
+
+    bends: the signs of its second derivative there.
+    """
+
+    bends: tuple[int, int] = (1, 1)
+
+    @abstractmethod
+    def derivative(self, z: Array, y: Array) -> Array:
+        """Its derivative at z, where its value is y, nearly: within 2^-40 (1 + its size)."""
+
+    @abstractmethod
+    def point(self, slope: Array, sign: int) -> Array:
+        """About where the derivative is so much, and sign f is convex."""
+
+    def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
+        """Of the tangent at the middle, where f bends away from it, or else of the chord."""
+        middle, first, last = (low + high) / 2, self.value(low), self.value(high)
+        wide, start = high > low, self.derivative(low, first)
+        chord = np.where(wide, (last - first) / np.where(wide, high - low, 1.0), start)
+        away = sign * np.where(middle > 0, self.bends[1], self.bends[0]) > 0
+        return np.where(away, self.derivative(middle, self.value(middle)), chord)
+
+    def least(self, low: Array, high: Array, slope: Array, a: Floats, sign: int) -> Array:
+        """Where the curve bends away from the line it is concave, and its ends decide; else, a tangent."""
+        middle = np.minimum(np.maximum(low, 0.0), high)
+        convex = [sign * bend > 0 for bend in self.bends]  # sign f is, below and above the middle
+        start, end = (low if convex[0] else middle), (high if convex[1] else middle)
+        p = np.minimum(np.maximum(self.point(slope, sign), start), end)
+        steep = self.derivative(p, self.value(p))
+        # sign (f(z) - slope z) >= that at p + (sign (f'(p) - slope)) (z - p)
+        tilt, room = sign * (steep - slope), 2.0**-38 * (1 + np.abs(slope) + np.abs(steep))
+        left = (tilt + room) * (start - p)
+        right = (tilt - room) * (end - p)
+        fall = a.down(np.minimum(np.minimum(left, right) * (1 + 2.0**-40), 0.0)) - a.tiny
+        tangent = a.down(self._at(p, slope, a, sign) + fall)
+        return np.minimum(tangent, super().least(low, high, slope, a, sign))
+
+
+@dataclass(frozen=True)
+class Power(Curved):
+    """A whole power of 2 or more."""
+
+    exponent: int
+
+    @property
+    def bends(self) -> tuple[int, int]:  # type: ignore[override]  # as a field it would be a setting
+        return (-1, 1) if self.exponent % 2 else (1, 1)
+
+    def value(self, z: Array) -> Array:
+        return np.asarray(z**self.exponent)
+
+    def derivative(self, z: Array, y: Array) -> Array:
+        return np.asarray(self.exponent * z ** (self.exponent - 1))
+
+    def point(self, slope: Array, sign: int) -> Array:
+        side = sign if self.exponent % 2 else np.sign(slope)
+        return np.asarray(side * (np.abs(slope) / self.exponent) ** (1 / (self.exponent - 1)))
+
+
+@dataclass(frozen=True)
+class Sigmoid(Curved):
     """Sigmoid: convex below zero and concave above."""
 
     deployed = (0.0, 2.0**-20)
-    limits = (0.0, 1.0)  # the least and the largest value there is
-
-    def below(self, z: Array, a: Floats, sign: int = 1) -> Array:
-        y = self.value(z)
-        return np.maximum(sign * y - (np.abs(y) * _ERROR + a.tiny), min(sign * end for end in self.limits))
+    rises = True
+    limits = (0.0, 1.0)
+    bends = (1, -1)
 
     def value(self, z: Array) -> Array:
-        """The function, nearly."""
         return np.asarray(1 / (1 + np.exp(-z)))
 
-    def derivative(self, y: Array) -> Array:
-        """Its derivative where its value is y, nearly: within 2^-40 of it."""
+    def derivative(self, z: Array, y: Array) -> Array:
         return np.asarray(y * (1 - y))
 
-    def point(self, slope: Array) -> Array:
-        """Where above zero the derivative is about so much."""
+    def point(self, slope: Array, sign: int) -> Array:
         root = np.sqrt(1 - 4 * np.clip(slope, 1e-15, 0.25))
-        return np.asarray(np.log((1 + root) / (1 - root)))
+        return np.asarray(-sign * np.log((1 + root) / (1 - root)))
+
+    def steepest(self, low: Array, high: Array) -> Array:
+        """The largest derivative on an interval, nearly."""
+        z = np.minimum(np.maximum(low, 0.0), high)
+        return self.derivative(z, self.value(z))
 
     def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
         if codes is None:
             return self._tangent(low, high, sign)
-        most = self.derivative(self.value(np.minimum(np.maximum(low, 0.0), high)))
-        asked = (np.maximum(codes, 1) - 1.0) / _CODES * most
+        asked = (np.maximum(codes, 1) - 1.0) / _CODES * self.steepest(low, high)
         return asked if codes.all() else np.where(codes > 0, asked, self._tangent(low, high, sign))
 
     def _tangent(self, low: Array, high: Array, sign: int) -> Array:
@@ -116,30 +247,17 @@ class Sigmoid(Function):
         if sign < 0:
             low, high = -high, -low
         first, last, middle = self.value(low), self.value(high), (low + high) / 2
-        wide, start = high > low, self.derivative(first)
+        wide, start = high > low, self.derivative(low, first)
         chord = np.where(wide, (last - first) / np.where(wide, high - low, 1.0), start)
         left, right = low, np.minimum(np.maximum(low, 0.0), high)
         for _ in range(_ROUNDS):  # where the tangent meets the far end
             p = (left + right) / 2
             y = self.value(p)
-            short = y + self.derivative(y) * (high - p) < last
+            short = y + self.derivative(p, y) * (high - p) < last
             left, right = np.where(short, p, left), np.where(short, right, p)
-        touching = self.derivative(self.value(np.minimum(right, middle)))
+        touched = np.minimum(right, middle)
+        touching = self.derivative(touched, self.value(touched))
         return np.where(start * (high - low) >= last - first, chord, touching)
-
-    def least(self, low: Array, high: Array, slope: Array, a: Floats, sign: int) -> Array:
-        """Where the curve bends away from the line it is concave, and its ends decide; else, a tangent."""
-        middle = np.minimum(np.maximum(low, 0.0), high)
-        start, end = (low, middle) if sign > 0 else (middle, high)  # sign f is convex there
-        point = self.point(slope)
-        p = np.minimum(np.maximum(-point if sign > 0 else point, start), end)
-        # sign (f(z) - slope z) >= that at p + (sign (f'(p) - slope)) (z - p)
-        tilt, room = sign * (self.derivative(self.value(p)) - slope), 2.0**-38 * (1 + np.abs(slope))
-        left = (tilt + room) * (start - p)
-        right = (tilt - room) * (end - p)
-        fall = a.down(np.minimum(np.minimum(left, right) * (1 + 2.0**-40), 0.0)) - a.tiny
-        tangent = a.down(self._at(p, slope, a, sign) + fall)
-        return np.minimum(tangent, super().least(low, high, slope, a, sign))
 
 
 @dataclass(frozen=True)
@@ -151,8 +269,9 @@ class Tanh(Sigmoid):
     def value(self, z: Array) -> Array:
         return np.asarray(np.tanh(z))
 
-    def derivative(self, y: Array) -> Array:
+    def derivative(self, z: Array, y: Array) -> Array:
         return np.asarray(1 - y**2)
 
-    def point(self, slope: Array) -> Array:
-        return np.asarray(np.arctanh(np.sqrt(1 - np.clip(slope, 1e-15, 1.0)) * (1 - 2.0**-53)))
+    def point(self, slope: Array, sign: int) -> Array:
+        root = np.sqrt(1 - np.clip(slope, 1e-15, 1.0))
+        return np.asarray(-sign * np.arctanh(root * (1 - 2.0**-53)))

@@ -33,6 +33,12 @@ def _constant(r: Reader) -> Array:
     raise Refused(r.place, "its kind of constant is not supported")
 
 
+def _filled(r: Reader, sizes: Input) -> Array:
+    r.room(r.integers(sizes))
+    value = r.take("value", np.zeros(1, np.float32))
+    return np.broadcast_to(value.reshape(()), r.integers(sizes))
+
+
 def _shape(r: Reader, x: Input) -> Array:
     return np.array(r.shape(x), np.int64)
 
@@ -67,6 +73,36 @@ def _gather(r: Reader, x: Input, where: Input) -> Made:
     axis, index = r.take("axis", 0), r.constant(where)
     r.room((len(r.integers(where)), *r.shape(x)))
     return r.moved(x, lambda i: np.take(i, index, axis))
+
+
+def _expand(r: Reader, x: Input, sizes: Input) -> Made:
+    return r.moved(x, lambda i: np.broadcast_to(i, np.broadcast_shapes(i.shape, tuple(r.integers(sizes)))))
+
+
+def _equal(r: Reader, x: Input, y: Input) -> Array:
+    return np.asarray(r.whole(x) == r.whole(y))
+
+
+def _where(r: Reader, condition: Input, x: Input, y: Input) -> Array:
+    return np.where(r.constant(condition), r.constant(x), r.constant(y))
+
+
+def _enlarge(r: Reader, x: Input, *rest: Input) -> Made:
+    """Every element some times in a row: what nearest neighbours are where sizes are multiplied."""
+    shape, by = r.shape(x), r.constant(rest[-1])
+    r.expect(mode=b"nearest")
+    if r.op == "Resize" and r.opset > 10:
+        usual = b"half_pixel", b"round_prefer_floor"
+        way = r.take("coordinate_transformation_mode", usual[0]), r.take("nearest_mode", usual[1])
+        r.refuse(way not in (usual, (b"asymmetric", b"floor")), "its way to the nearest is not supported")
+        r.take("cubic_coeff_a")
+    times = by / shape if by.dtype == np.int64 else by
+    wrong = times.shape != (len(shape),) or (times % 1 != 0).any() or (times < 1).any()
+    r.refuse(wrong, "it is supported for whole multiples of all sizes only")
+    whole = [int(k) for k in times]
+    r.room([n * k for n, k in zip(shape, whole, strict=True)])
+    where = np.ix_(*(np.arange(n).repeat(k) for n, k in zip(shape, whole, strict=True)))
+    return r.moved(x, lambda i: i[where])
 
 
 def _slice(r: Reader, x: Input, first: Input, last: Input, along: Input = None, by: Input = None) -> Made:
@@ -106,15 +142,19 @@ def _concat(r: Reader, *xs: Input) -> Made:
     r.room([ends[-1]])
     if not any(isinstance(x, Value) for x in xs):
         return np.concatenate([r.constant(x) for x in xs], axis)
+    values = [r.lifted(x) for x in xs]
     each = np.split(np.arange(ends[-1]), ends[:-1])
     places = np.concatenate([i.reshape(r.shape(x)) for i, x in zip(each, xs, strict=True)], axis)
-    return r.add(Pick(places.reshape(-1), ends[-1]), [r.value(x) for x in xs], places.shape)
+    return r.add(Pick(places.reshape(-1), ends[-1]), values, places.shape)
 
 
 MOVES: dict[str, Handler] = {
     "Identity": _identity,
     "Dropout": _dropout,
     "Constant": _constant,
+    "ConstantOfShape": _filled,
+    "Equal": _equal,
+    "Where": _where,
     "Shape": _shape,
     "Flatten": _flatten,
     "Reshape": _reshape,
@@ -122,6 +162,9 @@ MOVES: dict[str, Handler] = {
     "Squeeze": _squeeze,
     "Unsqueeze": _squeeze,
     "Gather": _gather,
+    "Expand": _expand,
+    "Upsample": _enlarge,
+    "Resize": _enlarge,
     "Slice": _slice,
     "Split": _split,
     "Pad": _pad,

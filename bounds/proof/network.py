@@ -17,7 +17,7 @@ from bounds.proof.format import Array
 from bounds.proof.functions import Function
 from bounds.proof.protobuf import Node
 from bounds.proof.refused import Refused, refuse
-from bounds.proof.steps import Affine, Pick, Scale, Sum
+from bounds.proof.steps import Affine, Dense, Pick, Scale, Sum
 
 Shape = tuple[int, ...]
 MOST = 2**28  # elements of all values of a network, and of what is moved to make them
@@ -26,6 +26,8 @@ _ONCE_ATTRIBUTES = {
     "Clip": ("min", "max"),
     "Pad": ("pads", "value"),
     "Slice": ("starts", "ends", "axes"),
+    "ReduceMean": ("axes",),
+    "ReduceSum": ("axes",),
     "Split": ("split",),
     "Squeeze": ("axes",),
     "Unsqueeze": ("axes",),
@@ -78,6 +80,7 @@ class Reader:
 
     deployed: whether float32 executions are spoken of. operators: how each is read. op, place: the one at
     hand. left: its attributes that nobody has asked for. used: elements so far, at most ``MOST``.
+    entry: the network's input.
     """
 
     a: Floats
@@ -85,6 +88,7 @@ class Reader:
     opset: int
     operators: Mapping[str, Handler]
     values: dict[str, Made]
+    entry: Value
     steps: list[Step] = field(default_factory=list)
     op: str = ""
     place: str = "model"
@@ -143,6 +147,10 @@ class Reader:
     def add(self, does: Affine | Function, xs: list[Value], shape: Shape, bias: Input = None) -> Value:
         """One more step. bias: of an affine one, broadcast to the shape."""
         size = self.room(shape)
+        if isinstance(does, Function):
+            self.refuse(self.a.exact and not does.kinked, "its values are no fractions")
+            silent = self.deployed and does.deployed is None
+            self.refuse(silent, "nothing is known of its float32 executions; use level 'real'")
         if bias is not None and isinstance(does, Affine):
             does = replace(does, bias=np.broadcast_to(self.numbers(bias), shape).reshape(-1))
         self.steps.append(Step(does, tuple(x.index for x in xs), size))
@@ -166,6 +174,14 @@ class Reader:
             raise Refused(self.place, "an input that should be a value is a constant or absent")
         return x
 
+    def lifted(self, x: Input) -> Value:
+        """An argument as a value, even where it is constant: zeros and a bias."""
+        if isinstance(x, Value):
+            return x
+        shape = self.constant(x).shape
+        zeros = Pick(np.full(prod(shape), -1), prod(self.entry.shape))
+        return self.add(zeros, [self.entry], shape, x)
+
     def constant(self, x: Input) -> Array:
         """An argument that must be a constant."""
         if x is None or isinstance(x, Value):
@@ -180,11 +196,15 @@ class Reader:
         self.refuse(wide, "it has float64 values; level 'deployed' speaks of float32 executions")
         return self.a.array(found)
 
-    def integers(self, x: Input) -> list[int]:
+    def whole(self, x: Input) -> Array:
         """An argument that must be constant integers."""
         found = self.constant(x)
         self.refuse(found.dtype != np.int64, "an input should consist of integers")
-        return found.reshape(-1).tolist()
+        return found
+
+    def integers(self, x: Input) -> list[int]:
+        """The same in a list."""
+        return self.whole(x).reshape(-1).tolist()
 
     def shape(self, x: Input) -> Shape:
         """The shape of an argument."""
@@ -193,6 +213,13 @@ class Reader:
     def spread(self, x: Value, shape: Shape) -> Value:
         """x broadcast to a shape."""
         return x if x.shape == shape else self.value(self.moved(x, lambda i: np.broadcast_to(i, shape)))
+
+    def dense(self, x: Value, w: Array, bias: Input = None) -> Value:
+        """``w`` (outputs, inputs) times all vectors along the last axis, with a bias."""
+        wrong = w.ndim != 2 or x.shape[-1] != w.shape[1]
+        self.refuse(wrong, f"a value of shape {x.shape} meets constants of shape {w.shape}, transposed")
+        step = Dense(weight=np.ascontiguousarray(w), executed=w.shape[1] + 4)
+        return self.add(step, [x], (*x.shape[:-1], len(w)), bias)
 
     def scaled(self, x: Value, weight: Array, bias: Input = None, executed: int = 2) -> Value:
         """``weight x + bias``, elementwise."""
@@ -204,7 +231,7 @@ class Reader:
     def sum(self, x: Input, y: Input, sign: int, executed: int = 2) -> Value:
         """``x + sign y``, of which one may be constant."""
         if not isinstance(x, Value):
-            return self.scaled(self.value(y), self.a.array(sign), x, executed)
+            return self.scaled(self.lifted(y), self.a.array(sign), x, executed)
         if not isinstance(y, Value):
             return self.scaled(x, self.a.array(1.0), sign * self.constant(y), executed)
         shape = np.broadcast_shapes(x.shape, y.shape)

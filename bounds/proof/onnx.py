@@ -42,8 +42,8 @@ def _network(model: Message, a: Floats, deployed: bool) -> Network:
     sizes = len(inputs), len(outputs)
     refuse(sizes != (1, 1), "model", f"it has {sizes[0]} inputs and {sizes[1]} outputs, not one of each")
     shape = _shape(inputs[0], deployed)
-    values[inputs[0].text(1)] = Value(0, shape)
-    reader = Reader(a, deployed, opsets[0], {**OPERATORS, **MOVES}, values)
+    values[inputs[0].text(1)] = entry = Value(0, shape)
+    reader = Reader(a, deployed, opsets[0], {**OPERATORS, **MOVES}, values, entry)
     reader.room(shape)
     for node in graph.messages(1):
         reader.visit(protobuf.node(node))

@@ -7,17 +7,34 @@ from math import prod
 import numpy as np
 
 from bounds.proof.format import Array
-from bounds.proof.functions import Function, Relu, Sigmoid, Tanh
-from bounds.proof.network import Handler, Input, Reader, Shape, Value
-from bounds.proof.steps import Convolution, Dense, Pick, Transposed
+from bounds.proof.functions import Function, Power, Relu, Sigmoid, Steps, Tanh, Wave
+from bounds.proof.network import Handler, Input, Made, Reader, Shape, Value
+from bounds.proof.products import Exp, Reciprocal, contracted, divided, multiplied, softmax
+from bounds.proof.steps import Convolution, Pick, Transposed
 
-_FUNCTIONS: dict[str, Function] = {"Relu": Relu(), "Sigmoid": Sigmoid(), "Tanh": Tanh()}
+_FUNCTIONS: dict[str, Function] = {
+    "Relu": Relu(),
+    "Sigmoid": Sigmoid(),
+    "Tanh": Tanh(),
+    "Exp": Exp(),
+    "Reciprocal": Reciprocal(),
+    "Sin": Wave(np.sin),
+    "Cos": Wave(np.cos),
+    "Floor": Steps(np.floor),
+    "Sign": Steps(np.sign),
+}
+_MOST_POWER = 2**8
 
 
 def _function(r: Reader, x: Input) -> Value:
-    does = _FUNCTIONS[r.op]
-    r.refuse(r.a.exact and not does.kinked, "its values are no fractions")
-    return r.add(does, [r.value(x)], r.shape(x))
+    return r.add(_FUNCTIONS[r.op], [r.value(x)], r.shape(x))
+
+
+def _power(r: Reader, x: Input, y: Input) -> Value:
+    exponent = float(r.constant(y).item())
+    whole = exponent.is_integer() and 2 <= exponent <= _MOST_POWER
+    r.refuse(not whole, f"it is supported for whole powers from 2 to {_MOST_POWER} only")
+    return r.add(Power(int(exponent)), [r.value(x)], r.shape(x))
 
 
 def _leaky(r: Reader, x: Input) -> Value:
@@ -34,7 +51,12 @@ def _negative(r: Reader, x: Input) -> Value:
     return r.scaled(r.value(x), r.a.array(-1), None, executed=0)
 
 
-def _product(r: Reader, x: Input, y: Input) -> Value:
+def _product(r: Reader, x: Input, y: Input) -> Made:
+    if isinstance(y, Value) and (isinstance(x, Value) or r.op == "Div"):
+        return divided(r, x, y) if r.op == "Div" else multiplied(r, r.value(x), y)
+    if not isinstance(x, Value) and not isinstance(y, Value):
+        r.refuse(r.op == "Div", "it is supported for values only")
+        return r.whole(x) * r.whole(y)
     if r.op == "Mul" and isinstance(y, Value):
         x, y = y, x
     factor = r.numbers(y)
@@ -45,26 +67,40 @@ def _product(r: Reader, x: Input, y: Input) -> Value:
 
 
 def _matmul(r: Reader, x: Input, y: Input) -> Value:
+    if isinstance(x, Value) and isinstance(y, Value):
+        return contracted(r, x, y)
     if not isinstance(y, Value):
-        return _dense(r, r.value(x), r.numbers(y).T)
+        weight = r.numbers(y)
+        if weight.ndim > 1:
+            return r.dense(r.value(x), weight.T)
+        made = r.dense(r.value(x), weight[None])
+        return r.value(r.moved(made, lambda i: i[..., 0]))
     r.refuse(y.shape[2:], "it is supported for a constant matrix from the left of a vector or matrix only")
     flipped = r.value(r.moved(y, np.transpose))  # W x = (x' W')'
-    return r.value(r.moved(_dense(r, flipped, r.numbers(x)), np.transpose))
+    return r.value(r.moved(r.dense(flipped, r.numbers(x)), np.transpose))
 
 
 def _gemm(r: Reader, x: Input, w: Input, bias: Input = None) -> Value:
     r.expect(alpha=1.0, beta=1.0, transA=0)
     weight = r.numbers(w)
     r.refuse(len(r.shape(x)) != 2, "it is supported for matrices only")
-    return _dense(r, r.value(x), weight if r.take("transB", 0) else weight.T, bias)
+    return r.dense(r.value(x), weight if r.take("transB", 0) else weight.T, bias)
 
 
-def _dense(r: Reader, x: Value, w: Array, bias: Input = None) -> Value:
-    wrong = w.ndim != 2 or x.shape[-1] != w.shape[1]
-    r.refuse(wrong, f"a value of shape {x.shape} meets constants of shape {w.shape}, transposed")
-    outs, ins = w.shape
-    step = Dense(weight=np.ascontiguousarray(w), executed=ins + 4)
-    return r.add(step, [x], (*x.shape[:-1], outs), bias)
+def _reduce(r: Reader, x: Input, axes: Input = None) -> Made:
+    """Sums or means over axes, which go behind the others for that."""
+    shape, keep = r.shape(x), r.take("keepdims", 1)
+    r.expect(noop_with_empty_axes=0)
+    rank = len(shape)
+    over = [axis % rank for axis in (range(rank) if axes is None else r.integers(axes))]
+    r.refuse(not over, "it names no axes, which some take for all")
+    kept = [k for k in range(rank) if k not in over]
+    n = prod(shape[k] for k in over)
+    flat = r.moved(x, lambda i: i.transpose(kept + over).reshape(*(shape[k] for k in kept), n))
+    share = r.a.array(1.0) / r.a.array(n) if r.op == "ReduceMean" else r.a.array(1.0)
+    total = r.dense(r.value(flat), np.broadcast_to(share, (1, n)))
+    left = [1 if k in over else n for k, n in enumerate(shape) if keep or k in kept]
+    return r.moved(total, lambda i: i.reshape(left))
 
 
 Spacing = tuple[Shape, Shape, tuple[tuple[int, int], ...]]
@@ -185,6 +221,7 @@ def _batch_norm(r: Reader, x: Input, *constants: Input) -> Value:
 OPERATORS: dict[str, Handler] = {
     **dict.fromkeys(_FUNCTIONS, _function),
     "LeakyRelu": _leaky,
+    "Pow": _power,
     "Add": _sum,
     "Sub": _sum,
     "Neg": _negative,
@@ -192,6 +229,9 @@ OPERATORS: dict[str, Handler] = {
     "Div": _product,
     "MatMul": _matmul,
     "Gemm": _gemm,
+    "Softmax": softmax,
+    "ReduceSum": _reduce,
+    "ReduceMean": _reduce,
     "Conv": _conv,
     "ConvTranspose": _conv,
     "AveragePool": _average,

@@ -75,7 +75,7 @@ def _shares(found: Bounded, mine: Tensor, rows: Array, match: Match) -> Array | 
     here = _picked(travelled.view(len(found.domains), -1, match.size)[mine], rows)
     x = found.facts[match.source].interval[mine]
     ends = (end.flatten(1).double().cpu().numpy() for end in (x.lower, x.upper))
-    most = match.does.derivative(match.does.value(np.clip(0.0, *ends)))
+    most = match.does.steepest(*ends)
     share = np.where(here > 0, lower, upper) / np.maximum(most, 1e-300)[:, None]
     return share
 

@@ -100,7 +100,7 @@ def test_fractions_have_no_curved_functions(function: str) -> None:
 class Astray(Sigmoid):
     """Touches the curve anywhere."""
 
-    def point(self, slope: Array) -> Array:
+    def point(self, slope: Array, sign: int) -> Array:
         return np.random.default_rng(0).normal(size=slope.shape) * 3
 
 
