@@ -169,7 +169,7 @@ class Chain:
     def _loose(self) -> set[int]:
         """The values that enter functions, but those whose intervals are exact: affine in a box.
 
-        Of one that only repeats elements of another, that.
+        In place of factors that only move elements of a value: that.
         """
         boxes, exact = {0}, {0}
         for k, step in enumerate(self.network.steps):
@@ -177,15 +177,18 @@ class Chain:
                 exact.add(k + 1)
                 if isinstance(step.does, Scale) or (isinstance(step.does, Pick) and step.does.terms == 0):
                     boxes.add(k + 1)
-        entering = {i for k in self.network.functions for i in self.network.steps[k].inputs}
-        return {self._origin(i) for i in entering} - exact
+        found = set[int]()
+        for k in self.network.functions:
+            inputs = self.network.steps[k].inputs
+            found |= set(map(self._origin, inputs)) if len(inputs) > 1 else set(inputs)
+        return found - exact
 
     def _origin(self, value: int) -> int:
-        """Of a value that only repeats elements of another one, that; else itself."""
+        """The value whose elements are moved to make one, and not fewer of them."""
         step = self.network.steps[value - 1] if value else None
-        if step is None or not isinstance(step.does, Pick) or len(step.inputs) > 1:
+        if step is None or not isinstance(step.does, Pick) or step.size < step.does.inputs:
             return value
-        return self._origin(step.inputs[0]) if step.size > step.does.inputs else value
+        return self._origin(step.inputs[0]) if len(step.inputs) == 1 else value
 
     def _entering(self, facts: Facts, step: Step) -> Fact:
         """What is known of a step's inputs, one behind the other."""

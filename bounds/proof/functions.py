@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,11 @@ from bounds.proof.format import Array
 _CODES = 254  # slope codes from 1 to 255; 0 asks for the checker's own
 _ERROR = 2.0**-44  # of exp and tanh in float64, relative: hundreds of units of the last place
 _ROUNDS = 30  # of bisection for a tangent
+
+
+def shares(codes: Array) -> Array:
+    """The numbers from 0 to 1 that codes from 1 on stand for."""
+    return np.asarray((np.maximum(codes, 1) - 1.0) / _CODES)
 
 
 class Function(ABC):
@@ -93,7 +99,7 @@ class Relu(Function):
         else:
             inside = np.where(high > -low, one, leak)
             if codes is not None:
-                share = a.array(np.maximum(codes, 1) - 1.0) / _CODES
+                share = a.array(np.maximum(codes, 1) - 1.0) / _CODES  # exactly, in fractions
                 inside = np.where(codes > 0, leak + share * (1 - leak), inside)
         return np.where(split, inside, np.where(high > 0, one, leak))
 
@@ -149,26 +155,32 @@ class Wave(Function):
 class Curved(Function):
     """Bent in one direction each below zero and above it.
 
-    bends: the signs of its second derivative there.
+    bends: the signs of its second derivative there. rough: its derivative is within 2^-40 of
+        this and of itself.
     """
 
     bends: tuple[int, int] = (1, 1)
+    rough: float = 0.0
 
     @abstractmethod
     def derivative(self, z: Array, y: Array) -> Array:
-        """Its derivative at z, where its value is y, nearly: within 2^-40 (1 + its size)."""
+        """Its derivative at z, where its value is y, nearly."""
 
     @abstractmethod
-    def point(self, slope: Array, sign: int) -> Array:
+    def point(self, slope: Array, sign: Any) -> Array:
         """About where the derivative is so much, and sign f is convex."""
 
     def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
-        """Of the tangent at the middle, where f bends away from it, or else of the chord."""
-        middle, first, last = (low + high) / 2, self.value(low), self.value(high)
+        """Of the tangent at the middle, or where codes ask for it, if f bends away; else of the chord."""
+        share = 0.5 if codes is None else np.where(codes > 0, shares(codes), 0.5)
+        p, first, last = low + share * (high - low), self.value(low), self.value(high)
         wide, start = high > low, self.derivative(low, first)
         chord = np.where(wide, (last - first) / np.where(wide, high - low, 1.0), start)
-        away = sign * np.where(middle > 0, self.bends[1], self.bends[0]) > 0
-        return np.where(away, self.derivative(middle, self.value(middle)), chord)
+        return np.where(sign * self.bend(low, high) > 0, self.derivative(p, self.value(p)), chord)
+
+    def bend(self, low: Array, high: Array) -> Array:
+        """How it bends in the middle of an interval."""
+        return np.where(low + high > 0, self.bends[1], self.bends[0])
 
     def least(self, low: Array, high: Array, slope: Array, a: Floats, sign: int) -> Array:
         """Where the curve bends away from the line it is concave, and its ends decide; else, a tangent."""
@@ -178,7 +190,8 @@ class Curved(Function):
         p = np.minimum(np.maximum(self.point(slope, sign), start), end)
         steep = self.derivative(p, self.value(p))
         # sign (f(z) - slope z) >= that at p + (sign (f'(p) - slope)) (z - p)
-        tilt, room = sign * (steep - slope), 2.0**-38 * (1 + np.abs(slope) + np.abs(steep))
+        tilt = sign * (steep - slope)
+        room = 2.0**-38 * (np.abs(slope) + np.abs(steep) + self.rough) + a.tiny
         left = (tilt + room) * (start - p)
         right = (tilt - room) * (end - p)
         fall = a.down(np.minimum(np.minimum(left, right) * (1 + 2.0**-40), 0.0)) - a.tiny
@@ -202,7 +215,7 @@ class Power(Curved):
     def derivative(self, z: Array, y: Array) -> Array:
         return np.asarray(self.exponent * z ** (self.exponent - 1))
 
-    def point(self, slope: Array, sign: int) -> Array:
+    def point(self, slope: Array, sign: Any) -> Array:
         side = sign if self.exponent % 2 else np.sign(slope)
         return np.asarray(side * (np.abs(slope) / self.exponent) ** (1 / (self.exponent - 1)))
 
@@ -215,6 +228,7 @@ class Sigmoid(Curved):
     rises = True
     limits = (0.0, 1.0)
     bends = (1, -1)
+    rough = 1.0
 
     def value(self, z: Array) -> Array:
         return np.asarray(1 / (1 + np.exp(-z)))
@@ -222,7 +236,7 @@ class Sigmoid(Curved):
     def derivative(self, z: Array, y: Array) -> Array:
         return np.asarray(y * (1 - y))
 
-    def point(self, slope: Array, sign: int) -> Array:
+    def point(self, slope: Array, sign: Any) -> Array:
         root = np.sqrt(1 - 4 * np.clip(slope, 1e-15, 0.25))
         return np.asarray(-sign * np.log((1 + root) / (1 - root)))
 
@@ -234,7 +248,7 @@ class Sigmoid(Curved):
     def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
         if codes is None:
             return self._tangent(low, high, sign)
-        asked = (np.maximum(codes, 1) - 1.0) / _CODES * self.steepest(low, high)
+        asked = shares(codes) * self.steepest(low, high)
         return asked if codes.all() else np.where(codes > 0, asked, self._tangent(low, high, sign))
 
     def _tangent(self, low: Array, high: Array, sign: int) -> Array:
@@ -272,6 +286,6 @@ class Tanh(Sigmoid):
     def derivative(self, z: Array, y: Array) -> Array:
         return np.asarray(1 - y**2)
 
-    def point(self, slope: Array, sign: int) -> Array:
+    def point(self, slope: Array, sign: Any) -> Array:
         root = np.sqrt(1 - np.clip(slope, 1e-15, 1.0))
         return np.asarray(-sign * np.arctanh(root * (1 - 2.0**-53)))

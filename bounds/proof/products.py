@@ -1,7 +1,7 @@
 """Products of two values, and what they make: quotients, matrix products, softmax and averages by it.
 
-A product's plane ``p x + q y + c`` has any slopes, as lines around functions have; c is found at the corners of
-a box, since only ends count for what is linear in x and in y. With p and q in the middle of y and x it lies
+A product's plane ``p x + q y + c`` has any slopes, as lines around functions have; c is found at the corners
+of a box: only ends count for what is linear in x and in y. With p and q in the middle of y and x it lies
 half-way between the two planes of McCormick (1976), *Computability of global solutions to factorable
 nonconvex programs*.
 """
@@ -9,13 +9,14 @@ nonconvex programs*.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from bounds.proof.arithmetic import Floats
 from bounds.proof.format import Array
-from bounds.proof.functions import Curved, Function, Power
-from bounds.proof.network import Input, Reader, Value
+from bounds.proof.functions import Curved, Function, Power, shares
+from bounds.proof.network import Input, Made, Reader, Value
 
 
 class Product(Function):
@@ -26,7 +27,10 @@ class Product(Function):
         return np.asarray(x * y)
 
     def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
-        return np.roll((low + high) * a.half, low.shape[1] // 2, 1)
+        """Half-way between the planes, or as far from there as codes ask for."""
+        (x, y), (dx, dy) = (np.split(each, 2, 1) for each in ((low + high) / 2, (high - low) / 2))
+        turn = 0 if codes is None else np.where(codes > 0, 2 * shares(codes) - 1, 0.0)
+        return np.concatenate([y + sign * turn * dy, x + turn * dx], 1)
 
     def least(self, low: Array, high: Array, slope: Array, a: Floats, sign: int) -> Array:
         (p, q), corners = np.split(slope, 2, 1), list[Array]()
@@ -50,7 +54,7 @@ class Exp(Curved):
     def derivative(self, z: Array, y: Array) -> Array:
         return y
 
-    def point(self, slope: Array, sign: int) -> Array:
+    def point(self, slope: Array, sign: Any) -> Array:
         return np.log(np.abs(slope))
 
 
@@ -65,7 +69,7 @@ class Reciprocal(Curved):
     def derivative(self, z: Array, y: Array) -> Array:
         return np.asarray(-(y**2))
 
-    def point(self, slope: Array, sign: int) -> Array:
+    def point(self, slope: Array, sign: Any) -> Array:
         return np.asarray(sign * np.sqrt(1 / np.abs(slope)))
 
 
@@ -97,23 +101,29 @@ def contracted(r: Reader, x: Value, y: Value) -> Value:
     """
     r.refuse(min(len(x.shape), len(y.shape)) < 2, "it is supported for matrices only")
     n, mean = x.shape[-1], None
-    left = r.value(r.moved(x, lambda i: i[..., :, None, :]))
-    right = r.value(r.moved(y, lambda i: i.swapaxes(-1, -2)[..., None, :, :]))
     does = r.steps[x.index - 1].does if x.index else None
     if isinstance(does, Share) and does.count == n:
-        mean = r.dense(right, np.full((1, n), 1 / n))
-        right = r.sum(right, mean, -1)
-    total = r.dense(multiplied(r, left, right), np.ones((1, n)))
-    return r.value(r.moved(total if mean is None else r.sum(total, mean, 1), lambda i: i[..., 0]))
+        turned = r.value(_turned(r, y))
+        mean = r.dense(turned, np.full((1, n), 1 / n))
+        y = r.value(_turned(r, r.sum(turned, mean, -1)))
+    left = r.value(r.moved(x, lambda i: i[..., :, None, :]))
+    right = r.value(r.moved(_turned(r, y), lambda i: i[..., None, :, :]))
+    total = r.value(r.moved(r.dense(multiplied(r, left, right), np.ones((1, n))), lambda i: i[..., 0]))
+    return total if mean is None else r.sum(total, r.moved(mean, lambda i: i[..., None, :, 0]), 1)
+
+
+def _turned(r: Reader, x: Input) -> Made:
+    return r.moved(x, lambda i: i.swapaxes(-1, -2))
 
 
 def softmax(r: Reader, x: Input) -> Value:
-    """``1 / (1 + sum exp(x_j - x_i))``, over all j but i."""
+    """``1 / sum exp(x_j - x_i)``, where that for i = j is exact."""
     value = r.value(x)
     n, rank = value.shape[-1], len(value.shape)
     axis = r.take("axis", 1 if r.opset < 13 else -1)
-    r.refuse(axis % rank != rank - 1 or n < 2, "it is supported along the last axis, of two or more, only")
-    others = np.array([[j for j in range(n) if j != i] for i in range(n)])
-    away = r.sum(r.moved(x, lambda i: i[..., others]), r.moved(x, lambda i: i[..., None]), -1)
-    total = r.dense(r.add(Exp(), [away], away.shape), np.ones((1, n - 1)), np.ones(1, np.float32))
+    r.refuse(axis % rank != rank - 1, "it is supported along the last axis only")
+    one = np.eye(n)
+    away = r.dense(value, (one - one[:, None]).reshape(n * n, n))
+    pairs = r.value(r.moved(away, lambda i: i.reshape(*value.shape, n)))
+    total = r.dense(r.add(Exp(), [pairs], pairs.shape), np.ones((1, n)))
     return r.add(Share(n), [r.value(r.moved(total, lambda i: i[..., 0]))], value.shape)

@@ -36,13 +36,14 @@ def foreseen(problem: Problem, roots: Sequence[Facts], translation: Translation)
     roots: of each sample's box, which may have been made up to some value only.
     """
     known = forward_facts(problem, tighten=False)
-    for match in translation.matches:
-        if match.value < len(roots[0].values):
-            shape = known[match.source].interval.lower.shape
-            found = [root.values[match.value] for root in roots]
+    every = {pair for match in (*translation.matches, *translation.products) for pair in match.same}
+    for node, value in every:
+        if value < len(roots[0].values):
+            shape = known[node].interval.lower.shape
+            found = [root.values[value] for root in roots]
             ends = [x.low for x in found], [x.high for x in found]
             low, high = (torch.from_numpy(np.concatenate(each)).view(shape) for each in ends)
-            known[match.source] = replace(known[match.source], interval=Interval(low, high))
+            known[node] = replace(known[node], interval=Interval(low, high))
     return forward_facts(problem, tighten=False, known=known)
 
 

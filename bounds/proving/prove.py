@@ -206,7 +206,7 @@ class _Call:
         # The checker's word counts: the search may go ahead without account of its own rounding.
         level = Level.FLOAT if self.level is Level.REAL else self.level
         problem = Problem(graph, region, level, self.memory, self.end)
-        translation = Translation(matches(graph, self.checker.chain.network, region), sum(sight.sizes))
+        translation = Translation(*matches(graph, self.checker.chain.network, region), sum(sight.sizes))
         judge = Judge.of(self.graph, self.region, spec)
         return _Asked(sight, problem, rows, mixing, translation, judge)
 

@@ -9,7 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from bounds.proof.format import Array
-from bounds.proof.functions import Relu, Sigmoid
+from bounds.proof.functions import Curved, Relu, Sigmoid
+from bounds.proof.products import Product
 from bounds.propagate.turns import Place
 from bounds.proving.leaves import Leaf
 from bounds.proving.matching import Match
@@ -21,9 +22,13 @@ _CODES = 254
 
 @dataclass(frozen=True, eq=False)
 class Translation:
-    """From the engine's nodes to the checker's layers. elements: of all nonlinear steps."""
+    """From the engine's nodes to the checker's layers.
+
+    matches, products: functions of one value and of two. elements: of all nonlinear steps.
+    """
 
     matches: Sequence[Match]
+    products: Sequence[Match]
     elements: int
 
     def leaves(self, found: Bounded, mine: Tensor, weights: Array, rows: Array) -> list[Leaf]:
@@ -52,7 +57,7 @@ class Translation:
     def _codes(self, found: Bounded, mine: Tensor, rows: Array) -> Array:
         """The slopes that some rows have chosen; (domains, clauses, elements)."""
         codes = np.zeros((*rows.shape, self.elements), np.uint8)
-        for match in self.matches:
+        for match in (*self.matches, *self.products):
             share = _shares(found, mine, rows, match)
             if share is not None:
                 share = np.nan_to_num(share).clip(0, 1)
@@ -63,6 +68,9 @@ class Translation:
 def _shares(found: Bounded, mine: Tensor, rows: Array, match: Match) -> Array | None:
     """Slopes as shares of their ranges, see the checker's ``Function.coded``; None for its own slopes."""
     domains = found.domains[mine]
+    if isinstance(match.does, Product):
+        turn = _chosen(domains, ("Plane", match.node, 0), rows)
+        return None if turn is None else (turn + 1) / 2
     lower = _chosen(domains, ("Slope", match.node, 1), rows)
     if lower is None:
         return None
@@ -70,13 +78,18 @@ def _shares(found: Bounded, mine: Tensor, rows: Array, match: Match) -> Array | 
         share: Array = (lower - match.does.leak) / max(1 - match.does.leak, 1e-9)
         return share
     upper, travelled = _chosen(domains, ("Slope", match.node, -1), rows), found.last.rows.get(match.node)
-    if not isinstance(match.does, Sigmoid) or upper is None or travelled is None:
-        return None
-    here = _picked(travelled.view(len(found.domains), -1, match.size)[mine], rows)
     x = found.facts[match.source].interval[mine]
-    ends = (end.flatten(1).double().cpu().numpy() for end in (x.lower, x.upper))
-    most = match.does.steepest(*ends)
-    share = np.where(here > 0, lower, upper) / np.maximum(most, 1e-300)[:, None]
+    low, high = (end.flatten(1).double().cpu().numpy()[:, None] for end in (x.lower, x.upper))
+    if not isinstance(match.does, Curved) or upper is None or travelled is None:
+        return None
+    if not isinstance(match.does, Sigmoid):
+        bend = match.does.bend(low, high)
+        touched = match.does.point(np.where(bend > 0, lower, upper), bend)
+        share = (touched - low) / np.maximum(high - low, 1e-300)
+        return share
+    here = _picked(travelled.view(len(found.domains), -1, match.size)[mine], rows)
+    most = match.does.steepest(low, high)
+    share = np.where(here > 0, lower, upper) / np.maximum(most, 1e-300)
     return share
 
 
