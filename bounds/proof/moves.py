@@ -76,15 +76,17 @@ def _gather(r: Reader, x: Input, where: Input) -> Made:
 
 
 def _expand(r: Reader, x: Input, sizes: Input) -> Made:
-    return r.moved(x, lambda i: np.broadcast_to(i, np.broadcast_shapes(i.shape, tuple(r.integers(sizes)))))
+    shape = np.broadcast_shapes(r.shape(x), tuple(r.integers(sizes)))
+    r.room(shape)
+    return r.moved(x, lambda i: np.broadcast_to(i, shape))
 
 
 def _equal(r: Reader, x: Input, y: Input) -> Array:
-    return np.asarray(r.whole(x) == r.whole(y))
+    return r.folded(np.equal, r.whole(x), r.whole(y))
 
 
 def _where(r: Reader, condition: Input, x: Input, y: Input) -> Array:
-    return np.where(r.constant(condition), r.constant(x), r.constant(y))
+    return r.folded(np.where, r.constant(condition), r.constant(x), r.constant(y))
 
 
 def _enlarge(r: Reader, x: Input, *rest: Input) -> Made:

@@ -168,6 +168,11 @@ class Reader:
             return Value(x.index, places.shape)
         return self.add(Pick(flat, size), [x], places.shape)
 
+    def folded(self, does: Callable[..., Array], *xs: Array) -> Array:
+        """A function of constants, elementwise."""
+        self.room(np.broadcast_shapes(*(x.shape for x in xs)))
+        return np.asarray(does(*xs))
+
     def value(self, x: Input) -> Value:
         """An argument that must depend on the input."""
         if not isinstance(x, Value):

@@ -34,7 +34,8 @@ def _power(r: Reader, x: Input, y: Input) -> Value:
     exponent = float(r.constant(y).item())
     whole = exponent.is_integer() and 2 <= exponent <= _MOST_POWER
     r.refuse(not whole, f"it is supported for whole powers from 2 to {_MOST_POWER} only")
-    return r.add(Power(int(exponent)), [r.value(x)], r.shape(x))
+    value = r.spread(r.value(x), np.broadcast_shapes(r.shape(x), r.shape(y)))
+    return r.add(Power(int(exponent)), [value], value.shape)
 
 
 def _leaky(r: Reader, x: Input) -> Value:
@@ -55,8 +56,8 @@ def _product(r: Reader, x: Input, y: Input) -> Made:
     if isinstance(y, Value) and (isinstance(x, Value) or r.op == "Div"):
         return divided(r, x, y) if r.op == "Div" else multiplied(r, r.value(x), y)
     if not isinstance(x, Value) and not isinstance(y, Value):
-        r.refuse(r.op == "Div", "it is supported for values only")
-        return r.whole(x) * r.whole(y)
+        r.refuse(r.op == "Div", "it divides constants")
+        return r.folded(np.multiply, r.whole(x), r.whole(y))
     if r.op == "Mul" and isinstance(y, Value):
         x, y = y, x
     factor = r.numbers(y)
@@ -91,10 +92,10 @@ def _reduce(r: Reader, x: Input, axes: Input = None) -> Made:
     """Sums or means over axes, which go behind the others for that."""
     shape, keep = r.shape(x), r.take("keepdims", 1)
     r.expect(noop_with_empty_axes=0)
-    rank = len(shape)
-    over = [axis % rank for axis in (range(rank) if axes is None else r.integers(axes))]
+    every = list(range(len(shape)))
+    over = every if axes is None else [every[axis] for axis in r.integers(axes)]
     r.refuse(not over, "it names no axes, which some take for all")
-    kept = [k for k in range(rank) if k not in over]
+    kept = [k for k in every if k not in over]
     n = prod(shape[k] for k in over)
     flat = r.moved(x, lambda i: i.transpose(kept + over).reshape(*(shape[k] for k in kept), n))
     share = r.a.array(1.0) / r.a.array(n) if r.op == "ReduceMean" else r.a.array(1.0)

@@ -99,8 +99,9 @@ def contracted(r: Reader, x: Value, y: Value) -> Value:
 
     Averages, where a row of x adds up to one, are a mean, and sums of what else there is.
     """
-    r.refuse(min(len(x.shape), len(y.shape)) < 2, "it is supported for matrices only")
     n, mean = x.shape[-1], None
+    wrong = min(len(x.shape), len(y.shape)) < 2 or y.shape[-2] != n
+    r.refuse(wrong, f"values of shapes {x.shape} and {y.shape} are no matrices that can be multiplied")
     does = r.steps[x.index - 1].does if x.index else None
     if isinstance(does, Share) and does.count == n:
         turned = r.value(_turned(r, y))
@@ -119,9 +120,9 @@ def _turned(r: Reader, x: Input) -> Made:
 def softmax(r: Reader, x: Input) -> Value:
     """``1 / sum exp(x_j - x_i)``, where that for i = j is exact."""
     value = r.value(x)
-    n, rank = value.shape[-1], len(value.shape)
-    axis = r.take("axis", 1 if r.opset < 13 else -1)
-    r.refuse(axis % rank != rank - 1, "it is supported along the last axis only")
+    axis, n = r.take("axis", 1 if r.opset < 13 else -1), value.shape[-1]
+    r.refuse(axis not in (-1, len(value.shape) - 1), "it is supported along the last axis only")
+    r.room([n] * 3)
     one = np.eye(n)
     away = r.dense(value, (one - one[:, None]).reshape(n * n, n))
     pairs = r.value(r.moved(away, lambda i: i.reshape(*value.shape, n)))

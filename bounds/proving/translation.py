@@ -66,7 +66,7 @@ class Translation:
 
 
 def _shares(found: Bounded, mine: Tensor, rows: Array, match: Match) -> Array | None:
-    """Slopes as shares of their ranges, see the checker's ``Function.coded``; None for its own slopes."""
+    """What codes stand for, see ``shares`` of the checker; None for its own slopes."""
     domains = found.domains[mine]
     if isinstance(match.does, Product):
         turn = _chosen(domains, ("Plane", match.node, 0), rows)
@@ -78,19 +78,18 @@ def _shares(found: Bounded, mine: Tensor, rows: Array, match: Match) -> Array | 
         share: Array = (lower - match.does.leak) / max(1 - match.does.leak, 1e-9)
         return share
     upper, travelled = _chosen(domains, ("Slope", match.node, -1), rows), found.last.rows.get(match.node)
-    x = found.facts[match.source].interval[mine]
-    low, high = (end.flatten(1).double().cpu().numpy()[:, None] for end in (x.lower, x.upper))
     if not isinstance(match.does, Curved) or upper is None or travelled is None:
         return None
-    if not isinstance(match.does, Sigmoid):
-        bend = match.does.bend(low, high)
-        touched = match.does.point(np.where(bend > 0, lower, upper), bend)
-        share = (touched - low) / np.maximum(high - low, 1e-300)
-        return share
-    here = _picked(travelled.view(len(found.domains), -1, match.size)[mine], rows)
-    most = match.does.steepest(low, high)
-    share = np.where(here > 0, lower, upper) / np.maximum(most, 1e-300)
-    return share
+    x = found.facts[match.source].interval[mine]
+    low, high = (end.flatten(1).double().cpu().numpy()[:, None] for end in (x.lower, x.upper))
+    if isinstance(match.does, Sigmoid):
+        here = _picked(travelled.view(len(found.domains), -1, match.size)[mine], rows)
+        most = match.does.steepest(low, high)
+        return np.asarray(np.where(here > 0, lower, upper) / np.maximum(most, 1e-300))
+    bend = match.does.bend(low, high)
+    with np.errstate(all="ignore"):
+        point = match.does.point(np.where(bend > 0, lower, upper), bend)
+        return np.asarray((point - low) / (high - low))
 
 
 def _chosen(domains: Domains, place: Place, rows: Array) -> Array | None:

@@ -1,5 +1,6 @@
 """Curved functions: lines around them hold, by mpmath, whatever their slope."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -11,16 +12,101 @@ from bounds.proof import Refused
 from bounds.proof.arithmetic import Exact, Floats
 from bounds.proof.check import Checker
 from bounds.proof.format import Array
-from bounds.proof.functions import Function, Relu, Sigmoid, Tanh
+from bounds.proof.functions import Function, Power, Relu, Sigmoid, Steps, Tanh, Wave
+from bounds.proof.products import Exp, Reciprocal
 from tests.bounds.proof.nets import mlp
 
 A = Floats()
 CURVED = {"sigmoid": Sigmoid(), "tanh": Tanh()}
+SMOOTH: dict[str, tuple[Function, Callable[[mpmath.mpf], mpmath.mpf]]] = {
+    "sigmoid": (Sigmoid(), lambda z: 1 / (1 + mpmath.exp(-z))),
+    "tanh": (Tanh(), mpmath.tanh),
+    "exp": (Exp(), mpmath.exp),
+    "reciprocal": (Reciprocal(), lambda z: 1 / z),
+    "square": (Power(2), lambda z: z**2),
+    "cube": (Power(3), lambda z: z**3),
+    "eighth": (Power(8), lambda z: z**8),
+    "sine": (Wave(np.sin), mpmath.sin),
+    "cosine": (Wave(np.cos), mpmath.cos),
+    "floor": (Steps(np.floor), mpmath.floor),
+    "sign": (Steps(np.sign), mpmath.sign),
+}
 
 
 def truth(does: Function, z: float) -> mpmath.mpf:
+    [function] = [f for each, f in SMOOTH.values() if each == does]
     with mpmath.workdps(60):
-        return mpmath.tanh(z) if isinstance(does, Tanh) else 1 / (1 + mpmath.exp(-mpmath.mpf(z)))
+        return function(mpmath.mpf(float(z)))
+
+
+def intervals(rng: np.random.Generator, does: Function, count: int) -> tuple[Array, Array]:
+    """Of all scales, many with zero, or a jump, at an end or inside."""
+    middle = rng.normal(size=count) * 10.0 ** rng.uniform(-8, 1.5, count) * (rng.random(count) < 0.8)
+    width = 10.0 ** rng.uniform(-8, 1.2, count) * (rng.random(count) < 0.9)
+    low, high = middle - width * rng.random(count), middle + width * rng.random(count)
+    if isinstance(does, Reciprocal):  # one side of zero
+        low, high = np.abs(middle) + 1e-9, np.abs(middle) + 1e-9 + width
+        turned = rng.random(count) < 0.5
+        low, high = np.where(turned, -high, low), np.where(turned, -low, high)
+    low = np.where(rng.random(count) < 0.1, np.round(low), low)
+    high = np.maximum(low, np.where(rng.random(count) < 0.1, np.round(high), high))
+    keep = (low * high > 0) if isinstance(does, Reciprocal) else np.ones(count, bool)
+    return low[keep], high[keep]
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_images_and_lines_hold_on_dense_points(name: str) -> None:
+    """Any slope, from its own to garbage: nothing between the ends lies beyond the line, by mpmath."""
+    (does, _), rng = SMOOTH[name], np.random.default_rng(6)
+    low, high = intervals(rng, does, 150)
+    codes = rng.integers(0, 256, len(low)).astype(np.uint8)
+    garbage = rng.normal(size=len(low)) * 10.0 ** rng.uniform(-9, 4, len(low))
+    with np.errstate(all="ignore"):
+        least, most = does.image(low, high, A)
+        slopes = {
+            sign: [does.slope(low, high, None, A, sign), does.slope(low, high, codes, A, sign), garbage]
+            for sign in (1, -1)
+        }
+        lines = [(sign, s, does.least(low, high, s, A, sign)) for sign in slopes for s in slopes[sign]]
+    assert np.isfinite(least).all()
+    assert np.isfinite(most).all()
+    for k in range(len(low)):
+        points = np.unique(np.append(np.linspace(low[k], high[k], 25), [np.round(low[k]), 0.0]))
+        points = points[(points >= low[k]) & (points <= high[k])]
+        values = [(x, truth(does, x)) for x in points]
+        assert all(least[k] <= y <= most[k] for _, y in values)
+        with mpmath.workdps(60):
+            for sign, slope, c in lines:
+                assert all(c[k] <= sign * (y - mpmath.mpf(slope[k]) * mpmath.mpf(x)) for x, y in values)
+
+
+@pytest.mark.parametrize("name", sorted(set(SMOOTH) - {"floor", "sign"}))
+def test_own_lines_of_small_intervals_are_close(name: str) -> None:
+    """As close as the curve bends, also of what is very small or large."""
+    (does, _), rng = SMOOTH[name], np.random.default_rng(7)
+    low = rng.choice([-1.0, 1.0], 100) * 10.0 ** rng.uniform(-2, 1, 100)
+    if name == "reciprocal":
+        low *= 10.0 ** rng.uniform(-6, 6, 100)
+    high = low + np.abs(low) * 1e-3
+    scale = np.abs([float(truth(does, z)) for z in high]) + np.abs(does.slope(low, high, None, A, 1) * low)
+    with np.errstate(all="ignore"):
+        for sign in (1, -1):
+            slope = does.slope(low, high, None, A, sign)
+            least = does.least(low, high, slope, A, sign)
+            for z in (low, (low + high) / 2, high):
+                over = np.array([sign * float(truth(does, x)) for x in z]) - sign * slope * z - least
+                assert (over <= 1e-4 * np.maximum(scale, np.minimum(np.abs(low) ** 2, 1))).all()
+
+
+@pytest.mark.parametrize(
+    "ends", [(-1.0, 1.0), (0.0, 1.0), (-0.0, 1.0), (-1.0, 0.0), (0.0, 0.0), (-1.0, -0.0)]
+)
+def test_nothing_is_known_of_a_reciprocal_of_zero(ends: tuple[float, float]) -> None:
+    does, (low, high) = Reciprocal(), np.array(ends)[:, None]
+    with np.errstate(all="ignore"):
+        for slope in (-1.0, 0.0, 1.0):
+            for sign in (1, -1):
+                assert not does.least(low, high, np.array([slope]), A, sign) > -np.inf
 
 
 @pytest.mark.parametrize("name", CURVED)
