@@ -52,19 +52,22 @@ def _negative(r: Reader, x: Input) -> Value:
     return r.scaled(r.value(x), r.a.array(-1), None, executed=0)
 
 
-def _product(r: Reader, x: Input, y: Input) -> Made:
-    if isinstance(y, Value) and (isinstance(x, Value) or r.op == "Div"):
-        return divided(r, x, y) if r.op == "Div" else multiplied(r, r.value(x), y)
-    if not isinstance(x, Value) and not isinstance(y, Value):
-        r.refuse(r.op == "Div", "it divides constants")
-        return r.folded(np.multiply, r.whole(x), r.whole(y))
-    if r.op == "Mul" and isinstance(y, Value):
+def _times(r: Reader, x: Input, y: Input) -> Made:
+    if not isinstance(x, Value):
         x, y = y, x
-    factor = r.numbers(y)
-    if r.op == "Div":
-        r.refuse(not np.all(factor), "it divides by zero")
-        factor = r.a.array(1.0) / factor
-    return r.scaled(r.value(x), factor, None)
+    if isinstance(y, Value):
+        return multiplied(r, r.value(x), y)
+    if isinstance(x, Value):
+        return r.scaled(x, r.numbers(y))
+    return r.folded(np.multiply, r.whole(x), r.whole(y))
+
+
+def _quotient(r: Reader, x: Input, y: Input) -> Value:
+    if isinstance(y, Value):
+        return divided(r, x, y)
+    divisor = r.numbers(y)
+    r.refuse(not np.all(divisor), "it divides by zero")
+    return r.scaled(r.value(x), r.a.array(1.0) / divisor)
 
 
 def _matmul(r: Reader, x: Input, y: Input) -> Value:
@@ -226,8 +229,8 @@ OPERATORS: dict[str, Handler] = {
     "Add": _sum,
     "Sub": _sum,
     "Neg": _negative,
-    "Mul": _product,
-    "Div": _product,
+    "Mul": _times,
+    "Div": _quotient,
     "MatMul": _matmul,
     "Gemm": _gemm,
     "Softmax": softmax,
