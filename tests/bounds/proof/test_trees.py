@@ -14,7 +14,7 @@ from bounds.proof.network import Network
 from bounds.proof.steps import Affine
 from tests.bounds.proof.nets import leaf, onnx_bytes
 from tests.bounds.proof.strategies import path_steps, random_shape
-from tests.bounds.proof.test_network import CASES, model_of
+from tests.bounds.proof.test_network import CASES, REAL, model_of
 
 A = Floats()
 LEVELS = ("real", "deployed")
@@ -57,7 +57,7 @@ def tree_over(rng: np.random.Generator, net: Network, values: list[Array], part:
 def test_leaves_bound_what_lies_in_them(name: str) -> None:
     data, rng = model_of(name), np.random.default_rng(0)
     for round_ in range(6):
-        level = "real" if name == "batch norm" else LEVELS[round_ % 2]
+        level = "real" if name in REAL else LEVELS[round_ % 2]
         checker = Checker(data, level)
         net = checker.chain.network
         middle = rng.normal(size=net.inputs)
