@@ -5,7 +5,7 @@ Rules of the error account, for every number whose magnitude on the piece is at 
 - An affine step with v = |W| X + |b|: a row lam sent backward is off by at most gamma(n + 12) |lam| . v, and
   a float32 execution of the step by the radius gamma32(n) v + n 2^-149, of which a row feels |lam| . radius.
 - A function: lines with any slope s and the constant c <= f(z) - s z, found with care by the function; a row
-  through them is off by at most gamma(n + 8) |lam| . (|s| X + |c|).
+  through them is off by at most gamma(n + 8) |lam| . (|s| X + |c|). A product: planes with any slopes, alike.
 - A multiplier mu >= 0 of a split side (z - at) >= 0 adds -mu side to the row at z, and mu side at to its
   constant.
 
@@ -31,7 +31,8 @@ from bounds.proof.steps import Affine, Convolution, Pick, Scale
 _U32, _LEAST32 = 2.0**-24, 2.0**-149
 _MOST32 = 2.0**120  # from here on a float32 execution may overflow on its way
 _MEMORY = 2**22  # bytes of a batch of rows: what stays in a cache
-# Slopes and constants of lines below and above a function, (pieces or rows, elements).
+# Slopes and constants of lines below and above a function, (pieces or rows, elements); planes have slopes for
+# both factors, one behind the other.
 Lines = tuple[tuple[Array, Array], tuple[Array, Array]]
 
 

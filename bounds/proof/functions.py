@@ -228,7 +228,7 @@ class Sigmoid(Curved):
     rises = True
     limits = (0.0, 1.0)
     bends = (1, -1)
-    rough = 1.0
+    rough = 0.25
 
     def value(self, z: Array) -> Array:
         return np.asarray(1 / (1 + np.exp(-z)))
