@@ -18,7 +18,7 @@ from bounds.proof.arithmetic import Floats
 from bounds.proof.format import Array
 
 _CODES = 254  # slope codes from 1 to 255; 0 asks for the checker's own
-_ERROR = 2.0**-44  # of exp and tanh in float64, relative: hundreds of units of the last place
+_ERROR = 2.0**-44  # of exp, tanh, powers and waves in float64: hundreds of units of the last place
 _ROUNDS = 30  # of bisection for a tangent
 
 
@@ -28,7 +28,7 @@ def shares(codes: Array) -> Array:
 
 
 class Function(ABC):
-    """A function applied to every element.
+    """A function applied to every element, or to those of two values at the same place.
 
     deployed: how far a float32 execution of it may be off, (relative to its value, absolute); None where
         nothing is said of executions.
