@@ -29,7 +29,8 @@ from bounds.proof.network import Network, Step
 from bounds.proof.steps import Affine, Convolution, Pick, Scale
 
 _U32, _LEAST32 = 2.0**-24, 2.0**-149
-_MOST32 = 2.0**120  # from here on a float32 execution may overflow on its way
+# From here on a float32 execution may overflow on its way: it may sum many numbers before their mean.
+_MOST32 = 2.0**96
 _MEMORY = 2**22  # bytes of a batch of rows: what stays in a cache
 # Slopes and constants of lines below and above a function, (pieces or rows, elements); planes have slopes for
 # both factors, one behind the other.

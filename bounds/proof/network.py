@@ -20,7 +20,7 @@ from bounds.proof.refused import Refused, refuse
 from bounds.proof.steps import Affine, Dense, Pick, Scale, Sum
 
 Shape = tuple[int, ...]
-MOST = 2**28  # elements of all values of a network, and of what is moved to make them
+MOST = 2**28  # elements of all values of a network, of what is moved to make them, of operators' constants
 # What was an attribute in older opsets, and is an input since; no opset has both.
 _ONCE_ATTRIBUTES = {
     "Clip": ("min", "max"),
@@ -79,8 +79,8 @@ class Reader:
     """One walk over a file's nodes.
 
     deployed: whether float32 executions are spoken of. operators: how each is read. op, place: the one at
-    hand. left: its attributes that nobody has asked for. used: elements so far, at most ``MOST``.
-    entry: the network's input.
+    hand. left: its attributes that nobody has asked for. used: elements so far, at most ``MOST``, less
+    those of stored constants, each of which may enter one operator for nothing. entry: the network's input.
     """
 
     a: Floats
@@ -159,7 +159,9 @@ class Reader:
     def moved(self, x: Input, move: Callable[[Array], Array]) -> Made:
         """Elements of x moved, dropped or repeated; -1 for a zero."""
         if not isinstance(x, Value):
-            return move(self.constant(x))
+            made = move(self.constant(x))
+            self.room([max(made.size, 1)])
+            return made
         size = prod(x.shape)
         places = move(np.arange(size).reshape(x.shape))
         self.room(places.shape)
@@ -199,6 +201,7 @@ class Reader:
         self.refuse(found.dtype.kind != "f", "an input should consist of floats")
         wide = self.deployed and found.dtype != np.float32
         self.refuse(wide, "it has float64 values; level 'deployed' speaks of float32 executions")
+        self.room(found.shape)
         return self.a.array(found)
 
     def whole(self, x: Input) -> Array:

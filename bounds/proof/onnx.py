@@ -41,9 +41,10 @@ def _network(model: Message, a: Floats, deployed: bool) -> Network:
     inputs, outputs = [m for m in graph.messages(11) if m.text(1) not in values], graph.messages(12)
     sizes = len(inputs), len(outputs)
     refuse(sizes != (1, 1), "model", f"it has {sizes[0]} inputs and {sizes[1]} outputs, not one of each")
+    stored = sum(x.size for x in values.values() if not isinstance(x, Value))
     shape = _shape(inputs[0], deployed)
     values[inputs[0].text(1)] = entry = Value(0, shape)
-    reader = Reader(a, deployed, opsets[0], {**OPERATORS, **MOVES}, values, entry)
+    reader = Reader(a, deployed, opsets[0], {**OPERATORS, **MOVES}, values, entry, used=-stored)
     reader.room(shape)
     for node in graph.messages(1):
         reader.visit(protobuf.node(node))

@@ -59,7 +59,10 @@ def _times(r: Reader, x: Input, y: Input) -> Made:
         return multiplied(r, r.value(x), y)
     if isinstance(x, Value):
         return r.scaled(x, r.numbers(y))
-    return r.folded(np.multiply, r.whole(x), r.whole(y))
+    made = r.folded(np.multiply, r.whole(x), r.whole(y))
+    far = np.abs(np.multiply(x, y, dtype=np.float64)) >= 2.0**31
+    r.refuse(far.any(), "its products may be too large for whole numbers of 32 bits")
+    return made
 
 
 def _quotient(r: Reader, x: Input, y: Input) -> Value:

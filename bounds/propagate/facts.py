@@ -24,8 +24,9 @@ _LARGE = 2.0**64  # times TINY, and times any number of steps, it is less than t
 _LIFTED = 2.0**-40  # below which a line's intercept is but zero, where nothing is claimed
 _LEAST32 = 2.0**-149  # the smallest float32 above zero
 _NORMAL32 = 2.0**-126  # the smallest of full precision, below which a function may go astray on its way
-# From here on a float32 execution may overflow on its way, and nothing is said about it.
-_MOST32 = 2.0**120
+# From here on a float32 execution may overflow on its way, and nothing is said about it: it may sum many
+# numbers before it takes their mean.
+_MOST32 = 2.0**96
 
 
 @dataclass(frozen=True, eq=False)

@@ -554,6 +554,48 @@ def test_a_value_that_is_moved_again_and_again(monkeypatch: pytest.MonkeyPatch) 
         read_network(onnx_bytes(nodes, {}, [2**5, 2**4]), Floats())
 
 
+@pytest.mark.parametrize("op", ["Reshape", "MatMul"])
+def test_a_constant_that_is_used_again_and_again(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of a few kilobytes do not fill the memory: not by copies of what they made of one number."""
+    monkeypatch.setattr(network, "MOST", 2**16)
+    made = [helper.make_node("Expand", ["c", "s"], ["w"])]
+    for k in range(60):
+        inputs = ["w", "s"] if op == "Reshape" else [f"v{k - 1}" if k else "x", "w"]
+        made.append(helper.make_node(op, inputs, [f"v{k}"]))
+    last = helper.make_node("Neg", ["x"], ["y"])
+    with pytest.raises(Refused, match="elements"):
+        read_network(onnx_bytes([*made, last], {"c": f(1), "s": i(2**7, 2**7)}, [1, 2**7]), Floats())
+
+
+def test_stored_constants_have_room_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "MOST", 2**9)
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    assert read_network(onnx_bytes([node], {"w": f(2**7, 2**7)}, [1, 2**7]), Floats()).inputs == 2**7
+
+
+def test_whole_numbers_do_not_overflow() -> None:
+    """2^16 times 2^16 is zero in 32 bits, and then the scale another one."""
+    nodes = [
+        helper.make_node("Mul", ["a", "a"], ["p"]),
+        helper.make_node("Equal", ["p", "z"], ["e"]),
+        helper.make_node("Where", ["e", "v", "w"], ["c"]),
+        helper.make_node("Mul", ["x", "c"], ["y"]),
+    ]
+    constants = {"a": np.int32([2**16]), "z": np.int32([0]), "v": f(1), "w": f(1)}
+    with pytest.raises(Refused, match="32 bits"):
+        read_network(onnx_bytes(nodes, constants, [1]), Floats())
+
+
+@pytest.mark.parametrize("op", ["ReduceMean", "GlobalAveragePool"])
+def test_a_mean_whose_sum_overflows_has_no_bound(op: str) -> None:
+    data = onnx_bytes([helper.make_node(op, ["x"], ["y"])], {}, [1, 1, 32, 32])
+    x = np.full(2**10, 2.0**119)
+    assert by_onnxruntime(data, x[None]).item() == np.inf
+    part = Part(x, x, (Clause(np.array([[-1.0]]), np.array([2.0**120])),))
+    assert Checker(data, "real").bounds(part, leaf(part)).item() > 0
+    assert not Checker(data, "deployed").bounds(part, leaf(part)).item() > 0
+
+
 # What makes a file another one for readers that mind wire types (field * 8 + type), and how they see it.
 WIRES: dict[str, tuple[bytes, bytes]] = {
     "a float as an integer": (b"\x15\x00\x00\x80\x3e", b"\x10\x80\x80\x80\xf4\x03"),  # alpha is not there
