@@ -59,8 +59,9 @@ def _times(r: Reader, x: Input, y: Input) -> Made:
         return multiplied(r, r.value(x), y)
     if isinstance(x, Value):
         return r.scaled(x, r.numbers(y))
-    made = r.folded(np.multiply, r.whole(x), r.whole(y))
-    far = np.abs(np.multiply(x, y, dtype=np.float64)) >= 2.0**31
+    whole = r.whole(x), r.whole(y)
+    made = r.folded(np.multiply, *whole)
+    far = abs(np.multiply(*whole, dtype=np.float64)) >= 2.0**31
     r.refuse(far.any(), "its products may be too large for whole numbers of 32 bits")
     return made
 
