@@ -55,7 +55,7 @@ def no_search(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Search, "run", nothing)
 
 
-@pytest.mark.parametrize("seed", [2, 3])
+@pytest.mark.parametrize("seed", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_what_only_lemmas_prove(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     graph, data, region, spec, off = asked(seed, tmp_path, 0.5)
     no_search(monkeypatch)
