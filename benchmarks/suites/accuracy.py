@@ -144,7 +144,7 @@ def _row(
     [found] = ct.evaluate(model, x[one], y[one], threat, deciders, samples=[sample]).samples
     detail = found.evidence[-1].detail if found.verdict is ct.Verdict.UNKNOWN else {}
     published, upper = _PUBLISHED.get(net["name"], (None, None))
-    known = [key for key in ("crown", "alpha") if reference.get(key) is not None]
+    known = [reference[key] for key in ("crown", "alpha") if key in reference]
     return {
         "net": net["name"],
         "sample": sample,
@@ -155,7 +155,7 @@ def _row(
         **{name: detail.get(name) for name in _MISSING},
         "published": published,
         "attacked": upper,
-        "recorded": max(reference[key] for key in known) if known else None,
+        "recorded": max(known, default=None),
         "recorded images": reference["n"],
     }
 

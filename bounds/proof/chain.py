@@ -230,10 +230,11 @@ class Chain:
         steep, far = (np.maximum(np.abs(p), np.abs(q)) for p, q in ((s, t), (c, d)))
         inputs = low.shape[1] // c.shape[1]
         cushion = a.gamma(low.shape[1] + 8) * sum(np.split(steep * x.size, inputs, 1), far) + a.tiny
-        if not (self.deployed and does.deployed and any(does.deployed)):
+        off = does.deployed() if self.deployed else None
+        if off is None or not any(off):
             return ((s, c), (t, d)), cushion, None
         most = np.maximum(*map(np.abs, does.image(low, high, a)))
-        radius = does.deployed[0] * most + does.deployed[1]
+        radius = off[0] * most + off[1]
         return ((s, c), (t, d)), cushion + radius, radius
 
     def _add(self, facts: Facts, fact: Fact, cuts: Cuts | None) -> None:

@@ -30,16 +30,17 @@ def shares(codes: Array) -> Array:
 class Function(ABC):
     """A function applied to every element, or to those of two values at the same place.
 
-    deployed: how far a float32 execution of it may be off, (relative to its value, absolute); None where
-        nothing is said of executions.
     kinked: whether it is linear on either side of zero. rises: whether it never falls.
     limits: the least and the largest value there is.
     """
 
-    deployed: tuple[float, float] | None = None
     kinked: bool = False
     rises: bool = False
     limits: tuple[float, float] = (-math.inf, math.inf)
+
+    def deployed(self) -> tuple[float, float] | None:
+        """How far a float32 execution may be off, (relative to its value, absolute); None: nobody knows."""
+        return None
 
     def value(self, z: Array) -> Array:
         """The function, nearly."""
@@ -83,8 +84,7 @@ class Relu(Function):
     leak: float = 0.0
     kinked = rises = True
 
-    @property
-    def deployed(self) -> tuple[float, float]:  # type: ignore[override]  # as a field it would be a setting
+    def deployed(self) -> tuple[float, float]:
         return (2.0**-23, 2.0**-149) if self.leak else (0.0, 0.0)
 
     def below(self, z: Array, a: Floats, sign: int = 1) -> Array:
@@ -109,8 +109,10 @@ class Steps(Function):
     """Floor or sign, which are level between jumps."""
 
     does: Callable[[Array], Array]
-    deployed = (0.0, 0.0)
     rises = True
+
+    def deployed(self) -> tuple[float, float]:
+        return (0.0, 0.0)
 
     def below(self, z: Array, a: Floats, sign: int = 1) -> Array:
         return sign * self.does(z)
@@ -155,12 +157,14 @@ class Wave(Function):
 class Curved(Function):
     """Bent in one direction each below zero and above it.
 
-    bends: the signs of its second derivative there. rough: its derivative is within 2^-40 of
-        this and of itself.
+    rough: its derivative is within 2^-40 of this and of itself.
     """
 
-    bends: tuple[int, int] = (1, 1)
     rough: float = 0.0
+
+    def bends(self) -> tuple[int, int]:
+        """The signs of its second derivative below zero and above."""
+        return (1, 1)
 
     @abstractmethod
     def derivative(self, z: Array, y: Array) -> Array:
@@ -180,12 +184,13 @@ class Curved(Function):
 
     def bend(self, low: Array, high: Array) -> Array:
         """How it bends in the middle of an interval."""
-        return np.where(low + high > 0, self.bends[1], self.bends[0])
+        below, above = self.bends()
+        return np.where(low + high > 0, above, below)
 
     def least(self, low: Array, high: Array, slope: Array, a: Floats, sign: int) -> Array:
         """Where the curve bends away from the line it is concave, and its ends decide; else, a tangent."""
         middle = np.minimum(np.maximum(low, 0.0), high)
-        convex = [sign * bend > 0 for bend in self.bends]  # sign f is, below and above the middle
+        convex = [sign * bend > 0 for bend in self.bends()]  # sign f is, below and above the middle
         start, end = (low if convex[0] else middle), (high if convex[1] else middle)
         p = np.minimum(np.maximum(self.point(slope, sign), start), end)
         steep = self.derivative(p, self.value(p))
@@ -205,8 +210,7 @@ class Power(Curved):
 
     exponent: int
 
-    @property
-    def bends(self) -> tuple[int, int]:  # type: ignore[override]  # as a field it would be a setting
+    def bends(self) -> tuple[int, int]:
         return (-1, 1) if self.exponent % 2 else (1, 1)
 
     def value(self, z: Array) -> Array:
@@ -224,11 +228,15 @@ class Power(Curved):
 class Sigmoid(Curved):
     """Sigmoid: convex below zero and concave above."""
 
-    deployed = (0.0, 2.0**-20)
     rises = True
     limits = (0.0, 1.0)
-    bends = (1, -1)
     rough = 0.25
+
+    def deployed(self) -> tuple[float, float]:
+        return (0.0, 2.0**-20)
+
+    def bends(self) -> tuple[int, int]:
+        return (1, -1)
 
     def value(self, z: Array) -> Array:
         return np.asarray(1 / (1 + np.exp(-z)))

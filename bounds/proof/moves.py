@@ -144,10 +144,9 @@ def _concat(r: Reader, *xs: Input) -> Made:
     r.room([ends[-1]])
     if not any(isinstance(x, Value) for x in xs):
         return np.concatenate([r.constant(x) for x in xs], axis)
-    values = [r.lifted(x) for x in xs]
     each = np.split(np.arange(ends[-1]), ends[:-1])
     places = np.concatenate([i.reshape(r.shape(x)) for i, x in zip(each, xs, strict=True)], axis)
-    return r.add(Pick(places.reshape(-1), ends[-1]), values, places.shape)
+    return r.add(Pick(places.reshape(-1), ends[-1]), [r.lifted(x) for x in xs], places.shape)
 
 
 MOVES: dict[str, Handler] = {

@@ -149,7 +149,7 @@ class Reader:
         size = self.room(shape)
         if isinstance(does, Function):
             self.refuse(self.a.exact and not does.kinked, "its values are no fractions")
-            silent = self.deployed and does.deployed is None
+            silent = self.deployed and does.deployed() is None
             self.refuse(silent, "nothing is known of its float32 executions; use level 'real'")
         if bias is not None and isinstance(does, Affine):
             does = replace(does, bias=np.broadcast_to(self.numbers(bias), shape).reshape(-1))

@@ -61,7 +61,8 @@ class Exp(Curved):
 class Reciprocal(Curved):
     """``1 / z``, of which nothing is known where z may be zero."""
 
-    bends = (-1, 1)
+    def bends(self) -> tuple[int, int]:
+        return (-1, 1)
 
     def value(self, z: Array) -> Array:
         return np.asarray(1 / z)

@@ -223,7 +223,7 @@ PLANTED: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
     "two corners alone": ("polynomial", lambda patch: patch.setattr(Product, "least", _corners)),
     "products that rise": ("polynomial", lambda patch: patch.setattr(Product, "image", _rising)),
     "squares that rise": ("polynomial", lambda patch: patch.setattr(Power, "rises", True)),
-    "cubes that are convex": ("powers", lambda patch: patch.setattr(Power, "bends", (1, 1))),
+    "cubes that are convex": ("powers", lambda patch: patch.setattr(Power, "bends", Curved.bends)),
     "waves between their ends": ("quotient", lambda patch: patch.setattr(Wave, "least", Function.least)),
     "a convex function under its chord": (
         "attention",
