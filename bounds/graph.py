@@ -35,13 +35,15 @@ class Graph:
     """Nodes in topological order; node 0 is the input, ``output`` the index of the result.
 
     users: the nodes that take each node as an input; ending: the inputs of each node that no later one takes.
+    fixed: whether its parameters are its own, for nobody to edit, so that what is made of them may be kept.
 
     Calling it evaluates it: x (batch, *input_shape) -> (batch, *output_shape), in the dtype of x.
-    Parameters stay live: a graph traced from a module follows its training.
+    Parameters stay live unless they are fixed: a graph traced from a module follows its training.
     """
 
     nodes: tuple[Node, ...]
     output: int
+    fixed: bool = False
     users: tuple[tuple[int, ...], ...] = field(init=False, repr=False)
     ending: tuple[tuple[int, ...], ...] = field(init=False, repr=False)
 
@@ -63,6 +65,31 @@ class Graph:
         """The affine operators, by node."""
         return {i: node.op for i, node in enumerate(self.nodes) if isinstance(node.op, Affine)}
 
+    @property
+    def magnitudes(self) -> Mapping[int, Tensors]:
+        """``|W|`` of affine nodes, not to be edited; kept where parameters are fixed, and empty elsewhere.
+
+        Not for whoever trains the parameters after all; edits of them in place are seen.
+        """
+        if not self._keeps:
+            return {}
+        edits = [p._version for p in self._params]
+        if not self._kept or self._kept[0][0] != edits:
+            with torch.inference_mode(False), torch.no_grad():
+                found = {i: op.magnitudes(self.nodes[i].params) for i, op in self.affine.items()}
+            self._kept[:] = [(edits, found)]
+        return self._kept[0][1]
+
+    @cached_property
+    def _kept(self) -> list[tuple[list[int], Mapping[int, Tensors]]]:
+        """At most one: magnitudes, and how often each parameter had been edited then."""
+        return []
+
+    @cached_property
+    def _keeps(self) -> bool:
+        """Whether magnitudes are kept. Tensors of inference mode do not count their edits."""
+        return self.fixed and not any(p.is_inference() for p in self._params)
+
     @cached_property
     def _composite(self) -> bool:
         """Whether any operator is a combination of others."""
@@ -77,6 +104,10 @@ class Graph:
     def _params(self) -> Tensors:
         """The parameters of all nodes."""
         return tuple(p for node in self.nodes for p in node.params)
+
+    @cached_property
+    def _fixed_kinds(self) -> set[tuple[torch.dtype, torch.device]]:
+        return _kinds(self._params)
 
     @property
     def input_shape(self) -> Shape:
@@ -111,9 +142,9 @@ class Graph:
     def to(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Graph:
         """The same graph with parameters in another dtype or on another device; itself where they are so."""
         where = None if device is None else torch.device(device)
-        for p in self._params:
-            if (dtype and p.dtype is not dtype) or (where and p.device != where):
-                return self.map_params(lambda p: p.to(device=device, dtype=dtype))
+        for now, here in self._fixed_kinds if self.fixed else _kinds(self._params):
+            if (dtype and now is not dtype) or (where and here != where):
+                return replace(self.map_params(lambda p: p.to(device=device, dtype=dtype)), fixed=self.fixed)
         return self
 
     def prepend(self, steps: Sequence[tuple[Operator, Tensors, str]], input_shape: Shape) -> Graph:
@@ -226,6 +257,11 @@ def _taken_apart(graph: Graph) -> Graph:
         if refs[-1].shape != node.shape:
             raise InvalidGraph(f"the parts of {node.op.name} at {node.name!r} give shape {refs[-1].shape}")
     return builder.build(refs[graph.output])
+
+
+def _kinds(params: Tensors) -> set[tuple[torch.dtype, torch.device]]:
+    """In which dtypes parameters are, and where."""
+    return {(p.dtype, p.device) for p in params}
 
 
 def _infer(op: Operator, ins: Sequence[Shape], params: Tensors, name: str) -> Shape:

@@ -97,9 +97,13 @@ class Affine(Operator):
         offset = self.offset(params)
         return None if offset is None else offset.abs()
 
-    def absolute(self, xs: Tensors, weights: Tensors) -> Tensor:
+    def magnitudes(self, params: Tensors) -> Tensors:
+        """What ``absolute`` multiplies by: the weights' absolute values."""
+        return tuple([w.abs() for w in self.weights(params)])
+
+    def absolute(self, xs: Tensors, magnitudes: Tensors) -> Tensor:
         """|W| x for x >= 0."""
-        return self.linear(xs, tuple([w.abs() for w in weights]))
+        return self.linear(xs, magnitudes)
 
     def value(self, xs: Tensors, params: Tensors) -> Tensor:
         y, offset = self.linear(xs, self.weights(params)), self.offset(params)
@@ -392,9 +396,3 @@ class Known(Operator):
 
     def value(self, xs: Tensors, params: Tensors) -> Tensor:
         return xs[0]
-
-
-def chosen(points: Tensor, gaps: Tensor) -> tuple[Tensor, Tensor]:
-    """Of several points along axis 0 the one with the smallest gap, and that gap."""
-    best = gaps.argmin(0, keepdim=True)
-    return points.gather(0, best)[0], gaps.gather(0, best)[0]

@@ -223,3 +223,9 @@ def joined(
 
 def _finite(slope: Tensor) -> Tensor:
     return torch.nan_to_num(slope, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def chosen(points: Tensor, gaps: Tensor) -> tuple[Tensor, Tensor]:
+    """Of several points along axis 0 the one with the smallest gap, and that gap."""
+    best = gaps.argmin(0, keepdim=True)
+    return points.gather(0, best)[0], gaps.gather(0, best)[0]

@@ -18,12 +18,13 @@ from torch import Tensor
 from bounds.errors import InvalidInput
 from bounds.graph import Builder, Graph, Node, Ref
 from bounds.interval import Interval
-from bounds.kinds import Pointwise, Tensors, chosen
+from bounds.kinds import Pointwise, Tensors
 from bounds.ops.conv import Conv
 from bounds.ops.conv_transpose import ConvTranspose
 from bounds.ops.elementwise import Add
 from bounds.ops.linear import Linear, MatMul
 from bounds.ops.relu import Abs
+from bounds.piecewise import chosen
 
 Radius = Callable[[Tensor], Tensor]
 # Linear in the weights and in the input, so that their deviation is the layer itself of other weights.

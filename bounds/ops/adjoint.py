@@ -66,12 +66,12 @@ class Adjoint(Affine):
     def weights(self, params: Tensors) -> Tensors:
         return self.op.weights(params)
 
-    def absolute(self, xs: Tensors, weights: Tensors) -> Tensor:
+    def absolute(self, xs: Tensors, magnitudes: Tensors) -> Tensor:
         """The vjp of |W|, which is linear, too."""
         batch, count = xs[0].shape[:2]
         zeros = tuple(xs[0].new_zeros(batch * count, *shape) for shape in self.ins)
         _, vjp = torch.func.vjp(  # type: ignore[misc]  # its stub counts the aux result, too
-            lambda *ys: self.op.absolute(ys, weights), *zeros
+            lambda *ys: self.op.absolute(ys, magnitudes), *zeros
         )
         pulled: Tensors = vjp(xs[0].reshape(-1, *self.out))
         return pulled[self.which].reshape(batch, count, *self.ins[self.which])

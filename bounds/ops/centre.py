@@ -28,7 +28,7 @@ class Centre(Affine):
     def linear(self, xs: Tensors, weights: Tensors) -> Tensor:
         return xs[0] - self._mean(xs[0])
 
-    def absolute(self, xs: Tensors, weights: Tensors) -> Tensor:
+    def absolute(self, xs: Tensors, magnitudes: Tensors) -> Tensor:
         n = prod(xs[0].shape[axis + 1] for axis in self.axes)
         return xs[0] * ((n - 2) / n) + self._mean(xs[0])
 

@@ -47,9 +47,6 @@ class Conv(Affine):
     def linear(self, xs: Tensors, weights: Tensors) -> Tensor:
         return self._conv(xs[0], weights[0], None)
 
-    def absolute(self, xs: Tensors, weights: Tensors) -> Tensor:
-        return self._conv(xs[0], weights[0].abs(), None)
-
     def value(self, xs: Tensors, params: Tensors) -> Tensor:
         x, weight, bias = xs[0], params[0], params[1] if len(params) > 1 else None
         quick = x.requires_grad and torch.is_grad_enabled() and x.device.type == "cpu" and self._phased

@@ -115,7 +115,7 @@ class Negate(Affine):
     def linear(self, xs: Tensors, weights: Tensors) -> Tensor:
         return -xs[0]
 
-    def absolute(self, xs: Tensors, weights: Tensors) -> Tensor:
+    def absolute(self, xs: Tensors, magnitudes: Tensors) -> Tensor:
         return xs[0]
 
     def adjoint(self, rows: Tensor, weights: Tensors, ins: Sequence[Shape]) -> Tensors:

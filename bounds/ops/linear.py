@@ -30,9 +30,6 @@ class Linear(Affine):
     def linear(self, xs: Tensors, weights: Tensors) -> Tensor:
         return F.linear(xs[0], weights[0])
 
-    def absolute(self, xs: Tensors, weights: Tensors) -> Tensor:
-        return F.linear(xs[0], weights[0].abs())
-
     def value(self, xs: Tensors, params: Tensors) -> Tensor:
         return F.linear(xs[0], *params)
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from bounds.errors import InvalidGraph
 from bounds.interval import Around, Interval
-from bounds.kinds import Piece, Pointwise, Tensors, chosen
+from bounds.kinds import Piece, Pointwise, Tensors
 from bounds.ops.registry import Call, Value, as_model, as_parameter, from_onnx, from_torch, unary
-from bounds.piecewise import Piecewise, joined
+from bounds.piecewise import Piecewise, chosen, joined
 from bounds.rounding import down, up
 
 _LEAST = 2.0**-126  # where an interval is but zero

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from bounds.interval import Interval
-from bounds.kinds import Piece, Pointwise, chosen
+from bounds.kinds import Piece, Pointwise
 from bounds.ops.registry import Call, Value, as_model, from_onnx, from_torch, unary
-from bounds.piecewise import joined
+from bounds.piecewise import chosen, joined
 from bounds.rounding import down, up
 
 

@@ -27,6 +27,9 @@ class Reshape(Affine):
     def linear(self, xs: Tensors, weights: Tensors) -> Tensor:
         return xs[0].reshape(-1, *self.shape)
 
+    def value(self, xs: Tensors, params: Tensors) -> Tensor:
+        return xs[0].reshape(-1, *self.shape)
+
     def adjoint(self, rows: Tensor, weights: Tensors, ins: Sequence[Shape]) -> Tensors:
         return (rows.reshape(-1, *ins[0]),)
 

@@ -34,7 +34,7 @@ class Differences(Affine):
     def linear(self, xs: Tensors, weights: Tensors) -> Tensor:
         return xs[0].unsqueeze(self.axis + 1) - xs[0].unsqueeze(self.axis + 2)
 
-    def absolute(self, xs: Tensors, weights: Tensors) -> Tensor:
+    def absolute(self, xs: Tensors, magnitudes: Tensors) -> Tensor:
         return self._between_others(xs[0].unsqueeze(self.axis + 1) + xs[0].unsqueeze(self.axis + 2))
 
     def _between_others(self, pairs: Tensor) -> Tensor:

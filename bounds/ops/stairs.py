@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from bounds.interval import Interval
-from bounds.kinds import Piece, Pointwise, chosen
+from bounds.kinds import Piece, Pointwise
 from bounds.ops.registry import Call, Value, from_torch, register_function, unary
+from bounds.piecewise import chosen
 
 _MOST_PIECES = 64
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from bounds.interval import Interval
-from bounds.kinds import Pointwise, chosen
+from bounds.kinds import Pointwise
 from bounds.ops.registry import register_function
+from bounds.piecewise import chosen
 from bounds.rounding import U64, down
 
 _PERIOD = 2 * math.pi

@@ -258,13 +258,12 @@ def _affine(
         tight = tight or (op.exact and len(ins) == 1 and ins[0].tight)
         return Facts(interval.closed() if relaxed and not op.exact else interval, tight=tight, box=box)
     centres = tuple(f.interval.centre for f in ins)
-    weights = op.weights(node.params)
     centre = op.value(centres, node.params)
     radii = tuple(
         torch.maximum(f.interval.upper - c, c - f.interval.lower) for f, c in zip(ins, centres, strict=True)
     )
     sizes = [torch.cat([r, c.abs() + r]) for c, r in zip(centres, radii, strict=True)]
-    radius, magnitude = op.absolute(tuple(sizes), weights).chunk(2)
+    radius, magnitude = op.absolute(tuple(sizes), op.magnitudes(node.params)).chunk(2)
     cushion = affine_cushion(graph, node, op, magnitude, level)
     radius = radius + cushion
     interval = Interval(centre - radius, centre + radius).closed()
@@ -297,7 +296,7 @@ def _affine_interval(op: Affine, xs: Sequence[Interval], params: Tensors) -> Int
         )
     centres = tuple([x.centre for x in xs])
     radii = tuple([x.upper - c for x, c in zip(xs, centres, strict=True)])
-    centre, radius = op.value(centres, params), op.absolute(radii, op.weights(params))
+    centre, radius = op.value(centres, params), op.absolute(radii, op.magnitudes(params))
     return Interval(centre - radius, centre + radius)
 
 

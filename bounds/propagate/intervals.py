@@ -9,7 +9,7 @@ import torch
 
 from bounds.graph import Graph, Node
 from bounds.interval import Around, Interval
-from bounds.kinds import Affine
+from bounds.kinds import Affine, Tensors
 from bounds.propagate.crown import spec_bounds
 from bounds.propagate.facts import TINY, Facts, affine_cushion, node_facts
 from bounds.propagate.problem import Problem
@@ -49,6 +49,7 @@ def _values(problem: Problem, folded: set[int]) -> tuple[dict[int, Interval | Ar
     """
     graph, level, rounded = problem.graph, problem.level, problem.rounded
     centred, changing = level is not Level.DEPLOYED, not torch.is_grad_enabled()
+    kept = graph.magnitudes if changing and not rounded else {}
     values: dict[int, Interval | Around] = {0: problem.region.box()}
     facts: dict[int, Facts] = {}
     for index, node in enumerate(graph.nodes[1:], start=1):
@@ -57,8 +58,10 @@ def _values(problem: Problem, folded: set[int]) -> tuple[dict[int, Interval | Ar
         if index in folded:
             facts[index] = _known(graph, index, ins, level, True)
             here = facts[index].interval
+        elif centred and affine is not None and rounded:
+            here = _affine(graph, node, affine, ins)
         elif centred and affine is not None:
-            here = _affine(graph, node, affine, ins) if rounded else _plain(node, affine, ins)
+            here = _plain(node, affine, ins, kept.get(index))
         elif centred and isinstance(ins[0], Around):
             here = node.op.around(ins[0], rounded, changing and node.inputs[0] in graph.spendable)
         values[index] = _known(graph, index, ins, level, False).interval if here is None else here
@@ -77,13 +80,15 @@ def _known(graph: Graph, index: int, ins: Sequence[Interval | Around], level: Le
         return node_facts(graph, node, tuple([Facts(x) for x in ends]), level, relaxed=False)
     cushion = None
     if rounded and not affine.exact:
-        magnitude = affine.absolute(tuple([x.magnitude for x in ends]), affine.weights(node.params))
+        magnitude = affine.absolute(tuple([x.magnitude for x in ends]), affine.magnitudes(node.params))
         cushion = affine_cushion(graph, node, affine, magnitude, level)
     return Facts(_nothing(ends[0]), cushion=cushion)
 
 
-def _plain(node: Node, op: Affine, ins: Sequence[Interval | Around]) -> Interval | Around | None:
-    """Without an account of rounding; None where the ends say more."""
+def _plain(
+    node: Node, op: Affine, ins: Sequence[Interval | Around], magnitudes: Tensors | None
+) -> Interval | Around | None:
+    """Without an account of rounding; None where the ends say more. magnitudes: of the weights, if known."""
     known = [x for x in ins if isinstance(x, Around)]
     if len(known) < len(ins):
         if op.rising:
@@ -94,9 +99,9 @@ def _plain(node: Node, op: Affine, ins: Sequence[Interval | Around]) -> Interval
             return None
         known = [_split(x, False) for x in ins]
     # Widths come first: then the centre's product finds the weights in the caches, where |W| needed them.
-    centres, widths, *_ = zip(*known, strict=True)
-    width = op.absolute(widths, op.weights(node.params))
-    return Around(op.value(centres, node.params), width, math.inf)
+    magnitudes = op.magnitudes(node.params) if magnitudes is None else magnitudes
+    width = op.absolute(tuple([x.width for x in known]), magnitudes)
+    return Around(op.value(tuple([x.centre for x in known]), node.params), width, math.inf)
 
 
 def _affine(graph: Graph, node: Node, op: Affine, ins: Sequence[Interval | Around]) -> Around | None:
@@ -104,9 +109,9 @@ def _affine(graph: Graph, node: Node, op: Affine, ins: Sequence[Interval | Aroun
     if op.exact and not all(isinstance(x, Around) for x in ins):
         return None
     known = [_split(x, True) for x in ins]
-    weights, centres = op.weights(node.params), tuple([x.centre for x in known])
+    magnitudes, centres = op.magnitudes(node.params), tuple([x.centre for x in known])
     if op.exact:
-        width = op.absolute(tuple([x.width for x in known]), weights)
+        width = op.absolute(tuple([x.width for x in known]), magnitudes)
         centre = op.value(centres, node.params)
         if op.offset(node.params) is not None:  # constants in between have nothing to spare
             return Around(centre, width, 0)
@@ -116,7 +121,7 @@ def _affine(graph: Graph, node: Node, op: Affine, ins: Sequence[Interval | Aroun
     # As a share of widths, which are two radii.
     error = 2 * gamma(op.terms(shapes, node.shape, node.params) + _ACCOUNT, U64)
     held = tuple([torch.add(x.width, x.distance, alpha=error) for x in known])
-    width, offset = op.absolute(held, weights), op.offset_magnitude(node.params)
+    width, offset = op.absolute(held, magnitudes), op.offset_magnitude(node.params)
     own = _TINY if offset is None else torch.add(_TINY, offset, alpha=error)
     return Around(op.value(centres, node.params), torch.add(own, width, alpha=1 + error), _SPARE)
 

@@ -66,7 +66,7 @@ def _affine(op: Affine, node: Node, ins: list[Signs]) -> Signs:
     own, as averages do, since these are of one sign and size.
     """
     weights = tuple(w.sign() for w in op.weights(node.params))
-    either = op.absolute(tuple(s.positive + s.negative for s in ins), weights)
+    either = op.absolute(tuple(s.positive + s.negative for s in ins), tuple(w.abs() for w in weights))
     difference = op.linear(tuple(s.positive - s.negative for s in ins), weights)
     negative, positive = either - difference, either + difference
     return Signs((negative != 0).to(negative), (positive != 0).to(positive))

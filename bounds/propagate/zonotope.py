@@ -174,14 +174,14 @@ def affine(
     op: Affine, params: Tensors, zs: Sequence[Zonotope], shapes: Sequence[Shape], out: Shape, rounded: bool
 ) -> Zonotope:
     """``W x + b`` of zonotopes."""
-    weights = op.weights(params)
+    weights, magnitudes = op.weights(params), op.magnitudes(params)
     symbols, generators = _aligned(zs)
     linear = None
     if zs[0].linear is not None:
         linear = _stacked(op, [z.linear for z in zs if z.linear is not None], weights, out)
-    box = op.absolute(tuple(z.box for z in zs), weights)
+    box = op.absolute(tuple(z.box for z in zs), magnitudes)
     if rounded and not op.exact:
-        magnitude = op.absolute(tuple(z.magnitude for z in zs), weights)
+        magnitude = op.absolute(tuple(z.magnitude for z in zs), magnitudes)
         offset = op.offset_magnitude(params)
         magnitude = magnitude if offset is None else magnitude + offset
         terms = op.terms(shapes, out, params) + 8

@@ -44,8 +44,8 @@ def varying(graph: Graph, moves: Tensor) -> list[Tensor]:
     for node in graph.nodes[1:]:
         xs = tuple(found[i] for i in node.inputs)
         if isinstance(node.op, Affine):
-            weights = tuple(p.double() for p in node.op.weights(node.params))
-            reached = node.op.absolute(xs, weights)
+            magnitudes = tuple(p.double() for p in node.op.magnitudes(node.params))
+            reached = node.op.absolute(xs, magnitudes)
         elif isinstance(node.op, Bilinear):
             ones = tuple(torch.ones_like(x) for x in xs)
             reached = node.op.product(xs[0], ones[1]) + node.op.product(ones[0], xs[1])

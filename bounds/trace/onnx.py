@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 
@@ -64,7 +64,7 @@ class _Reader:
         output = output.ref if isinstance(output, Whole) else output
         if not isinstance(output, Ref):
             raise Unsupported(f"the output {exit_.name!r} of {self.file} does not depend on its input")
-        graph = check(fused(builder.build(output)))
+        graph = replace(check(fused(builder.build(output))), fixed=True)
         self._check_sizes(graph)
         return graph
 

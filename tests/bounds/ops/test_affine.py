@@ -147,7 +147,7 @@ def test_magnitudes_dominate(sample: Sample) -> None:
     xs = tuple(x.abs() for x in sample.xs)
     flat = torch.cat([x.flatten(1) for x in xs], dim=1)
     expected = flat @ sample.matrix().abs().T
-    got = sample.op.absolute(xs, sample.weights).flatten(1)
+    got = sample.op.absolute(xs, sample.op.magnitudes(sample.params)).flatten(1)
     torch.testing.assert_close(got, expected, **EXACT)
     magnitude = sample.op.offset_magnitude(sample.params)
     offset = sample.offset()
@@ -177,11 +177,11 @@ def test_rising_operators_have_no_negative_coefficient(sample: Sample) -> None:
 def test_fresh_values_may_be_overwritten(sample: Sample) -> None:
     if not sample.op.fresh:
         return
-    xs, params = [x.clone() for x in sample.xs], [p.clone() for p in sample.params]
+    given = [*sample.xs, *sample.params, *(magnitudes := sample.op.magnitudes(sample.params))]
+    copies = [x.clone() for x in given]
     sample.op.value(sample.xs, sample.params).fill_(7.0)
-    sample.op.absolute(sample.xs, sample.weights).fill_(7.0)
-    same = zip([*sample.xs, *sample.params], [*xs, *params], strict=True)
-    assert all(torch.equal(now, before) for now, before in same)
+    sample.op.absolute(sample.xs, magnitudes).fill_(7.0)
+    assert all(torch.equal(now, before) for now, before in zip(given, copies, strict=True))
 
 
 def test_terms_cover_the_longest_sums(sample: Sample) -> None:
@@ -199,7 +199,7 @@ def test_rounding_account_holds_in_float32(sample: Sample) -> None:
     """The error of float32, measured against float64, stays within ``gamma(terms + 4) * magnitude``."""
     op = sample.op
     xs = tuple(x.float() for x in sample.xs)
-    magnitude = op.absolute(tuple(x.double().abs() for x in xs), sample.weights)
+    magnitude = op.absolute(tuple(x.double().abs() for x in xs), op.magnitudes(sample.params))
     extra = op.offset_magnitude(sample.params)
     magnitude = magnitude if extra is None else magnitude + extra
     exact = op.value(tuple(x.double() for x in xs), sample.params)
@@ -217,7 +217,7 @@ def test_rounding_account_holds_backward(sample: Sample) -> None:
     rows = (sample.draw(40, *sample.out) * scales).float()
     wide = rows.double()
     zeros = tuple(torch.zeros(40, *shape, dtype=torch.float64) for shape in sample.ins)
-    _, vjp = torch.func.vjp(lambda *xs: op.absolute(xs, sample.weights), *zeros)
+    _, vjp = torch.func.vjp(lambda *xs: op.absolute(xs, op.magnitudes(sample.params)), *zeros)
     n = op.terms(sample.ins, sample.out, sample.params) + 4
     ways = [op.adjoint(rows, single, sample.ins)]
     if len(sample.out) == 3:
