@@ -129,6 +129,13 @@ def dense(coefficients: Coefficients) -> Tensor:
     return coefficients if isinstance(coefficients, Tensor) else coefficients.dense()
 
 
+def at(rows: Tensor, a: Coefficients) -> Coefficients:
+    """Some of the rows."""
+    if isinstance(a, Patch):
+        return replace(a, data=a.data[rows], top=a.top[rows], left=a.left[rows])
+    return replace(a, index=a.index[rows], sign=a.sign[rows]) if isinstance(a, Unit) else a[rows]
+
+
 def total(a: Coefficients, b: Coefficients) -> Coefficients:
     """The sum of two sets of rows over the same node; a patch where both are patches that line up."""
     if not isinstance(a, Tensor) and not isinstance(b, Tensor) and len(a.shape) == 3:

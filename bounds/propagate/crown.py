@@ -14,14 +14,17 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from bounds.graph import Graph
 from bounds.interval import Interval
 from bounds.kinds import Bilinear, Pointwise
 from bounds.linear import Unit
+from bounds.piecewise import Piecewise
 from bounds.propagate import alpha
 from bounds.propagate.facts import Facts, node_facts
 from bounds.propagate.forms import Layout
 from bounds.propagate.problem import Problem
 from bounds.propagate.rows import interval_bounds, lower_bounds
+from bounds.propagate.sieve import Sieve
 from bounds.spec import Spec
 
 _FEW = 32  # undecided neurons of a sample up to which a second pass costs more than it saves
@@ -135,7 +138,7 @@ def _with_rows(
     until = problem.until(index) if steps else problem
     at_once = alpha.rows_at_once(until) if steps else problem.rows_at_once(index)
     known = torch.stack([x.lower, -x.upper], dim=1).reshape(batch, -1)
-    width = known.shape[1] // 2
+    width, kinked = known.shape[1] // 2, _kinked(problem.graph, index)
     for samples, ends, valid in _chunks(wanted.reshape(batch, -1), at_once):
         sign = torch.where(ends < width, 1.0, -1.0).to(known).flatten()
         problem.check_time()
@@ -145,12 +148,24 @@ def _with_rows(
             found = alpha.improved(until, facts[: index + 1], unit.dense(), layout, zero, steps)
         else:
             forms = problem.forms(layout, zero)
-            found = lower_bounds(problem.graph, facts, problem.region, index, unit, forms)
+            sieve = Sieve(zero, 0.0) if kinked else None
+            found = lower_bounds(problem.graph, facts, problem.region, index, unit, forms, sieve=sieve)
         found = found.view(ends.shape)
         rows, columns = samples[:, None].expand_as(ends)[valid], ends[valid]
         known[rows, columns] = torch.maximum(known[rows, columns], found[valid])
     lower, upper = known.view(batch, 2, *shape).unbind(1)
     return Interval(torch.minimum(lower, -upper), torch.maximum(lower, -upper))
+
+
+def _kinked(graph: Graph, index: int) -> bool:
+    """Whether nothing counts of a node's intervals but on which side of zero they are, if on one."""
+    for user in graph.users[index]:
+        node = graph.nodes[user]
+        op = node.op.bind(node.params) if isinstance(node.op, Pointwise) else node.op
+        straight = isinstance(op, Piecewise) and op.breaks == (0.0,) and not any(op.curvature)
+        if isinstance(op, Pointwise | Bilinear) and not straight:
+            return False
+    return True
 
 
 def _chunks(wanted: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -14,7 +15,7 @@ from bounds.linear import Coefficients, Patch, Unit
 from bounds.memory import cached
 from bounds.rounding import U64, down, gamma
 
-_INFLATE = 1 + 2.0**-20  # for the share of a share
+_INFLATE = 1 + 2.0**-20  # for the share of a share, and for the sums that make up the slack
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +82,19 @@ class Forms:
         constant, slack = self.constant + term, self.slack
         slack = None if slack is None else torch.add(slack, constant.abs(), alpha=2 * U64)
         return Forms(self.layout, constant, slack)
+
+    def lower(self, ends: Sequence[Tensor]) -> Tensor:
+        """Lower bounds of the rows, given those of what each of their parts has come to; (rows,) each.
+
+        Minus infinity where anything is not a number, or infinite: a sum may have been finite that came out
+        so.
+        """
+        lower = self.constant
+        for end in ends:
+            lower = lower + end if self.slack is None else down(lower + end)
+        if self.slack is not None:
+            lower = down(lower - self.slack * _INFLATE)
+        return torch.nan_to_num(lower, nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
 
     def minus(self, cost: Tensor) -> Forms:
         """With the rounding cost of one step added to the slack; that of these sums comes at the end."""

@@ -22,8 +22,9 @@ from bounds.linear import Coefficients, Patch, Shape, Unit, dense, total
 from bounds.memory import cached
 from bounds.propagate.facts import Facts
 from bounds.propagate.forms import Forms, Layout, Own, Push, over_interval, products, value_range
+from bounds.propagate.sieve import Sieve
 from bounds.relaxation import Lines
-from bounds.rounding import U64, down, gamma
+from bounds.rounding import U64, gamma
 from bounds.sets import InputSet
 
 _INFLATE = 1.0 + 2.0**-20  # covers the rounding of the sums that make up the slack
@@ -42,29 +43,28 @@ def lower_bounds(
     through: tuple[type[Operator], ...] = EVERY,
     own: Mapping[int, Own] = MappingProxyType({}),
     record: dict[int, Tensor] | None = None,
+    sieve: Sieve | None = None,
 ) -> Tensor:
     """Lower bounds over the region of ``a . node(start) + constant``; (rows,).
 
     own: lines of single rows. record: is filled with the rows, dense, at nonlinear nodes and at the input.
+    sieve: which rows need not go all the way.
 
     The rows travel back through operators of the kinds in ``through`` and are concretised where they stop:
-    over the region at the input, over the interval of any other node. Minus infinity where anything is
-    not a number, or infinite: a sum may have been finite that came out so.
+    over the region at the input, over the interval of any other node. See ``Forms.lower``.
     """
-    stopped, forms = _travel(graph, facts, start, a, forms, through, own, record)
+    stopped, forms = _travel(graph, facts, start, a, forms, through, own, record, sieve)
     layout, rounded = forms.layout, forms.slack is not None
-    lower = forms.constant
+    ends = []
     for index, rows in stopped.items():
         if index > 0 or region.is_box:
             interval = region.box() if index == 0 else facts[index].interval
-            lower = lower + over_interval(layout, rows, interval, rounded)
+            ends.append(over_interval(layout, rows, interval, rounded))
         else:
             grouped = dense(rows).view(len(layout.samples), layout.per_sample, *region.shape)
-            lower = lower - region.support(-grouped, layout.samples, rounded).flatten()
-        lower = down(lower) if rounded else lower
-    if forms.slack is not None:
-        lower = down(lower - forms.slack * _INFLATE)
-    return torch.nan_to_num(lower, nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
+            ends.append(-region.support(-grouped, layout.samples, rounded).flatten())
+    lower = forms.lower(ends)
+    return lower if sieve is None else sieve.note(lower)
 
 
 def interval_bounds(
@@ -101,6 +101,7 @@ def _travel(
     through: tuple[type[Operator], ...],
     own: Mapping[int, Own],
     record: dict[int, Tensor] | None,
+    sieve: Sieve | None = None,
 ) -> tuple[dict[int, Coefficients], Forms]:
     """Pull rows back node by node; returns what is left at each node where they stopped."""
     pending: dict[int, Coefficients] = {start: a}
@@ -109,6 +110,8 @@ def _travel(
         node = graph.nodes[index]
         if index not in pending or not isinstance(node.op, through):
             continue
+        if sieve is not None and isinstance(node.op, Pointwise):
+            pending, forms = sieve.sifted(pending, forms, facts)
         here = pending.pop(index)
         if record is not None and isinstance(node.op, Pointwise | Bilinear):
             record[index] = dense(here)
