@@ -88,14 +88,15 @@ def cushion_lost(patch: pytest.MonkeyPatch) -> None:
 
 
 def radius_forgets_sign(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Linear, "magnitudes", Linear.weights)
     patch.setattr(Linear, "absolute", lambda self, xs, weights: self.linear(xs, weights).abs())
 
 
 def ends_swapped(patch: pytest.MonkeyPatch) -> None:
     original = crown.lower_bounds
 
-    def halved(*arguments: object) -> Tensor:
-        return original(*arguments) * 0.95
+    def halved(*arguments: object, **options: object) -> Tensor:
+        return original(*arguments, **options) * 0.95
 
     patch.setattr(crown, "lower_bounds", halved)
 

@@ -22,8 +22,9 @@ LEVELS = [Level.FLOAT, Level.REAL, Level.DEPLOYED]
 
 
 @pytest.fixture(autouse=True)
-def _small_rows_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def _every_row_may_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sieve, "_WORTH", 1)
+    monkeypatch.setattr(sieve, "_SHARE", 1.0)
 
 
 def question(family: str, seed: int, level: Level) -> tuple[Problem, list[Facts]]:
