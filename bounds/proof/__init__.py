@@ -5,9 +5,9 @@ To audit it: the mathematics is in ``arithmetic``, ``steps``, ``functions`` and 
 and ``operators``. Networks of ReLUs need the first two classes of ``functions`` alone, and no ``products``.
 """
 
+from bounds.proof.basics import Refused
 from bounds.proof.file import digest, model_bytes, read
 from bounds.proof.format import Clause, Lemma, Part, Proof, Statement, Tree, Witness
-from bounds.proof.refused import Refused
 
 __all__ = [
     "Clause",

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bounds.proof.basics import Refused
 from bounds.proof.check import check
 from bounds.proof.file import model_bytes, read
-from bounds.proof.refused import Refused
 
 _CLAIM = {
     "real": "for every real x in the region, the network of these exact weights in exact arithmetic",

@@ -12,8 +12,7 @@ from functools import cache
 
 import numpy as np
 
-from bounds.proof.format import Array
-from bounds.proof.refused import refuse
+from bounds.proof.basics import Array, refuse
 
 # Covers the rounding of error accounts themselves, sums of fewer than 2^32 terms.
 _INFLATE = 1.0 + 2.0**-20

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from bounds.proof.arithmetic import Floats, gamma
-from bounds.proof.format import Array
+from bounds.proof.basics import Array
 from bounds.proof.functions import Function
 from bounds.proof.network import Network, Step
 from bounds.proof.steps import Affine, Convolution, Pick, Scale

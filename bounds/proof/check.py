@@ -13,11 +13,11 @@ from functools import cached_property, partial
 import numpy as np
 
 from bounds.proof.arithmetic import Exact, Floats, probe
+from bounds.proof.basics import Array, Refused, refuse
 from bounds.proof.chain import Account, After, Chain, Cuts, Fact, Facts, parts
 from bounds.proof.file import digest
-from bounds.proof.format import Array, Clause, Forest, Lemma, Part, Proof, Statement, Tree, Witness
+from bounds.proof.format import Clause, Forest, Lemma, Part, Proof, Statement, Tree, Witness
 from bounds.proof.onnx import read_network
-from bounds.proof.refused import Refused, refuse
 
 _MEMORY = 2**27  # bytes of the facts of a batch of leaves
 

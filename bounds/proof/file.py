@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from bounds.proof.format import Array, Clause, Forest, Lemma, Part, Proof, Statement, Tree, Witness, shapes
-from bounds.proof.refused import Refused, refuse
+from bounds.proof.basics import Array, Refused, refuse
+from bounds.proof.format import Clause, Forest, Lemma, Part, Proof, Statement, Tree, Witness, shapes
 
 MAGIC = b"CERTPROOF"
 SCHEMA = 3

@@ -12,14 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from re import fullmatch
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bounds.proof.refused import Refused, refuse
+from bounds.proof.basics import Array, Refused, refuse
 
-Array = NDArray[Any]
 LEVELS = ("real", "deployed")
 HIDDEN = ("none", "root", "leaf")
 MOST_DEPTH = 4096

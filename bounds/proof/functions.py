@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bounds.proof.arithmetic import Floats
-from bounds.proof.format import Array
+from bounds.proof.basics import Array
 
 _CODES = 254  # slope codes from 1 to 255; 0 asks for the checker's own
 _ERROR = 2.0**-44  # of exp, tanh, powers and waves in float64: hundreds of units of the last place

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bounds.proof.format import Array
+from bounds.proof.basics import Array, Refused
 from bounds.proof.network import Handler, Input, Made, Reader, Value
-from bounds.proof.refused import Refused
 from bounds.proof.steps import Pick
 
 

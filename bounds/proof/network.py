@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from bounds.proof.arithmetic import Floats
-from bounds.proof.format import Array
+from bounds.proof.basics import Array, Refused, refuse
 from bounds.proof.functions import Function
 from bounds.proof.protobuf import Node
-from bounds.proof.refused import Refused, refuse
 from bounds.proof.steps import Affine, Dense, Pick, Scale, Sum
 
 Shape = tuple[int, ...]

@@ -6,11 +6,11 @@ from math import prod
 
 from bounds.proof import protobuf
 from bounds.proof.arithmetic import Floats
+from bounds.proof.basics import Refused, refuse
 from bounds.proof.moves import MOVES
 from bounds.proof.network import Made, Network, Reader, Value
 from bounds.proof.operators import OPERATORS
 from bounds.proof.protobuf import Message
-from bounds.proof.refused import Refused, refuse
 
 _OPSETS = range(7, 24)  # before them, broadcasting was an attribute
 

@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from bounds.proof.format import Array
+from bounds.proof.basics import Array
 from bounds.proof.functions import Function, Power, Relu, Sigmoid, Steps, Tanh, Wave
 from bounds.proof.network import Handler, Input, Made, Reader, Shape, Value
 from bounds.proof.products import Exp, Reciprocal, contracted, divided, multiplied, softmax

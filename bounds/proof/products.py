@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from bounds.proof.arithmetic import Floats
-from bounds.proof.format import Array
+from bounds.proof.basics import Array
 from bounds.proof.functions import Curved, Function, Power, shares
 from bounds.proof.network import Input, Made, Reader, Value
 

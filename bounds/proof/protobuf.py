@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bounds.proof.format import Array
-from bounds.proof.refused import Refused, refuse
+from bounds.proof.basics import Array, Refused, refuse
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 _SIZES = {_FIXED64: 8, _FIXED32: 4}

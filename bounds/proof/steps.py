@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bounds.proof.format import Array
+from bounds.proof.basics import Array
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

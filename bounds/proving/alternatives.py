@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from bounds.graph import Builder, Graph, Ref
-from bounds.proof.format import Array, Part
+from bounds.proof.basics import Array
+from bounds.proof.format import Part
 from bounds.propagate import alpha
 from bounds.propagate.forms import Forms, Layout
 from bounds.propagate.rows import lower_bounds

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bounds.proof.format import Array, Lemma, Tree
+from bounds.proof.basics import Array
+from bounds.proof.format import Lemma, Tree
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,9 @@ import torch
 
 from bounds.interval import Interval
 from bounds.kinds import Pointwise
+from bounds.proof.basics import Array
 from bounds.proof.chain import Facts
-from bounds.proof.format import Array, Lemma
+from bounds.proof.format import Lemma
 from bounds.propagate import facts as engine
 from bounds.propagate.alpha import Pace
 from bounds.propagate.crown import forward_facts

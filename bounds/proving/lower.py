@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bounds.proof.basics import Array
 from bounds.proof.chain import After, Cuts, Facts
 from bounds.proof.check import Checker, Leaves
-from bounds.proof.format import Array, Part
+from bounds.proof.format import Part
 from bounds.proving.alternatives import Question
 from bounds.proving.leaves import Leaf
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from bounds.graph import Graph
 from bounds.kinds import Bilinear, Pointwise
 from bounds.proof.arithmetic import Floats
-from bounds.proof.format import Array
+from bounds.proof.basics import Array
 from bounds.proof.functions import Function
 from bounds.proof.network import Network
 from bounds.proof.products import Product

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bounds.proof.basics import Array
 from bounds.proof.chain import Facts
-from bounds.proof.format import Array, Tree
+from bounds.proof.format import Tree
 from bounds.proving.alternatives import Mixing, Question
 from bounds.proving.leaves import Leaf, tree
 from bounds.proving.lower import Foresight

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from bounds.bound import bindable, check_shapes
 from bounds.graph import Graph
+from bounds.proof.basics import Array
 from bounds.proof.chain import Account, Chain, Facts
 from bounds.proof.check import Checked, Checker
 from bounds.proof.file import digest
-from bounds.proof.format import Array, Lemma, Proof, Statement
+from bounds.proof.format import Lemma, Proof, Statement
 from bounds.propagate import facts as engine
 from bounds.propagate.cascade import ALPHA
 from bounds.propagate.crown import climbed

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from bounds.errors import InvalidInput
-from bounds.proof.format import Array, Clause, Part, Statement
+from bounds.proof.basics import Array
+from bounds.proof.format import Clause, Part, Statement
 from bounds.rounding import Level
 from bounds.sets import InputSet
 from bounds.spec import Spec

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from bounds.proof.format import Array
+from bounds.proof.basics import Array
 from bounds.proof.functions import Curved, Relu, Sigmoid
 from bounds.proof.products import Product
 from bounds.propagate.turns import Place

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bounds.proof import Proof, Refused
+from bounds.proof.basics import Array
 from bounds.proof.file import MAGIC, MOST_BYTES, MOST_HEADER, SCHEMA, START, header
-from bounds.proof.format import Array, shapes
+from bounds.proof.format import shapes
 
 
 def write(path: Path, proof: Proof) -> int:

@@ -9,7 +9,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from bounds.proof import Clause, Part, Statement, Tree, digest
-from bounds.proof.format import Array
+from bounds.proof.basics import Array
 
 OPSET = 17
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bounds.proof import Clause, Lemma, Part, Proof, Statement, Tree, Witness
-from bounds.proof.format import HIDDEN, Array
+from bounds.proof.basics import Array
+from bounds.proof.format import HIDDEN
 
 Random = np.random.Generator
 

@@ -10,8 +10,8 @@ import pytest
 
 from bounds.proof import Refused
 from bounds.proof.arithmetic import Exact, Floats
+from bounds.proof.basics import Array
 from bounds.proof.check import Checker
-from bounds.proof.format import Array
 from bounds.proof.functions import Function, Power, Relu, Sigmoid, Steps, Tanh, Wave
 from bounds.proof.products import Exp, Reciprocal
 from tests.bounds.proof.nets import mlp

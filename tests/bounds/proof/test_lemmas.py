@@ -11,10 +11,10 @@ import pytest
 from onnx import helper
 
 from bounds.proof import Clause, Lemma, Part, Proof, Refused, Statement, digest
+from bounds.proof.basics import Array
 from bounds.proof.chain import Facts
 from bounds.proof.check import Checker, check
 from bounds.proof.file import unpacked
-from bounds.proof.format import Array
 from bounds.proving.written import packed
 from tests.bounds.proof.nets import leaf, mlp, onnx_bytes
 from tests.bounds.proof.strategies import Random, random_lemma

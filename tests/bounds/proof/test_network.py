@@ -19,8 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 from bounds import proof
 from bounds.proof import Clause, Part, Refused, model_bytes, network, protobuf
 from bounds.proof.arithmetic import Exact, Floats
+from bounds.proof.basics import Array
 from bounds.proof.check import Checker
-from bounds.proof.format import Array
 from bounds.proof.functions import Function
 from bounds.proof.moves import MOVES
 from bounds.proof.network import Network

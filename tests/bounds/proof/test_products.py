@@ -15,8 +15,8 @@ from onnx import helper
 
 from bounds.proof import Clause, Part, Proof, Refused
 from bounds.proof.arithmetic import Floats
+from bounds.proof.basics import Array
 from bounds.proof.check import Checker, check
-from bounds.proof.format import Array
 from bounds.proof.functions import Curved, Function, Power, Wave
 from bounds.proof.operators import OPERATORS
 from bounds.proof.products import Product, Share

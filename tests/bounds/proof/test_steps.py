@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bounds.proof.format import Array
+from bounds.proof.basics import Array
 from bounds.proof.steps import Convolution, Dense
 
 

@@ -13,8 +13,9 @@ from onnx import helper
 
 from bounds.proof import Clause, Part, Tree
 from bounds.proof.arithmetic import Exact
+from bounds.proof.basics import Array
 from bounds.proof.check import Checker
-from bounds.proof.format import HIDDEN, Array
+from bounds.proof.format import HIDDEN
 from tests.bounds.proof.nets import onnx_bytes
 from tests.bounds.proof.strategies import path_steps, random_shape
 

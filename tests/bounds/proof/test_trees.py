@@ -8,8 +8,8 @@ from onnx import helper
 
 from bounds.proof import Clause, Part, Tree
 from bounds.proof.arithmetic import Floats
+from bounds.proof.basics import Array
 from bounds.proof.check import Checker
-from bounds.proof.format import Array
 from bounds.proof.network import Network
 from bounds.proof.steps import Affine
 from tests.bounds.proof.nets import leaf, onnx_bytes

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bounds.proof.format import Array
+from bounds.proof.basics import Array
 from bounds.proving.leaves import Leaf, tree
 
 from ..proof.strategies import random_shape

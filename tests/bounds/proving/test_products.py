@@ -10,9 +10,9 @@ from onnx import helper
 
 import bounds
 from bounds.proof import Refused, model_bytes
+from bounds.proof.basics import Array
 from bounds.proof.check import check
 from bounds.proof.file import unpacked
-from bounds.proof.format import Array
 from bounds.proving import prove
 from bounds.proving.written import packed
 from bounds.search import Status

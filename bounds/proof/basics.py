@@ -1,6 +1,12 @@
-"""The one way in which a proof, a network or a leaf is turned down."""
+"""What all parts of the checker share: arrays, and the one way in which something is turned down."""
 
 from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
 
 
 class Refused(Exception):
