@@ -297,3 +297,84 @@ class Tanh(Sigmoid):
     def point(self, slope: Array, sign: Any) -> Array:
         root = np.sqrt(1 - np.clip(slope, 1e-15, 1.0))
         return np.asarray(-sign * np.arctanh(root * (1 - 2.0**-53)))
+
+
+class Exp(Curved):
+    """The exponential function."""
+
+    rises = True
+    limits = (0.0, np.inf)
+
+    def value(self, z: Array) -> Array:
+        return np.exp(z)
+
+    def derivative(self, z: Array, y: Array) -> Array:
+        return y
+
+    def point(self, slope: Array, sign: Any) -> Array:
+        return np.log(np.abs(slope))
+
+
+class Reciprocal(Curved):
+    """``1 / z``, of which nothing is known where z may be zero."""
+
+    def bends(self) -> tuple[int, int]:
+        return (-1, 1)
+
+    def value(self, z: Array) -> Array:
+        return np.asarray(1 / z)
+
+    def derivative(self, z: Array, y: Array) -> Array:
+        return np.asarray(-(y**2))
+
+    def point(self, slope: Array, sign: Any) -> Array:
+        return np.asarray(sign * np.sqrt(1 / np.abs(slope)))
+
+
+@dataclass(frozen=True)
+class Share(Reciprocal):
+    """One over a sum, where so many of them, next to each other, add up to one."""
+
+    count: int
+
+
+class Product(Function):
+    """``x y`` of two values that enter one behind the other.
+
+    A plane ``p x + q y + c`` has any slopes, as lines around functions have; c is found at the corners of a
+    box: only ends count for what is linear in x and in y. With p and q in the middle of y and x it lies
+    half-way between the two planes of McCormick (1976), *Computability of global solutions to factorable
+    nonconvex programs*.
+    """
+
+    def value(self, z: Array) -> Array:
+        x, y = np.split(z, 2, 1)
+        return np.asarray(x * y)
+
+    def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
+        """Half-way between the planes, or as far from there as codes ask for."""
+        (x, y), (dx, dy) = (np.split(each, 2, 1) for each in ((low + high) / 2, (high - low) / 2))
+        turn = 0 if codes is None else np.where(codes > 0, 2 * shares(codes) - 1, 0.0)
+        return np.concatenate([y + sign * turn * dy, x + turn * dx], 1)
+
+    def least(self, low: Array, high: Array, slope: Array, a: Floats, sign: int) -> Array:
+        (p, q), corners = np.split(slope, 2, 1), list[Array]()
+        xs, ys = zip(np.split(low, 2, 1), np.split(high, 2, 1), strict=True)
+        for x in xs:
+            for y in ys:
+                over = a.down(a.down(sign * x * y) - a.up(sign * p * x))
+                corners.append(a.down(over - a.up(sign * q * y)))
+        return np.asarray(np.minimum.reduce(corners))
+
+
+FUNCTIONS: dict[str, Function] = {
+    "Relu": Relu(),
+    "Sigmoid": Sigmoid(),
+    "Tanh": Tanh(),
+    "Exp": Exp(),
+    "Reciprocal": Reciprocal(),
+    "Sin": Wave(np.sin),
+    "Cos": Wave(np.cos),
+    "Floor": Steps(np.floor),
+    "Sign": Steps(np.sign),
+}

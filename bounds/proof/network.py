@@ -15,10 +15,11 @@ import numpy as np
 from bounds.proof.arithmetic import Floats
 from bounds.proof.basics import Array, Refused, refuse
 from bounds.proof.functions import Function
-from bounds.proof.protobuf import Node
 from bounds.proof.steps import Affine, Dense, Pick, Scale, Sum
 
 Shape = tuple[int, ...]
+# Name, place, inputs, outputs and attributes of an operator: floats, ints, bytes, arrays or lists of ints.
+Node = tuple[str, str, tuple[str, ...], tuple[str, ...], dict[str, Any]]
 MOST = 2**28  # elements of all values of a network, of what is moved to make them, of operators' constants
 # What was an attribute in older opsets, and is an input since; no opset has both.
 _ONCE_ATTRIBUTES = {

@@ -1,4 +1,4 @@
-"""The operators that compute: functions, sums, products, convolutions, pooling, normalisation."""
+"""The operators that compute: functions, sums, products, softmax, convolutions, pooling, normalisation."""
 
 from __future__ import annotations
 
@@ -7,27 +7,11 @@ from math import prod
 import numpy as np
 
 from bounds.proof.basics import Array
-from bounds.proof.functions import Function, Power, Relu, Sigmoid, Steps, Tanh, Wave
+from bounds.proof.functions import FUNCTIONS, Power, Product, Reciprocal, Relu, Share
 from bounds.proof.network import Handler, Input, Made, Reader, Shape, Value
-from bounds.proof.products import Exp, Reciprocal, contracted, divided, multiplied, softmax
 from bounds.proof.steps import Convolution, Pick, Transposed
 
-_FUNCTIONS: dict[str, Function] = {
-    "Relu": Relu(),
-    "Sigmoid": Sigmoid(),
-    "Tanh": Tanh(),
-    "Exp": Exp(),
-    "Reciprocal": Reciprocal(),
-    "Sin": Wave(np.sin),
-    "Cos": Wave(np.cos),
-    "Floor": Steps(np.floor),
-    "Sign": Steps(np.sign),
-}
 _MOST_POWER = 2**8
-
-
-def _function(r: Reader, x: Input) -> Value:
-    return r.add(_FUNCTIONS[r.op], [r.value(x)], r.shape(x))
 
 
 def _power(r: Reader, x: Input, y: Input) -> Value:
@@ -44,19 +28,25 @@ def _leaky(r: Reader, x: Input) -> Value:
     return r.add(Relu(leak), [r.value(x)], r.shape(x))
 
 
-def _sum(r: Reader, x: Input, y: Input) -> Value:
-    return r.sum(x, y, -1 if r.op == "Sub" else 1)
+def _multiplied(r: Reader, x: Value, y: Value) -> Value:
+    """``x y``, elementwise."""
+    if x == y:
+        return r.add(Power(2), [x], x.shape)
+    shape = np.broadcast_shapes(x.shape, y.shape)
+    return r.add(Product(), [r.spread(x, shape), r.spread(y, shape)], shape)
 
 
-def _negative(r: Reader, x: Input) -> Value:
-    return r.scaled(r.value(x), r.a.array(-1), None, executed=0)
+def _divided(r: Reader, x: Input, y: Value) -> Value:
+    """``x / y``."""
+    over = r.add(Reciprocal(), [y], y.shape)
+    return _multiplied(r, x, over) if isinstance(x, Value) else r.scaled(over, r.numbers(x))
 
 
 def _times(r: Reader, x: Input, y: Input) -> Made:
     if not isinstance(x, Value):
         x, y = y, x
     if isinstance(y, Value):
-        return multiplied(r, r.value(x), y)
+        return _multiplied(r, r.value(x), y)
     if isinstance(x, Value):
         return r.scaled(x, r.numbers(y))
     whole = r.whole(x), r.whole(y)
@@ -68,24 +58,45 @@ def _times(r: Reader, x: Input, y: Input) -> Made:
 
 def _quotient(r: Reader, x: Input, y: Input) -> Value:
     if isinstance(y, Value):
-        return divided(r, x, y)
+        return _divided(r, x, y)
     divisor = r.numbers(y)
     r.refuse(not np.all(divisor), "it divides by zero")
     return r.scaled(r.value(x), r.a.array(1.0) / divisor)
 
 
-def _matmul(r: Reader, x: Input, y: Input) -> Value:
+def _contracted(r: Reader, x: Value, y: Value) -> Value:
+    """The matrix product, sums of single products.
+
+    Averages, where a row of x adds up to one, are a mean, and sums of what else there is.
+    """
+    n, mean = x.shape[-1], None
+    wrong = min(len(x.shape), len(y.shape)) < 2 or y.shape[-2] != n
+    r.refuse(wrong, f"values of shapes {x.shape} and {y.shape} are no matrices that can be multiplied")
+    does = r.steps[x.index - 1].does if x.index else None
+    if isinstance(does, Share) and does.count == n:
+        turned = r.value(_turned(r, y))
+        mean = r.dense(turned, np.full((1, n), 1 / n))
+        y = r.value(_turned(r, r.sum(turned, mean, -1)))
+    left = r.value(r.moved(x, lambda i: i[..., :, None, :]))
+    right = r.value(r.moved(_turned(r, y), lambda i: i[..., None, :, :]))
+    total = r.value(r.moved(r.dense(_multiplied(r, left, right), np.ones((1, n))), lambda i: i[..., 0]))
+    return total if mean is None else r.sum(total, r.moved(mean, lambda i: i[..., None, :, 0]), 1)
+
+
+def _turned(r: Reader, x: Input) -> Made:
+    return r.moved(x, lambda i: i.swapaxes(-1, -2))
+
+
+def _matmul(r: Reader, x: Input, y: Input) -> Made:
     if isinstance(x, Value) and isinstance(y, Value):
-        return contracted(r, x, y)
+        return _contracted(r, x, y)
     if not isinstance(y, Value):
         weight = r.numbers(y)
-        if weight.ndim > 1:
-            return r.dense(r.value(x), weight.T)
-        made = r.dense(r.value(x), weight[None])
-        return r.value(r.moved(made, lambda i: i[..., 0]))
+        made = r.dense(r.value(x), weight.T if weight.ndim > 1 else weight[None])
+        return made if weight.ndim > 1 else r.moved(made, lambda i: i[..., 0])
     r.refuse(y.shape[2:], "it is supported for a constant matrix from the left of a vector or matrix only")
     flipped = r.value(r.moved(y, np.transpose))  # W x = (x' W')'
-    return r.value(r.moved(r.dense(flipped, r.numbers(x)), np.transpose))
+    return r.moved(r.dense(flipped, r.numbers(x)), np.transpose)
 
 
 def _gemm(r: Reader, x: Input, w: Input, bias: Input = None) -> Value:
@@ -93,6 +104,19 @@ def _gemm(r: Reader, x: Input, w: Input, bias: Input = None) -> Value:
     weight = r.numbers(w)
     r.refuse(len(r.shape(x)) != 2, "it is supported for matrices only")
     return r.dense(r.value(x), weight if r.take("transB", 0) else weight.T, bias)
+
+
+def _softmax(r: Reader, x: Input) -> Value:
+    """``1 / sum exp(x_j - x_i)``, where that for i = j is exact."""
+    value = r.value(x)
+    axis, n = r.take("axis", 1 if r.opset < 13 else -1), value.shape[-1]
+    r.refuse(axis not in (-1, len(value.shape) - 1), "it is supported along the last axis only")
+    r.room([n] * 3)
+    one = np.eye(n)
+    away = r.dense(value, (one - one[:, None]).reshape(n * n, n))
+    pairs = r.value(r.moved(away, lambda i: i.reshape(*value.shape, n)))
+    total = r.dense(r.add(FUNCTIONS["Exp"], [pairs], pairs.shape), np.ones((1, n)))
+    return r.add(Share(n), [r.value(r.moved(total, lambda i: i[..., 0]))], value.shape)
 
 
 def _reduce(r: Reader, x: Input, axes: Input = None) -> Made:
@@ -227,17 +251,17 @@ def _batch_norm(r: Reader, x: Input, *constants: Input) -> Value:
 
 
 OPERATORS: dict[str, Handler] = {
-    **dict.fromkeys(_FUNCTIONS, _function),
+    **dict.fromkeys(FUNCTIONS, lambda r, x: r.add(FUNCTIONS[r.op], [r.value(x)], r.shape(x))),
     "LeakyRelu": _leaky,
     "Pow": _power,
-    "Add": _sum,
-    "Sub": _sum,
-    "Neg": _negative,
+    "Add": lambda r, x, y: r.sum(x, y, 1),
+    "Sub": lambda r, x, y: r.sum(x, y, -1),
+    "Neg": lambda r, x: r.scaled(r.value(x), r.a.array(-1), None, executed=0),
     "Mul": _times,
     "Div": _quotient,
     "MatMul": _matmul,
     "Gemm": _gemm,
-    "Softmax": softmax,
+    "Softmax": _softmax,
     "ReduceSum": _reduce,
     "ReduceMean": _reduce,
     "Conv": _conv,

@@ -9,8 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from bounds.proof.basics import Array
-from bounds.proof.functions import Curved, Relu, Sigmoid
-from bounds.proof.products import Product
+from bounds.proof.functions import Curved, Product, Relu, Sigmoid
 from bounds.propagate.turns import Place
 from bounds.proving.leaves import Leaf
 from bounds.proving.matching import Match

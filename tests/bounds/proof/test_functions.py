@@ -12,8 +12,7 @@ from bounds.proof import Refused
 from bounds.proof.arithmetic import Exact, Floats
 from bounds.proof.basics import Array
 from bounds.proof.check import Checker
-from bounds.proof.functions import Function, Power, Relu, Sigmoid, Steps, Tanh, Wave
-from bounds.proof.products import Exp, Reciprocal
+from bounds.proof.functions import Exp, Function, Power, Reciprocal, Relu, Sigmoid, Steps, Tanh, Wave
 from tests.bounds.proof.nets import mlp
 
 A = Floats()

@@ -17,16 +17,16 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from bounds import proof
-from bounds.proof import Clause, Part, Refused, model_bytes, network, protobuf
+from bounds.proof import Clause, Part, Refused, model_bytes, network
 from bounds.proof.arithmetic import Exact, Floats
 from bounds.proof.basics import Array
 from bounds.proof.check import Checker
 from bounds.proof.functions import Function
 from bounds.proof.moves import MOVES
 from bounds.proof.network import Network
-from bounds.proof.onnx import read_network
+from bounds.proof.onnx import Message, _attribute, read_network
+from bounds.proof.onnx import tensor as read_tensor
 from bounds.proof.operators import OPERATORS
-from bounds.proof.protobuf import Message, _attribute
 from bounds.proof.steps import Affine
 from tests.bounds.proof.nets import leaf, onnx_bytes
 
@@ -617,7 +617,7 @@ def test_fields_of_another_wire_type_do_not_count(name: str) -> None:
         changed = tensor.replace(one, other, 1)
         assert list(onnx.TensorProto.FromString(changed).dims) == []
         with pytest.raises(Refused, match="4 values, not 1"):
-            protobuf.tensor(Message(changed))
+            read_tensor(Message(changed))
 
 
 @pytest.mark.parametrize(
@@ -633,11 +633,11 @@ def test_fields_of_another_wire_type_do_not_count(name: str) -> None:
 )
 def test_tensors_that_are_none(change: Callable[[onnx.TensorProto], None]) -> None:
     tensor = helper.make_tensor("c", TensorProto.INT32, [4], [1, -2, 3, 4])
-    read = protobuf.tensor(Message(tensor.SerializeToString()))
+    read = read_tensor(Message(tensor.SerializeToString()))
     np.testing.assert_array_equal(read, [1, -2, 3, 4])
     change(tensor)
     with pytest.raises(Refused):
-        protobuf.tensor(Message(tensor.SerializeToString()))
+        read_tensor(Message(tensor.SerializeToString()))
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.int32, np.int64, np.bool_])
@@ -645,7 +645,7 @@ def test_tensors_in_both_ways_of_storing(kind: type) -> None:
     values: Array = (RNG.normal(size=(2, 3)) * 2).astype(kind)
     typed = helper.make_tensor("c", helper.np_dtype_to_tensor_dtype(values.dtype), (2, 3), values.ravel())
     for tensor in (typed, numpy_helper.from_array(values, "c")):
-        read = protobuf.tensor(Message(tensor.SerializeToString()))
+        read = read_tensor(Message(tensor.SerializeToString()))
         np.testing.assert_array_equal(read, values)
         assert read.dtype == (np.int64 if np.issubdtype(kind, np.integer) else kind)
 
@@ -655,7 +655,7 @@ def test_whole_numbers_that_do_not_fit_are_not_read_as_others() -> None:
     packed = b"\x2a\x01\x03"
     assert packed in tensor
     with pytest.raises((Refused, OverflowError)):
-        protobuf.tensor(Message(tensor.replace(packed, b"\x2a\x05\x83\x80\x80\x80\x10")))
+        read_tensor(Message(tensor.replace(packed, b"\x2a\x05\x83\x80\x80\x80\x10")))
 
 
 @pytest.mark.parametrize("value", [1e-310, 1e-160, 1e160, np.inf])

@@ -17,9 +17,8 @@ from bounds.proof import Clause, Part, Proof, Refused
 from bounds.proof.arithmetic import Floats
 from bounds.proof.basics import Array
 from bounds.proof.check import Checker, check
-from bounds.proof.functions import Curved, Function, Power, Wave
+from bounds.proof.functions import Curved, Function, Power, Product, Share, Wave
 from bounds.proof.operators import OPERATORS
-from bounds.proof.products import Product, Share
 from tests.bounds.proof.nets import leaf, onnx_bytes, statement
 from tests.bounds.proof.strategies import random_tree
 
