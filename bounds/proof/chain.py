@@ -32,9 +32,6 @@ _U32, _LEAST32 = 2.0**-24, 2.0**-149
 # From here on a float32 execution may overflow on its way: it may sum many numbers before their mean.
 _MOST32 = 2.0**96
 _MEMORY = 2**22  # bytes of a batch of rows: what stays in a cache
-# Slopes and constants of lines below and above a function, (pieces or rows, elements); planes have slopes for
-# both factors, one behind the other.
-Lines = tuple[tuple[Array, Array], tuple[Array, Array]]
 
 
 def parts(count: int, most: int) -> list[slice]:
@@ -46,7 +43,7 @@ def parts(count: int, most: int) -> list[slice]:
 class Fact:
     """What is known of a value on each piece, (pieces or 1, elements).
 
-    cushion: of the step that makes it. lines: below and above, where that is a function.
+    cushion: of the affine step that makes it. lines: around the function that does, see ``Chain``.
     """
 
     low: Array
@@ -216,26 +213,27 @@ class Chain:
         return Fact(a.down(middle - radius), a.up(middle + radius), cushion)
 
     def _function(self, x: Fact, does: Function) -> Fact:
-        lines, cushion, radius = self._around(does, x, None)
         least, most = does.image(x.low, x.high, self.a)
-        if radius is not None:
+        if (radius := self._radius(does, least, most)) is not None:
             least, most = self.a.down(least - radius), self.a.up(most + radius)
-        return Fact(least, most, cushion, lines)
+        return Fact(least, most, lines=self._around(does, x, None))
 
-    def _around(self, does: Function, x: Fact, codes: Array | None) -> tuple[Lines, Array, Array | None]:
-        """Lines around a function, their cushion, and how far an execution may be off (None: not at all)."""
+    def _radius(self, does: Function, least: Array, most: Array) -> Array | None:
+        """How far executions may be off a function with values between these; None: not at all."""
+        off = does.deployed() if self.deployed else None
+        return off[0] * np.maximum(np.abs(least), np.abs(most)) + off[1] if off and any(off) else None
+
+    def _around(self, does: Function, x: Fact, codes: Array | None) -> tuple[Array, ...]:
+        """Slopes and constants of lines below and above a function, (pieces or rows, elements), and their
+        cushion; planes have slopes for both factors, one behind the other."""
         a, low, high = self.a, x.low, x.high
         s, t = (does.slope(low, high, codes, a, sign) for sign in (1, -1))
         c, d = does.least(low, high, s, a, 1), -does.least(low, high, t, a, -1)
         steep, far = (np.maximum(np.abs(p), np.abs(q)) for p, q in ((s, t), (c, d)))
         inputs = low.shape[1] // c.shape[1]
         cushion = a.gamma(low.shape[1] + 8) * sum(np.split(steep * x.size, inputs, 1), far) + a.tiny
-        off = does.deployed() if self.deployed else None
-        if off is None or not any(off):
-            return ((s, c), (t, d)), cushion, None
-        most = np.maximum(*map(np.abs, does.image(low, high, a)))
-        radius = off[0] * most + off[1]
-        return ((s, c), (t, d)), cushion + radius, radius
+        radius = self._radius(does, *does.image(low, high, a))
+        return s, c, t, d, cushion if radius is None else cushion + radius
 
     def _add(self, facts: Facts, fact: Fact, cuts: Cuts | None) -> None:
         """One more value, whose intervals the cuts meet."""
@@ -326,13 +324,11 @@ class Chain:
         codes = None if account.codes is None else account.codes[:, self.starts[k] :][:, : lam.shape[1]]
         if codes is not None and bool(codes.any()):  # each row its own lines
             fact = self._entering(facts, self.network.steps[k])
-            x = Fact(account.of(fact.low), account.of(fact.high))
-            ((s, c), (t, d)), cushion, _ = self._around(does, x, codes)
-            account.less_rows(_dot(np.abs(lam), cushion))
+            lines = self._around(does, Fact(account.of(fact.low), account.of(fact.high)), codes)
         else:
-            account.less(lam, facts.values[k + 1].cushion)
-            below, above = facts.values[k + 1].lines
-            (s, c), (t, d) = map(account.of, below), map(account.of, above)
+            lines = tuple(map(account.of, facts.values[k + 1].lines))
+        s, c, t, d, cushion = lines
+        account.less_rows(_dot(np.abs(lam), cushion))
         up, down = np.maximum(lam, self.a.zeros()), np.minimum(lam, self.a.zeros())
         account.add(_dot(up, c) + _dot(down, d))
         inputs = s.shape[1] // lam.shape[1]

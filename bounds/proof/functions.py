@@ -22,9 +22,9 @@ _ERROR = 2.0**-44  # of exp, tanh, powers and waves in float64: hundreds of unit
 _ROUNDS = 30  # of bisection for a tangent
 
 
-def shares(codes: Array) -> Array:
+def _shares(codes: Array, a: Floats) -> Array:
     """The numbers from 0 to 1 that codes from 1 on stand for."""
-    return np.asarray((np.maximum(codes, 1) - 1.0) / _CODES)
+    return np.asarray(a.array(np.maximum(codes, 1) - 1.0) / _CODES)
 
 
 class Function(ABC):
@@ -99,8 +99,7 @@ class Relu(Function):
         else:
             inside = np.where(high > -low, one, leak)
             if codes is not None:
-                share = a.array(np.maximum(codes, 1) - 1.0) / _CODES  # exactly, in fractions
-                inside = np.where(codes > 0, leak + share * (1 - leak), inside)
+                inside = np.where(codes > 0, leak + _shares(codes, a) * (1 - leak), inside)
         return np.where(split, inside, np.where(high > 0, one, leak))
 
 
@@ -176,7 +175,7 @@ class Curved(Function):
 
     def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
         """Of the tangent at the middle, or where codes ask for it, if f bends away; else of the chord."""
-        share = 0.5 if codes is None else np.where(codes > 0, shares(codes), 0.5)
+        share = 0.5 if codes is None else np.where(codes > 0, _shares(codes, a), 0.5)
         p, first, last = low + share * (high - low), self.value(low), self.value(high)
         wide, start = high > low, self.derivative(low, first)
         chord = np.where(wide, (last - first) / np.where(wide, high - low, 1.0), start)
@@ -256,7 +255,7 @@ class Sigmoid(Curved):
     def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
         if codes is None:
             return self._tangent(low, high, sign)
-        asked = shares(codes) * self.steepest(low, high)
+        asked = _shares(codes, a) * self.steepest(low, high)
         return asked if codes.all() else np.where(codes > 0, asked, self._tangent(low, high, sign))
 
     def _tangent(self, low: Array, high: Array, sign: int) -> Array:
@@ -354,7 +353,7 @@ class Product(Function):
     def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
         """Half-way between the planes, or as far from there as codes ask for."""
         (x, y), (dx, dy) = (np.split(each, 2, 1) for each in ((low + high) / 2, (high - low) / 2))
-        turn = 0 if codes is None else np.where(codes > 0, 2 * shares(codes) - 1, 0.0)
+        turn = 0 if codes is None else np.where(codes > 0, 2 * _shares(codes, a) - 1, 0.0)
         return np.concatenate([y + sign * turn * dy, x + turn * dx], 1)
 
     def least(self, low: Array, high: Array, slope: Array, a: Floats, sign: int) -> Array:

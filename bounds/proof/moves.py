@@ -12,10 +12,6 @@ from bounds.proof.network import Handler, Input, Made, Reader, Value
 from bounds.proof.steps import Pick
 
 
-def _identity(r: Reader, x: Input) -> Made:
-    return r.moved(x, lambda i: i)
-
-
 def _dropout(r: Reader, x: Input, ratio: Input = None, training: Input = None) -> Made:
     r.take("ratio")
     r.take("seed")
@@ -34,12 +30,7 @@ def _constant(r: Reader) -> Array:
 
 def _filled(r: Reader, sizes: Input) -> Array:
     r.room(r.integers(sizes))
-    value = r.take("value", np.zeros(1, np.float32))
-    return np.broadcast_to(value.reshape(()), r.integers(sizes))
-
-
-def _shape(r: Reader, x: Input) -> Array:
-    return np.array(r.shape(x), np.int64)
+    return np.broadcast_to(r.take("value", np.zeros(1, np.float32)).reshape(()), r.integers(sizes))
 
 
 def _flatten(r: Reader, x: Input) -> Made:
@@ -78,14 +69,6 @@ def _expand(r: Reader, x: Input, sizes: Input) -> Made:
     shape = np.broadcast_shapes(r.shape(x), tuple(r.integers(sizes)))
     r.room(shape)
     return r.moved(x, lambda i: np.broadcast_to(i, shape))
-
-
-def _equal(r: Reader, x: Input, y: Input) -> Array:
-    return r.folded(np.equal, r.whole(x), r.whole(y))
-
-
-def _where(r: Reader, condition: Input, x: Input, y: Input) -> Array:
-    return r.folded(np.where, r.constant(condition), r.constant(x), r.constant(y))
 
 
 def _enlarge(r: Reader, x: Input, *rest: Input) -> Made:
@@ -149,13 +132,13 @@ def _concat(r: Reader, *xs: Input) -> Made:
 
 
 MOVES: dict[str, Handler] = {
-    "Identity": _identity,
+    "Identity": lambda r, x: r.moved(x, lambda i: i),
     "Dropout": _dropout,
     "Constant": _constant,
     "ConstantOfShape": _filled,
-    "Equal": _equal,
-    "Where": _where,
-    "Shape": _shape,
+    "Equal": lambda r, x, y: r.folded(np.equal, r.whole(x), r.whole(y)),
+    "Where": lambda r, where, x, y: r.folded(np.where, *map(r.constant, (where, x, y))),
+    "Shape": lambda r, x: np.array(r.shape(x), np.int64),
     "Flatten": _flatten,
     "Reshape": _reshape,
     "Transpose": _transpose,

@@ -26,11 +26,8 @@ _ONCE_ATTRIBUTES = {
     "Clip": ("min", "max"),
     "Pad": ("pads", "value"),
     "Slice": ("starts", "ends", "axes"),
-    "ReduceMean": ("axes",),
-    "ReduceSum": ("axes",),
     "Split": ("split",),
-    "Squeeze": ("axes",),
-    "Unsqueeze": ("axes",),
+    **dict.fromkeys(("ReduceMean", "ReduceSum", "Squeeze", "Unsqueeze"), ("axes",)),
 }
 
 

@@ -39,8 +39,8 @@ class Affine(ABC):
         """W x, (samples, outputs), of (samples, inputs)."""
 
     @abstractmethod
-    def adjoint(self, rows: Array) -> Array:
-        """The rows (rows, outputs) times W, (rows, inputs)."""
+    def adjoint(self, x: Array) -> Array:
+        """Rows x, (rows, outputs), times W: (rows, inputs)."""
 
     @cached_property
     def absolute(self) -> Affine:
@@ -64,14 +64,14 @@ class Dense(Affine):
     def linear(self, x: Array) -> Array:
         return _times(x.reshape(-1, self.weight.shape[1]), self.weight.T).reshape(len(x), -1)
 
-    def adjoint(self, rows: Array) -> Array:
-        flat, weight = rows.reshape(-1, self.weight.shape[0]), self.weight
-        used = np.flatnonzero((flat != 0).any(0))  # often few: rows of single neurons, ReLUs that are off
+    def adjoint(self, x: Array) -> Array:
+        flat, weight = x.reshape(-1, self.weight.shape[0]), self.weight
+        used = np.flatnonzero((flat != 0).any(0))  # often few: x of single neurons, ReLUs that are off
         if 2 * len(used) < len(weight):
             # They lie in memory as before.
             flat = flat.take(used, 1) if flat.flags.c_contiguous else flat[:, used]
             weight = weight[used]
-        return _times(flat, weight).reshape(len(rows), -1)
+        return _times(flat, weight).reshape(len(x), -1)
 
 
 def _times(x: Array, w: Array) -> Array:
@@ -153,13 +153,13 @@ class Convolution(Affine):
         flat = self.weight.reshape(*self.weight.shape[:3], -1)
         return np.ascontiguousarray(flat.transpose(3, 0, 2, 1))
 
-    def adjoint(self, rows: Array) -> Array:
+    def adjoint(self, x: Array) -> Array:
         outs, ins = self.weight.shape[1:3]
-        image, matrices = _images(rows, outs, *self.out_size), self._matrices
+        image, matrices = _images(x, outs, *self.out_size), self._matrices
         used = np.flatnonzero((image != 0).any((0, 1, *range(3, image.ndim))))
         if 2 * len(used) < outs:  # one channel for single neurons
             image, matrices = image[:, :, used], matrices[..., used]
-        wide = np.zeros((*image.shape[:2], ins, *self.size, image.shape[-1]), rows.dtype)
+        wide = np.zeros((*image.shape[:2], ins, *self.size, image.shape[-1]), x.dtype)
         for matrix, (inner, outer) in zip(matrices, self.taps, strict=True):
             part, met = wide[inner], image[outer]
             part += (matrix @ met.reshape(*met.shape[:3], prod(met.shape[3:]))).reshape(part.shape)
@@ -169,11 +169,7 @@ class Convolution(Affine):
 class Transposed(Convolution):
     """The transpose of a convolution: of what that would make, with a bias per element of the image."""
 
-    def linear(self, x: Array) -> Array:
-        return super().adjoint(x)
-
-    def adjoint(self, rows: Array) -> Array:
-        return super().linear(rows)
+    linear, adjoint = Convolution.adjoint, Convolution.linear
 
 
 class Scale(Affine):
@@ -184,8 +180,7 @@ class Scale(Affine):
     def linear(self, x: Array) -> Array:
         return np.asarray(x * self.weight)
 
-    def adjoint(self, rows: Array) -> Array:
-        return np.asarray(rows * self.weight)
+    adjoint = linear
 
 
 class Sum(Affine):
@@ -197,8 +192,8 @@ class Sum(Affine):
         half = x.shape[1] // 2
         return np.asarray(x[:, :half] + self.weight * x[:, half:])
 
-    def adjoint(self, rows: Array) -> Array:
-        return np.concatenate([rows, self.weight * rows], 1)
+    def adjoint(self, x: Array) -> Array:
+        return np.concatenate([x, self.weight * x], 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,9 +221,9 @@ class Pick(Affine):
         y = x[:, self.index]
         return np.where(self.index < 0, np.zeros((), x.dtype), y) if bool((self.index < 0).any()) else y
 
-    def adjoint(self, rows: Array) -> Array:
+    def adjoint(self, x: Array) -> Array:
         order, starts, inputs = self._sorted
-        wide = np.zeros((len(rows), self.inputs), rows.dtype)
-        moved = rows[:, order]
+        wide = np.zeros((len(x), self.inputs), x.dtype)
+        moved = x[:, order]
         wide[:, inputs] = moved if self.terms == 0 else np.add.reduceat(moved, starts, 1)
         return wide

@@ -65,7 +65,7 @@ class Translation:
 
 
 def _shares(found: Bounded, mine: Tensor, rows: Array, match: Match) -> Array | None:
-    """What codes stand for, see ``shares`` of the checker; None for its own slopes."""
+    """What codes stand for, see ``functions`` of the checker; None for its own slopes."""
     domains = found.domains[mine]
     if isinstance(match.does, Product):
         turn = _chosen(domains, ("Plane", match.node, 0), rows)
