@@ -7,18 +7,6 @@ and ``operators``. Networks of ReLUs need the first two classes of ``functions``
 
 from bounds.proof.basics import Refused
 from bounds.proof.file import digest, model_bytes, read
-from bounds.proof.format import Clause, Lemma, Part, Proof, Statement, Tree, Witness
+from bounds.proof.format import Clause, Part, Proof, Statement, Witness
 
-__all__ = [
-    "Clause",
-    "Lemma",
-    "Part",
-    "Proof",
-    "Refused",
-    "Statement",
-    "Tree",
-    "Witness",
-    "digest",
-    "model_bytes",
-    "read",
-]
+__all__ = ["Clause", "Part", "Proof", "Refused", "Statement", "Witness", "digest", "model_bytes", "read"]

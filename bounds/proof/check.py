@@ -14,7 +14,7 @@ import numpy as np
 
 from bounds.proof.arithmetic import Exact, Floats, probe
 from bounds.proof.basics import Array, Refused, refuse
-from bounds.proof.chain import Account, After, Chain, Cuts, Fact, Facts, parts
+from bounds.proof.chain import Account, Chain, Cuts, Fact, Facts, parts
 from bounds.proof.file import digest
 from bounds.proof.format import Clause, Forest, Lemma, Part, Proof, Statement, Tree, Witness
 from bounds.proof.onnx import read_network
@@ -140,16 +140,11 @@ class Checker:
         """The facts of a whole box, with rows and lemmas, which are kept for the next tree."""
         key = part.lower.tobytes(), part.upper.tobytes(), lemmas
         if self._root is None or self._root[0] != key:
-            self._root = key, self.whole(part, True, partial(self._apply, lemmas))
+            after = self.chain.tighten, partial(self._apply, lemmas)
+            self._root = key, self.chain.forward(self.box(part, 1), after=after)
         return self._root[1]
 
-    def whole(self, part: Part, rows: bool, *after: After) -> Facts:
-        """The facts of a whole box. rows: whether they bound hidden layers. after: see ``Chain.forward``."""
-        first = [self.chain.tighten] if rows else []
-        with np.errstate(all="ignore"):
-            return self.chain.forward(self._box(part, 1), after=[*first, *after])
-
-    def _box(self, part: Part, count: int) -> Fact:
+    def box(self, part: Part, count: int) -> Fact:
         """The box of a part so many times."""
         return Fact(*(np.tile(self.chain.a.array(end), (count, 1)) for end in (part.lower, part.upper)))
 
@@ -195,7 +190,7 @@ class Checker:
         known, hidden: see ``Chain.forward``.
         """
         output, after = self.chain.network.output, [self.chain.tighten] if hidden else []
-        facts = self.chain.forward(self._box(part, len(leaves.weights)), leaves.cuts, known, after)
+        facts = self.chain.forward(self.box(part, len(leaves.weights)), leaves.cuts, known, after)
         ends = np.cumsum([len(part.clauses[c].rows) for c in clauses])[:-1]
         each, size = np.split(leaves.weights, ends, 1), facts.values[output].size
         mixed = [self._mixture(part.clauses[c], w, size) for c, w in zip(clauses, each, strict=True)]

@@ -66,7 +66,7 @@ class Dense(Affine):
 
     def adjoint(self, x: Array) -> Array:
         flat, weight = x.reshape(-1, self.weight.shape[0]), self.weight
-        used = np.flatnonzero((flat != 0).any(0))  # often few: x of single neurons, ReLUs that are off
+        used = np.flatnonzero((flat != 0).any(0))  # often few: rows of single neurons, ReLUs that are off
         if 2 * len(used) < len(weight):
             # They lie in memory as before.
             flat = flat.take(used, 1) if flat.flags.c_contiguous else flat[:, used]

@@ -28,7 +28,10 @@ class Foresight:
     def whole(self, part: int, rows: bool, *after: After) -> Facts:
         """What the checker finds in a whole box. rows: whether they bound hidden layers, too. after: called
         with what is found so far after each step, to add lemmas."""
-        return self.checker.whole(self.parts[part], rows, *after)
+        chain = self.checker.chain
+        first = [chain.tighten] if rows else []
+        with np.errstate(all="ignore"):
+            return chain.forward(self.checker.box(self.parts[part], 1), after=[*first, *after])
 
     def lower(self, question: Question, leaves: Sequence[Leaf], known: Facts | None) -> Array:
         """Lower bounds (leaves, clauses), infinite where there is nothing left, in as few goes as memory

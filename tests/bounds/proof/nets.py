@@ -8,8 +8,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from bounds.proof import Clause, Part, Statement, Tree, digest
+from bounds.proof import Clause, Part, Statement, digest
 from bounds.proof.basics import Array
+from bounds.proof.format import Tree
 
 OPSET = 17
 

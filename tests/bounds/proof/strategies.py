@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bounds.proof import Clause, Lemma, Part, Proof, Statement, Tree, Witness
+from bounds.proof import Clause, Part, Proof, Statement, Witness
 from bounds.proof.basics import Array
-from bounds.proof.format import HIDDEN
+from bounds.proof.format import HIDDEN, Lemma, Tree
 
 Random = np.random.Generator
 

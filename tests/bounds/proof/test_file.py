@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bounds.proof import Clause, Lemma, Part, Proof, Refused, Statement, Witness, read
+from bounds.proof import Clause, Part, Proof, Refused, Statement, Witness, read
 from bounds.proof.file import SCHEMA, unpacked
+from bounds.proof.format import Lemma
 from bounds.proving.written import packed, write
 from tests.bounds.proof.strategies import random_proof
 

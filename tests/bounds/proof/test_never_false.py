@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from bounds.proof import Clause, Lemma, Part, Statement, Tree, digest
+from bounds.proof import Clause, Part, Statement, digest
 from bounds.proof.arithmetic import Floats
 from bounds.proof.basics import Array
 from bounds.proof.check import Checker
-from bounds.proof.format import HIDDEN
+from bounds.proof.format import HIDDEN, Lemma, Tree
 from tests.bounds.proof.nets import leaf, mlp, onnx_bytes
 from tests.bounds.proof.strategies import path_steps, random_lemma, random_shape
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bounds.proof import Clause, Part, Proof, Refused, Statement, Tree, digest, read
+from bounds.proof import Clause, Part, Proof, Refused, Statement, digest, read
 from bounds.proof.__main__ import main
 from bounds.proof.basics import Array
 from bounds.proof.check import check
 from bounds.proof.file import unpacked
+from bounds.proof.format import Tree
 from bounds.proving.written import packed, write
 from tests.bounds.proof.nets import mlp
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from bounds.proof import Clause, Part, Tree
+from bounds.proof import Clause, Part
 from bounds.proof.arithmetic import Exact
 from bounds.proof.basics import Array
 from bounds.proof.check import Checker
-from bounds.proof.format import HIDDEN
+from bounds.proof.format import HIDDEN, Tree
 from tests.bounds.proof.nets import onnx_bytes
 from tests.bounds.proof.strategies import path_steps, random_shape
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from bounds.proof import Clause, Part, Tree
+from bounds.proof import Clause, Part
 from bounds.proof.arithmetic import Floats
 from bounds.proof.basics import Array
 from bounds.proof.check import Checker
+from bounds.proof.format import Tree
 from bounds.proof.network import Network
 from bounds.proof.steps import Affine
 from tests.bounds.proof.nets import leaf, onnx_bytes
