@@ -18,12 +18,6 @@ from bounds.proof.basics import Array, refuse
 _INFLATE = 1.0 + 2.0**-20
 
 
-def gamma(n: int, u: float) -> float:
-    """At least ``n u / (1 - n u)``; raises ``Refused`` where the formula says nothing."""
-    refuse(n * u >= 2.0**-10, "network", f"sums of {n} terms are too long for an error account")
-    return n * u / (1.0 - n * u) * _INFLATE
-
-
 class Floats:
     """Arrays of float64, and how far operations on them may be off.
 
@@ -40,9 +34,13 @@ class Floats:
         """The same numbers, which are floats or integers, exactly."""
         return np.asarray(x, np.float64)
 
-    def gamma(self, terms: int) -> float:
-        """How far a sum of so many products may be off, relative to the sum of their magnitudes."""
-        return gamma(terms, 2.0**-53)
+    def gamma(self, n: int, u: float = 2.0**-53) -> float:
+        """How far a sum of n products may be off, relative to the sum of their magnitudes.
+
+        At least ``n u / (1 - n u)``; raises ``Refused`` where the formula says nothing. u: the unit roundoff.
+        """
+        refuse(n * u >= 2.0**-10, "network", f"sums of {n} terms are too long for an error account")
+        return n * u / (1.0 - n * u) * _INFLATE
 
     def down(self, x: Array) -> Array:
         """At most what the last operation would have given exactly."""
@@ -69,7 +67,7 @@ class Exact(Floats):
     def array(self, x: object) -> Array:
         return np.asarray(np.frompyfunc(Fraction, 1, 1)(np.asarray(x)), object)
 
-    def gamma(self, terms: int) -> float:
+    def gamma(self, n: int, u: float = 0.0) -> float:
         return 0
 
     def down(self, x: Array) -> Array:
@@ -92,7 +90,7 @@ def probe() -> None:
     a, b = np.sin(grid + 1) * scale[:, None], np.cos(3 * grid + 2) * scale[::-1]
     rows = [0, 1, n - 2, n - 1]
     exact = np.array([[math.fsum(a[i] * column) for column in b.T] for i in rows])
-    allowed = 2 * gamma(n + 4, 2.0**-53) * (np.abs(a) @ np.abs(b))[rows]
+    allowed = 2 * Floats().gamma(n + 4) * (np.abs(a) @ np.abs(b))[rows]
     tiny = np.array([2.0**-1070])
     wrong = (np.abs((a @ b)[rows] - exact) > allowed).any() or not (tiny * 0.5)[0] > 0
     refuse(wrong, "machine", "float64 products are not ordinary IEEE dot products; switch off fast modes")

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from bounds.proof.arithmetic import Floats, gamma
+from bounds.proof.arithmetic import Floats
 from bounds.proof.basics import Array
 from bounds.proof.functions import Function
 from bounds.proof.network import Network, Step
@@ -55,11 +55,6 @@ class Fact:
     def size(self) -> Array:
         """At least the magnitude of its elements."""
         return np.maximum(np.abs(self.low), np.abs(self.high))
-
-    @cached_property
-    def largest(self) -> Array:
-        """That of all elements, (pieces or 1,)."""
-        return np.asarray(self.size.max(1))
 
 
 @dataclass(eq=False)
@@ -207,7 +202,7 @@ class Chain:
             cushion = a.gamma(terms + 12) * size + a.tiny
             if self.deployed and does.executed:  # how far a float32 execution may be off
                 terms = does.executed + 2
-                executed = gamma(terms, _U32) * size + terms * _LEAST32
+                executed = a.gamma(terms, _U32) * size + terms * _LEAST32
                 cushion = cushion + np.where(size < _MOST32, executed, np.inf)
         middle, radius = does.value(middle), a.up(does.absolute.linear(radius) + cushion)
         return Fact(a.down(middle - radius), a.up(middle + radius), cushion)
@@ -311,7 +306,7 @@ class Chain:
                     part = row[source] + part
                     account.less(part, a.gamma(2) * fact.size)
                 row[source] = part
-                account.less_rows(account.of(a.tiny * (1 + fact.largest)))
+                account.less_rows(account.of(a.tiny * (1 + fact.size.max(1))))
         if (lam := row.get(0)) is not None:
             fact = facts.values[0]
             account.less(lam, a.gamma(lam.shape[1] + 4) * fact.size + a.tiny)

@@ -140,9 +140,9 @@ class Forest:
     @cached_property
     def paths(self) -> tuple[Array, Array, Array]:
         """Of all path steps, leaf by leaf: leaf, split, and side: +1 for z >= at, -1 for z <= at."""
-        leaf, turns = array("i"), array("i")
+        depths, turns = array("i"), array("i")
         # The ways to nodes that are still to come, the next one last: splits from 1 on, negative for z <= at.
-        ways, leaves, splits = [array("i")] * self.trees, 0, 0
+        ways, splits = [array("i")] * self.trees, 0
         for is_split in self.splits.tolist():
             refuse(not ways, "tree", "there are nodes behind the last leaf")
             way = ways.pop()
@@ -153,12 +153,11 @@ class Forest:
                 continue
             more = len(turns) + len(way) > len(self.multipliers)
             refuse(more, "tree", "there are not as many multipliers as steps of paths")
-            leaf.extend([leaves] * len(way))
+            depths.append(len(way))
             turns.extend(way)
-            leaves += 1
         refuse(ways, "tree", "a leaf is missing")
-        steps = np.array(turns, np.int32)
-        return np.array(leaf, np.int32), np.abs(steps) - 1, np.sign(steps)
+        leaf, steps = np.arange(len(depths), dtype=np.int32).repeat(depths), np.array(turns, np.int32)
+        return leaf, np.abs(steps) - 1, np.sign(steps)
 
     @property
     def owners(self) -> Array:

@@ -35,14 +35,12 @@ def _filled(r: Reader, sizes: Input) -> Array:
 
 def _flatten(r: Reader, x: Input) -> Made:
     axis, shape = r.take("axis", 1), r.shape(x)
-    rows = prod(shape[: axis if axis >= 0 else axis + len(shape)])
-    return r.moved(x, lambda i: i.reshape(rows, -1))
+    return r.moved(x, lambda i: i.reshape(prod(shape[: axis if axis >= 0 else axis + len(shape)]), -1))
 
 
 def _reshape(r: Reader, x: Input, sizes: Input) -> Made:
     r.expect(allowzero=0)
-    old = r.shape(x)
-    new = [old[k] if n == 0 else n for k, n in enumerate(r.integers(sizes))]
+    new = [r.shape(x)[k] if n == 0 else n for k, n in enumerate(r.integers(sizes))]
     return r.moved(x, lambda i: i.reshape(new))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -119,24 +120,19 @@ def _node(message: Message) -> Node:
     for attribute in message.messages(5):
         key = attribute.text(1)
         refuse(key in attributes, place, f"attribute {key!r} occurs twice")
-        attributes[key] = _attribute(attribute, place)
+        kind = attribute.integer(20)
+        refuse(kind not in _ATTRIBUTES, place, f"attribute {key!r} has a type that is not read")
+        attributes[key] = _ATTRIBUTES[kind](attribute)
     return op, place, message.texts(1), message.texts(2), attributes
 
 
-def _attribute(message: Message, place: str) -> Any:
-    """A float, an int, bytes, an array or a list of ints."""
-    match message.integer(20):
-        case 1:
-            return struct.unpack("<f", message.one(2, _FIXED32) or bytes(4))[0]
-        case 2:
-            return message.integer(3)
-        case 3:
-            return bytes(message.one(4) or b"")
-        case 4:
-            return tensor(message.message(5))
-        case 7:
-            return message.integers(8)
-    raise Refused(place, f"attribute {message.text(1)!r} has a type that is not read")
+_ATTRIBUTES: dict[int, Callable[[Message], Any]] = {  # by type: floats, ints, bytes, arrays, lists of ints
+    1: lambda m: struct.unpack("<f", m.one(2, _FIXED32) or bytes(4))[0],
+    2: lambda m: m.integer(3),
+    3: lambda m: bytes(m.one(4) or b""),
+    4: lambda m: tensor(m.message(5)),
+    7: lambda m: m.integers(8),
+}
 
 
 def tensor(message: Message) -> Array:

@@ -24,7 +24,7 @@ from bounds.proof.check import Checker
 from bounds.proof.functions import Function
 from bounds.proof.moves import MOVES
 from bounds.proof.network import Network
-from bounds.proof.onnx import Message, _attribute, read_network
+from bounds.proof.onnx import _ATTRIBUTES, Message, read_network
 from bounds.proof.onnx import tensor as read_tensor
 from bounds.proof.operators import OPERATORS
 from bounds.proof.steps import Affine
@@ -609,7 +609,7 @@ def test_fields_of_another_wire_type_do_not_count(name: str) -> None:
     if name.startswith("a float"):
         node = helper.make_node("LeakyRelu", ["x"], ["y"], alpha=0.25).attribute[0].SerializeToString()
         assert one in node
-        read = _attribute(Message(node.replace(one, other)), "")
+        read = _ATTRIBUTES[1](Message(node.replace(one, other)))
         assert read == onnx.AttributeProto.FromString(node.replace(one, other)).f == 0
     else:
         tensor = numpy_helper.from_array(f(4), "c").SerializeToString()

@@ -214,7 +214,7 @@ def _rising(self: Function, low: Array, high: Array, a: Floats) -> tuple[Array, 
 def _no_rounding(patch: pytest.MonkeyPatch) -> None:
     for name in ("down", "up"):
         patch.setattr(Floats, name, lambda self, x: x)
-    patch.setattr(Floats, "gamma", lambda self, terms: 0.0)
+    patch.setattr(Floats, "gamma", lambda self, n, u=0.0: 0.0)
     patch.setattr(Floats, "tiny", 0.0)
 
 
