@@ -54,7 +54,9 @@ class Checker:
 
     def __init__(self, data: bytes, level: str, exact: bool = False) -> None:
         probe()
-        _keep_memory()
+        # A large block that is freed: the C library then keeps smaller ones, and does not give each back to
+        # the system. Fetching them again took a third of the time.
+        np.empty(2**22 - 2**10)
         refuse(exact and level != "real", "level", f"exact arithmetic says nothing of level {level!r}")
         self.digest = digest(data)
         self.level = level
@@ -232,14 +234,6 @@ class Checker:
             bounds = self.lower(point, every, leaf, None, hidden=False)[0]
         ends = np.cumsum([len(clause.rows) for clause in part.clauses])[:-1]
         return any(bool((clause >= 0).all()) for clause in np.split(bounds, ends))
-
-
-def _keep_memory() -> None:
-    """Free a large block: the C library then keeps smaller ones, and does not give each back to the system.
-
-    Fetching them again took a third of the time.
-    """
-    np.empty(2**22 - 2**10)
 
 
 def check(proof: Proof, data: bytes, exact: bool = False) -> Checked:

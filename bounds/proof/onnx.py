@@ -151,9 +151,8 @@ def tensor(message: Message) -> Array:
     else:
         values = np.array(message.integers(field), dtype)  # what does not fit is refused
     refuse(values.size != prod(dims), place, f"it has {values.size} values, not {prod(dims)}")
-    if dtype != "<f4":  # which are copied when they are widened
-        values = values.astype({"<i4": "<i8"}.get(dtype, dtype))
-    values = values.reshape(dims)
+    # Of float32 there will be copies when they are widened.
+    values = values.astype({"<i4": "<i8"}.get(dtype, dtype), copy=dtype != "<f4").reshape(dims)
     far = dtype.startswith("<f") and not _near(values)
     refuse(far, place, "it has NaN, Inf or a float64 number beyond 2^500 or its inverse")
     return values

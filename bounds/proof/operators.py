@@ -36,12 +36,6 @@ def _multiplied(r: Reader, x: Value, y: Value) -> Value:
     return r.add(Product(), [r.spread(x, shape), r.spread(y, shape)], shape)
 
 
-def _divided(r: Reader, x: Input, y: Value) -> Value:
-    """``x / y``."""
-    over = r.add(Reciprocal(), [y], y.shape)
-    return _multiplied(r, x, over) if isinstance(x, Value) else r.scaled(over, r.numbers(x))
-
-
 def _times(r: Reader, x: Input, y: Input) -> Made:
     if not isinstance(x, Value):
         x, y = y, x
@@ -58,7 +52,8 @@ def _times(r: Reader, x: Input, y: Input) -> Made:
 
 def _quotient(r: Reader, x: Input, y: Input) -> Value:
     if isinstance(y, Value):
-        return _divided(r, x, y)
+        over = r.add(Reciprocal(), [y], y.shape)
+        return _multiplied(r, x, over) if isinstance(x, Value) else r.scaled(over, r.numbers(x))
     divisor = r.numbers(y)
     r.refuse(not np.all(divisor), "it divides by zero")
     return r.scaled(r.value(x), r.a.array(1.0) / divisor)

@@ -213,8 +213,7 @@ class Pick(Affine):
 
     @cached_property
     def terms(self) -> int:
-        order, starts, _ = self._sorted
-        most = int(np.diff([*starts, len(order)]).max(initial=0))
+        most = int(np.bincount(self.index[self.index >= 0]).max(initial=0))
         return most if most > 1 else 0
 
     def linear(self, x: Array) -> Array:
