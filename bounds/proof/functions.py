@@ -30,10 +30,11 @@ def _shares(codes: Array, a: Floats) -> Array:
 class Function(ABC):
     """A function applied to every element, or to those of two values at the same place.
 
-    kinked: whether it is linear on either side of zero. rises: whether it never falls.
-    limits: the least and the largest value there is.
+    value: the function, nearly. kinked: whether it is linear on either side of zero. rises: whether it never
+    falls. limits: the least and the largest value there is.
     """
 
+    value: Callable[[Array], Array]
     kinked: bool = False
     rises: bool = False
     limits: tuple[float, float] = (-math.inf, math.inf)
@@ -41,10 +42,6 @@ class Function(ABC):
     def deployed(self) -> tuple[float, float] | None:
         """How far a float32 execution may be off, (relative to its value, absolute); None: nobody knows."""
         return None
-
-    def value(self, z: Array) -> Array:
-        """The function, nearly."""
-        raise NotImplementedError
 
     def below(self, z: Array, a: Floats, sign: int = 1) -> Array:
         """At most ``sign f(z)``."""
@@ -107,14 +104,14 @@ class Relu(Function):
 class Steps(Function):
     """Floor or sign, which are level between jumps."""
 
-    does: Callable[[Array], Array]
+    value: Callable[[Array], Array]
     rises = True
 
     def deployed(self) -> tuple[float, float]:
         return (0.0, 0.0)
 
     def below(self, z: Array, a: Floats, sign: int = 1) -> Array:
-        return sign * self.does(z)
+        return sign * self.value(z)
 
     def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
         return a.zeros(*low.shape)
@@ -127,17 +124,14 @@ class Steps(Function):
 class Wave(Function):
     """Sine or cosine, by a parabola at the middle: f'' = -f, and f' is at most 1."""
 
-    does: Callable[[Array], Array]
-
-    def value(self, z: Array) -> Array:
-        return self.does(z)
+    value: Callable[[Array], Array]
 
     def below(self, z: Array, a: Floats, sign: int = 1) -> Array:
         return np.maximum(sign * self.value(z) - _ERROR * (1 + np.abs(z)), -1.0)
 
     def derivative(self, z: Array) -> Array:
         """Its derivative, nearly."""
-        return np.asarray(np.cos(z) if self.does is np.sin else -np.sin(z))
+        return np.asarray(np.cos(z) if self.value is np.sin else -np.sin(z))
 
     def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
         return np.where(high - low < 2, self.derivative((low + high) / 2), 0.0)
@@ -153,25 +147,22 @@ class Wave(Function):
         return np.asarray(np.maximum(parabola, level))
 
 
+@dataclass(frozen=True)
 class Curved(Function):
     """Bent in one direction each below zero and above it.
 
-    rough: its derivative is within 2^-40 of this and of itself.
+    derivative: at z, where the value is y; nearly, within 2^-40 of itself and of ``rough``. point: about
+    where the derivative is some slope, and sign f is convex.
+    bends: the signs of the second derivative below zero and above.
     """
 
+    value: Callable[[Array], Array]
+    derivative: Callable[[Array, Array], Array]
+    point: Callable[[Array, Any], Array]
+    bends: tuple[int, int] = (1, 1)
+    rises: bool = False
+    limits: tuple[float, float] = (-math.inf, math.inf)
     rough: float = 0.0
-
-    def bends(self) -> tuple[int, int]:
-        """The signs of its second derivative below zero and above."""
-        return (1, 1)
-
-    @abstractmethod
-    def derivative(self, z: Array, y: Array) -> Array:
-        """Its derivative at z, where its value is y, nearly."""
-
-    @abstractmethod
-    def point(self, slope: Array, sign: Any) -> Array:
-        """About where the derivative is so much, and sign f is convex."""
 
     def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
         """Of the tangent at the middle, or where codes ask for it, if f bends away; else of the chord."""
@@ -183,13 +174,12 @@ class Curved(Function):
 
     def bend(self, low: Array, high: Array) -> Array:
         """How it bends in the middle of an interval."""
-        below, above = self.bends()
-        return np.where(low + high > 0, above, below)
+        return np.where(low + high > 0, self.bends[1], self.bends[0])
 
     def least(self, low: Array, high: Array, slope: Array, a: Floats, sign: int) -> Array:
         """Where the curve bends away from the line it is concave, and its ends decide; else, a tangent."""
         middle = np.minimum(np.maximum(low, 0.0), high)
-        convex = [sign * bend > 0 for bend in self.bends()]  # sign f is, below and above the middle
+        convex = [sign * bend > 0 for bend in self.bends]  # sign f is, below and above the middle
         start, end = (low if convex[0] else middle), (high if convex[1] else middle)
         p = np.minimum(np.maximum(self.point(slope, sign), start), end)
         steep = self.derivative(p, self.value(p))
@@ -203,49 +193,41 @@ class Curved(Function):
         return np.minimum(tangent, super().least(low, high, slope, a, sign))
 
 
-@dataclass(frozen=True)
-class Power(Curved):
+def power(exponent: int) -> Curved:
     """A whole power of 2 or more."""
 
-    exponent: int
+    def point(slope: Array, sign: Any) -> Array:
+        side = sign if exponent % 2 else np.sign(slope)
+        return np.asarray(side * (np.abs(slope) / exponent) ** (1 / (exponent - 1)))
 
-    def bends(self) -> tuple[int, int]:
-        return (-1, 1) if self.exponent % 2 else (1, 1)
+    bends = (-1, 1) if exponent % 2 else (1, 1)
+    return Curved(lambda z: z**exponent, lambda z, y: exponent * z ** (exponent - 1), point, bends)
 
-    def value(self, z: Array) -> Array:
-        return np.asarray(z**self.exponent)
 
-    def derivative(self, z: Array, y: Array) -> Array:
-        return np.asarray(self.exponent * z ** (self.exponent - 1))
+@dataclass(frozen=True)
+class Reciprocal(Curved):
+    """``1 / z``, of which nothing is known where z may be zero.
 
-    def point(self, slope: Array, sign: Any) -> Array:
-        side = sign if self.exponent % 2 else np.sign(slope)
-        return np.asarray(side * (np.abs(slope) / self.exponent) ** (1 / (self.exponent - 1)))
+    count: where these add up to one, so many of them next to each other.
+    """
+
+    value: Callable[[Array], Array] = lambda z: 1 / z
+    derivative: Callable[[Array, Array], Array] = lambda z, y: -(y**2)
+    point: Callable[[Array, Any], Array] = lambda slope, sign: sign * np.sqrt(1 / np.abs(slope))
+    bends: tuple[int, int] = (-1, 1)
+    count: int = 0
 
 
 @dataclass(frozen=True)
 class Sigmoid(Curved):
-    """Sigmoid: convex below zero and concave above."""
+    """Sigmoid or tanh: convex below zero and concave above."""
 
-    rises = True
-    limits = (0.0, 1.0)
-    rough = 0.25
+    bends: tuple[int, int] = (1, -1)
+    rises: bool = True
+    rough: float = 0.25
 
     def deployed(self) -> tuple[float, float]:
         return (0.0, 2.0**-20)
-
-    def bends(self) -> tuple[int, int]:
-        return (1, -1)
-
-    def value(self, z: Array) -> Array:
-        return np.asarray(1 / (1 + np.exp(-z)))
-
-    def derivative(self, z: Array, y: Array) -> Array:
-        return np.asarray(y * (1 - y))
-
-    def point(self, slope: Array, sign: Any) -> Array:
-        root = np.sqrt(1 - 4 * np.clip(slope, 1e-15, 0.25))
-        return np.asarray(-sign * np.log((1 + root) / (1 - root)))
 
     def steepest(self, low: Array, high: Array) -> Array:
         """The largest derivative on an interval, nearly."""
@@ -281,60 +263,14 @@ class Sigmoid(Curved):
         return np.where(start * (high - low) >= last - first, chord, touching)
 
 
-@dataclass(frozen=True)
-class Tanh(Sigmoid):
-    """Hyperbolic tangent, which bends like the sigmoid."""
-
-    limits = (-1.0, 1.0)
-
-    def value(self, z: Array) -> Array:
-        return np.asarray(np.tanh(z))
-
-    def derivative(self, z: Array, y: Array) -> Array:
-        return np.asarray(1 - y**2)
-
-    def point(self, slope: Array, sign: Any) -> Array:
-        root = np.sqrt(1 - np.clip(slope, 1e-15, 1.0))
-        return np.asarray(-sign * np.arctanh(root * (1 - 2.0**-53)))
+def _on_sigmoid(slope: Array, sign: Any) -> Array:
+    root = np.sqrt(1 - 4 * np.clip(slope, 1e-15, 0.25))
+    return np.asarray(-sign * np.log((1 + root) / (1 - root)))
 
 
-class Exp(Curved):
-    """The exponential function."""
-
-    rises = True
-    limits = (0.0, np.inf)
-
-    def value(self, z: Array) -> Array:
-        return np.exp(z)
-
-    def derivative(self, z: Array, y: Array) -> Array:
-        return y
-
-    def point(self, slope: Array, sign: Any) -> Array:
-        return np.log(np.abs(slope))
-
-
-class Reciprocal(Curved):
-    """``1 / z``, of which nothing is known where z may be zero."""
-
-    def bends(self) -> tuple[int, int]:
-        return (-1, 1)
-
-    def value(self, z: Array) -> Array:
-        return np.asarray(1 / z)
-
-    def derivative(self, z: Array, y: Array) -> Array:
-        return np.asarray(-(y**2))
-
-    def point(self, slope: Array, sign: Any) -> Array:
-        return np.asarray(sign * np.sqrt(1 / np.abs(slope)))
-
-
-@dataclass(frozen=True)
-class Share(Reciprocal):
-    """One over a sum, where so many of them, next to each other, add up to one."""
-
-    count: int
+def _on_tanh(slope: Array, sign: Any) -> Array:
+    root = np.sqrt(1 - np.clip(slope, 1e-15, 1.0))
+    return np.asarray(-sign * np.arctanh(root * (1 - 2.0**-53)))
 
 
 class Product(Function):
@@ -368,9 +304,13 @@ class Product(Function):
 
 FUNCTIONS: dict[str, Function] = {
     "Relu": Relu(),
-    "Sigmoid": Sigmoid(),
-    "Tanh": Tanh(),
-    "Exp": Exp(),
+    "Sigmoid": Sigmoid(
+        lambda z: 1 / (1 + np.exp(-z)), lambda z, y: y * (1 - y), _on_sigmoid, limits=(0.0, 1.0)
+    ),
+    "Tanh": Sigmoid(np.tanh, lambda z, y: 1 - y**2, _on_tanh, limits=(-1.0, 1.0)),
+    "Exp": Curved(
+        np.exp, lambda z, y: y, lambda slope, sign: np.log(np.abs(slope)), rises=True, limits=(0.0, np.inf)
+    ),
     "Reciprocal": Reciprocal(),
     "Sin": Wave(np.sin),
     "Cos": Wave(np.cos),

@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from bounds.proof.basics import Array
-from bounds.proof.functions import FUNCTIONS, Power, Product, Reciprocal, Relu, Share
+from bounds.proof.functions import FUNCTIONS, Product, Reciprocal, Relu, power
 from bounds.proof.network import Handler, Input, Made, Reader, Shape, Value
 from bounds.proof.steps import Convolution, Pick, Transposed
 
@@ -19,7 +19,7 @@ def _power(r: Reader, x: Input, y: Input) -> Value:
     whole = exponent.is_integer() and 2 <= exponent <= _MOST_POWER
     r.refuse(not whole, f"it is supported for whole powers from 2 to {_MOST_POWER} only")
     value = r.spread(r.value(x), np.broadcast_shapes(r.shape(x), r.shape(y)))
-    return r.add(Power(int(exponent)), [value], value.shape)
+    return r.add(power(int(exponent)), [value], value.shape)
 
 
 def _leaky(r: Reader, x: Input) -> Value:
@@ -31,7 +31,7 @@ def _leaky(r: Reader, x: Input) -> Value:
 def _multiplied(r: Reader, x: Value, y: Value) -> Value:
     """``x y``, elementwise."""
     if x == y:
-        return r.add(Power(2), [x], x.shape)
+        return r.add(power(2), [x], x.shape)
     shape = np.broadcast_shapes(x.shape, y.shape)
     return r.add(Product(), [r.spread(x, shape), r.spread(y, shape)], shape)
 
@@ -68,7 +68,7 @@ def _contracted(r: Reader, x: Value, y: Value) -> Value:
     wrong = min(len(x.shape), len(y.shape)) < 2 or y.shape[-2] != n
     r.refuse(wrong, f"values of shapes {x.shape} and {y.shape} are no matrices that can be multiplied")
     does = r.steps[x.index - 1].does if x.index else None
-    if isinstance(does, Share) and does.count == n:
+    if isinstance(does, Reciprocal) and does.count == n:
         turned = r.value(_turned(r, y))
         mean = r.dense(turned, np.full((1, n), 1 / n))
         y = r.value(_turned(r, r.sum(turned, mean, -1)))
@@ -111,7 +111,7 @@ def _softmax(r: Reader, x: Input) -> Value:
     away = r.dense(value, (one - one[:, None]).reshape(n * n, n))
     pairs = r.value(r.moved(away, lambda i: i.reshape(*value.shape, n)))
     total = r.dense(r.add(FUNCTIONS["Exp"], [pairs], pairs.shape), np.ones((1, n)))
-    return r.add(Share(n), [r.value(r.moved(total, lambda i: i[..., 0]))], value.shape)
+    return r.add(Reciprocal(count=n), [r.value(r.moved(total, lambda i: i[..., 0]))], value.shape)
 
 
 def _reduce(r: Reader, x: Input, axes: Input = None) -> Made:

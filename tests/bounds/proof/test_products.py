@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from bounds.proof import Clause, Part, Proof, Refused
+from bounds.proof import Clause, Part, Proof, Refused, operators
 from bounds.proof.arithmetic import Floats
 from bounds.proof.basics import Array
 from bounds.proof.check import Checker, check
-from bounds.proof.functions import Curved, Function, Power, Product, Share, Wave
+from bounds.proof.functions import Curved, Function, Product, Reciprocal, Wave, power
 from bounds.proof.operators import OPERATORS
 from tests.bounds.proof.nets import leaf, onnx_bytes, statement
 from tests.bounds.proof.strategies import random_tree
@@ -218,11 +218,15 @@ def _no_rounding(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Floats, "tiny", 0.0)
 
 
+def _powers(patch: pytest.MonkeyPatch, **wrong: Any) -> None:
+    patch.setattr(operators, "power", lambda exponent: replace(power(exponent), **wrong))
+
+
 PLANTED: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
     "two corners alone": ("polynomial", lambda patch: patch.setattr(Product, "least", _corners)),
     "products that rise": ("polynomial", lambda patch: patch.setattr(Product, "image", _rising)),
-    "squares that rise": ("polynomial", lambda patch: patch.setattr(Power, "rises", True)),
-    "cubes that are convex": ("powers", lambda patch: patch.setattr(Power, "bends", Curved.bends)),
+    "squares that rise": ("polynomial", lambda patch: _powers(patch, rises=True)),
+    "cubes that are convex": ("powers", lambda patch: _powers(patch, bends=(1, 1))),
     "waves between their ends": ("quotient", lambda patch: patch.setattr(Wave, "least", Function.least)),
     "a convex function under its chord": (
         "attention",
@@ -231,7 +235,7 @@ PLANTED: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
     "any weights are shares": (
         "weighted",
         lambda patch: patch.setitem(
-            OPERATORS, "Reciprocal", lambda r, x: r.add(Share(3), [r.value(x)], r.shape(x))
+            OPERATORS, "Reciprocal", lambda r, x: r.add(Reciprocal(count=3), [r.value(x)], r.shape(x))
         ),
     ),
     "no rounding": ("products", _no_rounding),
