@@ -1,8 +1,8 @@
 """Proofs and their checker, which trusts nobody: numpy and the standard library alone. See PROOF.md.
 
 To audit it: the mathematics is in ``arithmetic``, ``steps``, ``functions`` and ``chain``; what is claimed, in
-``format``, ``file`` and ``check``; how a network is read, in ``protobuf``, ``onnx``, ``network``, ``moves``
-and ``operators``. Networks of ReLUs need the first two classes of ``functions`` alone, and no ``products``.
+``format``, ``file`` and ``check``; how a network is read, in ``onnx``, ``network``, ``moves`` and
+``operators``. Networks of ReLUs need the first two classes of ``functions`` alone.
 """
 
 from bounds.proof.basics import Refused

@@ -58,8 +58,7 @@ def unpacked(data: bytes) -> Proof:
     _, schema, size = START.unpack_from(data)
     refuse(schema != SCHEMA, "file", f"it has schema {schema}; this checker reads schema {SCHEMA}")
     head, packed = data[START.size :][:size], data[START.size + size :]
-    wrong = size > MOST_HEADER or len(head) < size
-    refuse(wrong, "file", "its header is oversized, or it is truncated")
+    refuse(size > MOST_HEADER or len(head) < size, "file", "its header is oversized, or it is truncated")
     try:
         stated = json.loads(head)
         body = BytesIO(_body(packed, stated["bytes"]))

@@ -272,8 +272,7 @@ class Proof:
             place, last = f"tree {number}", int(tree.clauses[-1])
             clauses = self._part(tree.part, place).clauses
             refuse(last >= len(clauses), place, f"part {tree.part} has no clause {last}")
-            columns = sum(len(clauses[c].rows) for c in tree.clauses)
-            wrong = tree.weights.shape[1] != columns
+            wrong = tree.weights.shape[1] != sum(len(clauses[c].rows) for c in tree.clauses)
             refuse(wrong, place, "weights do not have one column for each alternative")
         proved = {(tree.part, int(c)) for tree in self.trees for c in tree.clauses}
         every = {(k, c) for k, p in enumerate(self.statement.parts) for c in range(len(p.clauses))}

@@ -44,11 +44,6 @@ def _reshape(r: Reader, x: Input, sizes: Input) -> Made:
     return r.moved(x, lambda i: i.reshape(new))
 
 
-def _transpose(r: Reader, x: Input) -> Made:
-    order = r.take("perm", list(range(len(r.shape(x))))[::-1])
-    return r.moved(x, lambda i: i.transpose(order))
-
-
 def _squeeze(r: Reader, x: Input, axes: Input = None) -> Made:
     where: Any = None if axes is None else tuple(r.integers(axes))
     if r.op == "Squeeze" and where != ():
@@ -139,7 +134,7 @@ MOVES: dict[str, Handler] = {
     "Shape": lambda r, x: np.array(r.shape(x), np.int64),
     "Flatten": _flatten,
     "Reshape": _reshape,
-    "Transpose": _transpose,
+    "Transpose": lambda r, x: r.moved(x, lambda i: i.transpose(r.take("perm", list(range(i.ndim))[::-1]))),
     "Squeeze": _squeeze,
     "Unsqueeze": _squeeze,
     "Gather": _gather,

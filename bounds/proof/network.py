@@ -1,4 +1,4 @@
-"""ONNX files -> networks: a list of affine steps and functions, each on the values of earlier ones.
+"""Networks: affine steps and functions, each on the values of earlier ones; and what readers of operators share.
 
 Batches have one sample; values are flat. What is not known is refused.
 """
@@ -183,8 +183,7 @@ class Reader:
         if isinstance(x, Value):
             return x
         shape = self.constant(x).shape
-        zeros = Pick(np.full(prod(shape), -1), prod(self.entry.shape))
-        return self.add(zeros, [self.entry], shape, x)
+        return self.add(Pick(np.full(prod(shape), -1), prod(self.entry.shape)), [self.entry], shape, x)
 
     def constant(self, x: Input) -> Array:
         """An argument that must be a constant."""
@@ -229,9 +228,8 @@ class Reader:
     def scaled(self, x: Value, weight: Array, bias: Input = None, executed: int = 2) -> Value:
         """``weight x + bias``, elementwise."""
         shape = np.broadcast_shapes(x.shape, np.shape(weight), () if bias is None else self.shape(bias))
-        wide = self.spread(x, shape)
         step = Scale(weight=np.broadcast_to(weight, shape).reshape(-1), executed=executed)
-        return self.add(step, [wide], shape, bias)
+        return self.add(step, [self.spread(x, shape)], shape, bias)
 
     def sum(self, x: Input, y: Input, sign: int, executed: int = 2) -> Value:
         """``x + sign y``, of which one may be constant."""

@@ -150,8 +150,7 @@ class Convolution(Affine):
     @cached_property
     def _matrices(self) -> Array:
         """Of each element of the kernel: (groups, in channels, out channels)."""
-        flat = self.weight.reshape(*self.weight.shape[:3], -1)
-        return np.ascontiguousarray(flat.transpose(3, 0, 2, 1))
+        return np.ascontiguousarray(self.weight.reshape(*self.weight.shape[:3], -1).transpose(3, 0, 2, 1))
 
     def adjoint(self, x: Array) -> Array:
         outs, ins = self.weight.shape[1:3]
