@@ -1,4 +1,4 @@
-"""Networks: affine steps and functions, each on the values of earlier ones; and what readers of operators share.
+"""Networks: affine steps and functions, each on values of earlier ones; and what readers of operators share.
 
 Batches have one sample; values are flat. What is not known is refused.
 """
