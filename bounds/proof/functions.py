@@ -122,16 +122,13 @@ class Steps(Function):
 
 @dataclass(frozen=True)
 class Wave(Function):
-    """Sine or cosine, by a parabola at the middle: f'' = -f, and f' is at most 1."""
+    """Sine or cosine and its derivative, by a parabola at the middle: f'' = -f, and f' is at most 1."""
 
     value: Callable[[Array], Array]
+    derivative: Callable[[Array], Array]
 
     def below(self, z: Array, a: Floats, sign: int = 1) -> Array:
         return np.maximum(sign * self.value(z) - _ERROR * (1 + np.abs(z)), -1.0)
-
-    def derivative(self, z: Array) -> Array:
-        """Its derivative, nearly."""
-        return np.asarray(np.cos(z) if self.value is np.sin else -np.sin(z))
 
     def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
         return np.where(high - low < 2, self.derivative((low + high) / 2), 0.0)
@@ -312,8 +309,8 @@ FUNCTIONS: dict[str, Function] = {
         np.exp, lambda z, y: y, lambda slope, sign: np.log(np.abs(slope)), rises=True, limits=(0.0, np.inf)
     ),
     "Reciprocal": Reciprocal(),
-    "Sin": Wave(np.sin),
-    "Cos": Wave(np.cos),
+    "Sin": Wave(np.sin, np.cos),
+    "Cos": Wave(np.cos, lambda z: -np.sin(z)),
     "Floor": Steps(np.floor),
     "Sign": Steps(np.sign),
 }

@@ -12,7 +12,7 @@ from bounds.proof import Refused
 from bounds.proof.arithmetic import Exact, Floats
 from bounds.proof.basics import Array
 from bounds.proof.check import Checker
-from bounds.proof.functions import FUNCTIONS, Curved, Function, Reciprocal, Relu, Steps, Wave, power
+from bounds.proof.functions import FUNCTIONS, Curved, Function, Reciprocal, Relu, Steps, power
 from tests.bounds.proof.nets import mlp
 
 A = Floats()
@@ -25,8 +25,8 @@ SMOOTH: dict[str, tuple[Function, Callable[[mpmath.mpf], mpmath.mpf]]] = {
     "square": (power(2), lambda z: z**2),
     "cube": (power(3), lambda z: z**3),
     "eighth": (power(8), lambda z: z**8),
-    "sine": (Wave(np.sin), mpmath.sin),
-    "cosine": (Wave(np.cos), mpmath.cos),
+    "sine": (FUNCTIONS["Sin"], mpmath.sin),
+    "cosine": (FUNCTIONS["Cos"], mpmath.cos),
     "floor": (Steps(np.floor), mpmath.floor),
     "sign": (Steps(np.sign), mpmath.sign),
 }
