@@ -56,6 +56,11 @@ class Fact:
         """At least the magnitude of its elements."""
         return np.maximum(np.abs(self.low), np.abs(self.high))
 
+    @cached_property
+    def largest(self) -> Array:
+        """That of all elements, (pieces or 1,)."""
+        return np.asarray(self.size.max(1))
+
 
 @dataclass(eq=False)
 class Facts:
@@ -209,14 +214,16 @@ class Chain:
 
     def _function(self, x: Fact, does: Function) -> Fact:
         least, most = does.image(x.low, x.high, self.a)
-        if (radius := self._radius(does, least, most)) is not None:
+        if (radius := self._radius(does, x)) is not None:
             least, most = self.a.down(least - radius), self.a.up(most + radius)
         return Fact(least, most, lines=self._around(does, x, None))
 
-    def _radius(self, does: Function, least: Array, most: Array) -> Array | None:
-        """How far executions may be off a function with values between these; None: not at all."""
+    def _radius(self, does: Function, x: Fact) -> Array | None:
+        """How far executions of a function may be off; None: not at all."""
         off = does.deployed() if self.deployed else None
-        return off[0] * np.maximum(np.abs(least), np.abs(most)) + off[1] if off and any(off) else None
+        if off is None or not any(off):
+            return None
+        return off[0] * np.maximum(*map(np.abs, does.image(x.low, x.high, self.a))) + off[1]
 
     def _around(self, does: Function, x: Fact, codes: Array | None) -> tuple[Array, ...]:
         """Slopes and constants of lines below and above a function, (pieces or rows, elements), and their
@@ -227,7 +234,7 @@ class Chain:
         steep, far = (np.maximum(np.abs(p), np.abs(q)) for p, q in ((s, t), (c, d)))
         inputs = low.shape[1] // c.shape[1]
         cushion = a.gamma(low.shape[1] + 8) * sum(np.split(steep * x.size, inputs, 1), far) + a.tiny
-        radius = self._radius(does, *does.image(low, high, a))
+        radius = self._radius(does, x)
         return s, c, t, d, cushion if radius is None else cushion + radius
 
     def _add(self, facts: Facts, fact: Fact, cuts: Cuts | None) -> None:
@@ -306,7 +313,7 @@ class Chain:
                     part = row[source] + part
                     account.less(part, a.gamma(2) * fact.size)
                 row[source] = part
-                account.less_rows(account.of(a.tiny * (1 + fact.size.max(1))))
+                account.less_rows(account.of(a.tiny * (1 + fact.largest)))
         if (lam := row.get(0)) is not None:
             fact = facts.values[0]
             account.less(lam, a.gamma(lam.shape[1] + 4) * fact.size + a.tiny)
