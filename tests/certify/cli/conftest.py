@@ -13,6 +13,20 @@ def config(tmp_path):
 
 
 @pytest.fixture
+def no_pictures():
+    """For tests of what a run decides and records."""
+    with project.without_pictures():
+        yield
+
+
+@pytest.fixture
+def one_picture():
+    """For tests of what a run writes that are not about its pictures."""
+    with project.with_the_curve_alone():
+        yield
+
+
+@pytest.fixture
 def refuse(capsys):
     """Run a command that must fail: one line on stderr, nothing else; returns (exit code, the line)."""
 

@@ -139,6 +139,15 @@ def without_pictures() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def with_the_curve_alone() -> Iterator[None]:
+    """Reports and their pages with the first of their pictures."""
+    drawn = certify.reporting.pictures
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(certify.reporting, "pictures", lambda report: drawn(report)[:1])
+        yield
+
+
 def change(config: Path, old: str, new: str) -> None:
     """Replace a part of the configuration that must be there."""
     text = config.read_text()

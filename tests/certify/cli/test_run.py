@@ -43,6 +43,7 @@ def verdicts(folder):
         return ledger.verdicts()
 
 
+@pytest.mark.usefixtures("one_picture")
 def test_a_run_may_count_changed_elements(config):
     project.change(config, '"linf"', '"l0"')
     project.change(config, str(list(project.EPS)), "[0, 1, 3]")
@@ -100,6 +101,7 @@ def test_the_report_counts_the_ledger(whole):
     assert (report["smoothing"][0]["n"], report["smoothing"][0]["sigma"]) == (8, 0.1)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_verdicts_do_not_depend_on_which_other_budgets_are_asked(config, whole):
     together = {(r.eps, r.sample): r.verdict for r in verdicts(whole)}
     proved, attacked = Verdict.VERIFIED, Verdict.FALSIFIED
@@ -114,6 +116,7 @@ def test_verdicts_do_not_depend_on_which_other_budgets_are_asked(config, whole):
             assert row.verdict in (together[eps, row.sample], Verdict.UNKNOWN)
 
 
+@pytest.mark.usefixtures("one_picture")
 def test_a_finished_run_computes_nothing_again(config, monkeypatch):
     folder = config.parent / "out"
     run(config, folder)
@@ -143,7 +146,14 @@ KILLED = """
 """
 
 
-@pytest.mark.parametrize(("batches", "moment"), [(1, "before"), (6, "after"), (13, "before")])
+@pytest.mark.parametrize(
+    ("batches", "moment"),
+    [
+        (6, "after"),
+        pytest.param(1, "before", marks=pytest.mark.slow),
+        pytest.param(13, "before", marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_run_resumes_to_the_same_report(config, whole, batches, moment):
     folder = config.parent / "killed"
     arguments = [str(config), str(folder), str(batches), moment]
@@ -164,6 +174,7 @@ def test_a_killed_run_resumes_to_the_same_report(config, whole, batches, moment)
     assert facts[0] == facts[1]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_an_interrupted_run_says_how_to_go_on(config, whole, monkeypatch, refuse):
     calls = []
     real = certify.job.evaluate_batch
@@ -183,6 +194,7 @@ def test_an_interrupted_run_says_how_to_go_on(config, whole, monkeypatch, refuse
     assert digest(config.parent / "out") == digest(whole)
 
 
+@pytest.mark.usefixtures("one_picture")
 def test_curve_and_report_write_their_files_again(config, capsys):
     folder = config.parent / "out"
     run(config, folder)
@@ -206,6 +218,7 @@ def test_a_run_without_smoothing_or_proofs(config):
     assert not (config.parent / "out" / "radius.csv").exists()
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
 def test_a_weight_file_with_its_factory_gives_the_verdicts_of_the_onnx_file(config, whole, suffix):
     path = config.parent / f"net.{suffix}"
@@ -218,12 +231,14 @@ def test_a_weight_file_with_its_factory_gives_the_verdicts_of_the_onnx_file(conf
     assert [r.verdict for r in verdicts(config.parent / "out")] == [r.verdict for r in verdicts(whole)]
 
 
+@pytest.mark.usefixtures("one_picture")
 def test_the_working_directory_does_not_matter(config, monkeypatch, tmp_path_factory):
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     assert run(os.path.relpath(config), "out") == 0
     assert os.path.exists("out/report.json")
 
 
+@pytest.mark.usefixtures("one_picture")
 @pytest.mark.parametrize(
     ("mode", "words"),
     [
@@ -245,6 +260,7 @@ def test_a_run_in_another_mode_of_smoothing(config, mode, words):
 # --- health of the attacks
 
 
+@pytest.mark.usefixtures("one_picture")
 def test_attacks_of_a_run_are_examined_once_and_told_of(config, monkeypatch, capsys):
     folder = config.parent / "out"
     config.write_text(project.CONFIG + "\n[health]\nsamples = 7\n")
@@ -271,6 +287,7 @@ def test_attacks_of_a_run_are_examined_once_and_told_of(config, monkeypatch, cap
     assert run(config, folder) == 0
 
 
+@pytest.mark.usefixtures("one_picture")
 def test_attacks_that_fail_a_check_downgrade_every_number_of_theirs(config, whole):
     folder = config.parent / "out"
     config.write_text(project.CONFIG.replace("steps = 5", "steps = 1") + "\n[health]\nsamples = 9\n")
@@ -313,6 +330,7 @@ def test_two_runs_of_one_seed_give_the_same_bytes_but_for_times(config):
     assert "Computing time" not in (folders[0] / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("switch", ["--trust-code", "trust_code = true"])
 def test_a_program_is_run_only_if_it_is_trusted(config, whole, refuse, switch):
     network = project.module()
