@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -49,9 +52,27 @@ def read_estimator(path: Path, max_bytes: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), *layers)
 
 
+def skops_io() -> ModuleType:
+    """``skops.io``, an optional extra; raises ``ImportError`` where it is not installed."""
+    with _without_operators():
+        import skops.io
+    return skops.io
+
+
+@contextmanager
+def _without_operators() -> Iterator[None]:
+    """While skops loads it asks every module for every name of SciPy's functions; ``torch.ops`` would make
+    a namespace of each, and every later ``torch.export`` walk through all of them, a second each time."""
+    operators = sys.modules.pop("torch.ops")
+    try:
+        yield
+    finally:
+        sys.modules["torch.ops"] = operators
+
+
 def _load(path: Path, max_bytes: int) -> Any:
     try:
-        import skops.io  # an optional extra
+        skops = skops_io()
     except ImportError as error:
         raise UsageError(f"{path} needs skops; install certify-bounds[sklearn]") from error
     with path.open("rb") as file, open_archive(file, path, max_bytes) as archive:
@@ -59,12 +80,12 @@ def _load(path: Path, max_bytes: int) -> Any:
         file.seek(0)
         data = file.read()
     try:
-        unknown = sorted(set(skops.io.get_untrusted_types(data=data)) - set(_OPTIMISERS))
+        unknown = sorted(set(skops.get_untrusted_types(data=data)) - set(_OPTIMISERS))
         if unknown:
             raise ArtefactRejected(
                 f"{path} holds more than a classifier: {', '.join(unknown)[:200]} would have to run"
             )
-        return skops.io.loads(data, trusted=_OPTIMISERS)
+        return skops.loads(data, trusted=_OPTIMISERS)
     except ArtefactRejected:
         raise
     # A damaged file fails somewhere inside skops or NumPy, with whatever their parts raise.

@@ -48,27 +48,27 @@ def truly(model: ct.Model, x: torch.Tensor, eps: float) -> float:
     return least_by_milp(model.graph, box, model.spec(y).to(torch.float64))
 
 
+@pytest.mark.parametrize("seed", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 2))])
 @pytest.mark.parametrize("name", NETS)
-def test_the_true_distance_lies_between(name: str) -> None:
+def test_the_true_distance_lies_between(name: str, seed: int) -> None:
     """The decision holds in the whole ball of the lower radius, and fails within the upper one."""
-    for seed in range(3):
-        model = as_model(NETS[name](seed))
-        x = samples(model.graph)
-        found = ct.certified_radius(model, x, ct.Linf(0.4), seconds=5.0, tolerance=0.02)
-        near = 0.5 if name == "convolutions" else 0.9  # these may take longer than their time
-        assert (found.lower >= near * found.upper.clamp(max=0.4)).all(), (seed, str(found))
-        assert found.right.all()
-        ends = (x, found.lower, found.upper, found.points, found.settled)
-        for one, low, high, point, settled in zip(*ends, strict=True):
-            assert truly(model, one, float(low)) > -1e-6
-            if float(high) == torch.inf:
-                assert float(low) == 0.4
-                continue
-            assert float(low) < float(high)
-            assert bool(settled) == (float(low) >= 0.98 * float(high))
-            assert truly(model, one, float(high)) <= 1e-6
-            assert float((point.double() - one.double()).abs().max()) <= float(high)
-            assert model(point[None]).argmax() != model(one[None]).argmax()
+    model = as_model(NETS[name](seed))
+    x = samples(model.graph)
+    found = ct.certified_radius(model, x, ct.Linf(0.4), seconds=5.0, tolerance=0.02)
+    near = 0.5 if name == "convolutions" else 0.9  # these may take longer than their time
+    assert (found.lower >= near * found.upper.clamp(max=0.4)).all(), str(found)
+    assert found.right.all()
+    ends = (x, found.lower, found.upper, found.points, found.settled)
+    for one, low, high, point, settled in zip(*ends, strict=True):
+        assert truly(model, one, float(low)) > -1e-6
+        assert bool(settled) == (float(low) >= 0.98 * min(float(high), 0.4))
+        if float(high) == torch.inf:  # no failure is known; proofs end at 0.4, or where the time was over
+            assert float(low) <= 0.4
+            continue
+        assert float(low) < float(high)
+        assert truly(model, one, float(high)) <= 1e-6
+        assert float((point.double() - one.double()).abs().max()) <= float(high)
+        assert model(point[None]).argmax() != model(one[None]).argmax()
 
 
 @pytest.mark.parametrize("threat", [ct.L2(1.0), ct.L1(2.0)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 
 import pytest
 import torch
@@ -27,12 +28,16 @@ def fractions(x: Tensor) -> list[Fraction]:
     return [Fraction(v) for v in x.flatten().tolist()]
 
 
-def layered(g: torch.Generator, *between: nn.Module) -> bounds.Graph:
-    """Linear, functions, Linear; in float64."""
-    net = nn.Sequential(nn.Linear(4, 6), *between, nn.Linear(6, 2)).double()
-    for p in net.parameters():
-        p.data = scaled(g, *p.shape, most=4.0)
+@cache
+def traced(kind: type[nn.Module], *arguments: float) -> bounds.Graph:
+    """Linear, a function, Linear; in float64."""
+    net = nn.Sequential(nn.Linear(4, 6), kind(*arguments), nn.Linear(6, 2)).double()
     return bounds.trace(net, torch.zeros(1, 4, dtype=torch.float64))
+
+
+def layered(g: torch.Generator, kind: type[nn.Module], *arguments: float) -> bounds.Graph:
+    """The same with parameters of its own."""
+    return traced(kind, *arguments).map_params(lambda p: scaled(g, *p.shape, most=4.0))
 
 
 def facts_of(graph: bounds.Graph, g: torch.Generator) -> list[Facts]:
@@ -71,7 +76,7 @@ def test_rows_over_a_box_lie_within_their_bounds(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_guarded_lines_give_way_by_the_cushions_of_both_steps(seed: int) -> None:
     g = torch.Generator().manual_seed(seed)
-    facts = facts_of(layered(g, nn.LeakyReLU(0.3)), g)
+    facts = facts_of(layered(g, nn.LeakyReLU, 0.3), g)
     (here,) = (fact for fact in facts if fact.lines is not None)
     assert here.lines is not None and here.guarded is not None
     assert here.entering is not None and here.cushion is not None
@@ -103,7 +108,7 @@ def test_what_two_nodes_take_is_not_paid_for_in_advance() -> None:
 def test_bounds_at_a_point_are_never_above_its_exact_value(seed: int) -> None:
     """Cancellation: the second layer takes away most of what the first one gives."""
     g = torch.Generator().manual_seed(seed)
-    graph = layered(g, nn.ReLU())
+    graph = layered(g, nn.ReLU)
     point = scaled(g, 1, 4, most=2.0)
     weights = [p for node in graph.nodes for p in node.params]
     hidden = [max(v, Fraction(0)) for v in exactly(weights[0], weights[1], fractions(point))]

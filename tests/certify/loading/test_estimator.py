@@ -3,8 +3,10 @@
 import io
 import json
 import os
+import sys
 import zipfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +15,19 @@ import pytest
 import torch
 
 from certify.errors import ArtefactRejected
+from certify.loading.estimator import skops_io
 from certify.model import Model, load
 
 pytest.importorskip("sklearn")
-skops = pytest.importorskip("skops.io")
+if find_spec("skops") is None:
+    pytest.skip("needs skops", allow_module_level=True)
 
-from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier  # noqa: E402
-from sklearn.neural_network import MLPClassifier  # noqa: E402
-from sklearn.pipeline import make_pipeline  # noqa: E402
-from sklearn.preprocessing import MinMaxScaler, StandardScaler  # noqa: E402
-from sklearn.svm import SVC, LinearSVC  # noqa: E402
-from sklearn.tree import DecisionTreeClassifier  # noqa: E402
+from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.svm import SVC, LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 
 
 def samples(classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -66,7 +70,7 @@ ESTIMATORS: dict[str, Callable[[], Any]] = {
 
 
 def saved(path: Path, estimator: Any) -> Path:
-    skops.dump(estimator, path)
+    skops_io().dump(estimator, path)
     return path
 
 
@@ -75,6 +79,16 @@ def loaded(path: Path) -> Model:
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_loading_the_reader_adds_no_namespaces_of_operators(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would make every later trace slower."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "skops"]:
+        monkeypatch.delitem(sys.modules, name)
+    before = set(vars(torch.ops))
+    assert skops_io().loads
+    assert set(vars(torch.ops)) == before
+    assert sys.modules["torch.ops"] is torch.ops
+
+
 @pytest.mark.parametrize(
     ("name", "classes"), [*((name, 3) for name in ESTIMATORS), ("svm", 2), ("ridge", 2), ("mlp relu", 2)]
 )
