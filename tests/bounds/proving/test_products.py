@@ -83,7 +83,7 @@ def test_planes_and_tangents_of_a_search_go_into_the_proof(tmp_path: Path) -> No
         ("ml4acopf/onnx/14_ieee_ml4acopf-linear-residual", "ml4acopf/vnnlib/14_ieee_prop8"),
         ("nn4sys/onnx/mscn_128d", "nn4sys/vnnlib/cardinality_0_1_128"),
         ("nn4sys/onnx/pensieve_small_parallel", "nn4sys/vnnlib/pensieve_parallel_28"),
-        ("vit/onnx/pgd_2_3_16", "vit/vnnlib/pgd_2_3_16_3705"),
+        pytest.param("vit/onnx/pgd_2_3_16", "vit/vnnlib/pgd_2_3_16_3705", marks=pytest.mark.slow),
     ],
 )
 def test_instances_of_the_field(net: str, prop: str, data_dir: Path) -> None:

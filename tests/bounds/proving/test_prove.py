@@ -83,8 +83,20 @@ def test_what_is_true_is_proved(
     assert 0 < again.least < np.inf
 
 
-@pytest.mark.parametrize("widths", [FEW, MANY], ids=["few", "many"])
-@pytest.mark.parametrize("ways", [[True], [False], [True, False], [False, True]], ids=str)
+@pytest.mark.parametrize(
+    ("widths", "ways"),
+    [
+        pytest.param(widths, ways, id=f"{name}-{ways}", marks=[] if quick else pytest.mark.slow)
+        for ways, quick_name in (
+            ([True], "few"),
+            ([False], "many"),
+            ([True, False], "many"),
+            ([False, True], "few"),
+        )
+        for name, widths in (("few", FEW), ("many", MANY))
+        for quick in [name == quick_name]
+    ],
+)
 def test_close_calls_are_proved_whatever_is_cut(
     widths: tuple[int, ...], ways: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,7 +63,7 @@ def test_verdicts_are_those_of_a_grid(case: Case, inputs: int) -> None:
         share = 0.15 if "Cos" in repr(case.op) or "Sin" in repr(case.op) else 0.02
         for off in (share * width + 1e-3, -0.02 * width - 1e-3):
             asked = shifted(spec, off - least)
-            [found] = verify(graph, region, asked, timeout=2 if jumps and off > 0 else 30)
+            [found] = verify(graph, region, asked, timeout=0.5 if jumps and off > 0 else 30)
             if off < 0:
                 assert found.status is Status.FALSIFIED, (seed, found)
                 check_witness(graph, region, asked, found)

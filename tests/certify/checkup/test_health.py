@@ -105,7 +105,8 @@ def test_defences_that_mask_gradients_are_found_out(model, names):
     ("make", "attack", "names"),
     [
         (defended.base, QUICK, []),
-        (defended.compressed, QUICK, []),  # its rounding has a stand-in gradient
+        # its rounding has a stand-in gradient
+        pytest.param(defended.compressed, QUICK, [], marks=pytest.mark.slow),
         (defended.distilled, QUICK, []),  # the losses are free of scale
         (defended.distilled, c.Unscaled(20), ["scale of the logits"]),
         (lambda: defended.shattered(JPEG(30)), QUICK, ["zero gradients", "unavailable gradients"]),

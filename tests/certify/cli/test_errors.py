@@ -197,6 +197,7 @@ def test_data_that_would_run_code(config, failing_run):
     assert not (config.parent / "ran").exists()
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_run_folder_of_another_model_data_or_configuration(config, failing_run):
     assert main(["run", str(config), "--out", str(config.parent / "out")]) == 0
 
@@ -236,7 +237,7 @@ def test_a_failure_midway_keeps_finished_samples(config, failing_run, monkeypatc
 
 
 @pytest.fixture
-def contradicted(config, monkeypatch, capsys):
+def contradicted(config, monkeypatch, capsys, one_picture):
     """The folder of a run whose judge takes every margin for a proof; what it said on stderr."""
     project.change(config, '["pgd", "crown"]', '["crown", "pgd"]')
     with monkeypatch.context() as patched:

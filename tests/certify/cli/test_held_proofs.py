@@ -17,7 +17,7 @@ _DECIDERS = '[deciders]\nuse = ["pgd", "crown"]\n'
 
 
 @pytest.fixture
-def finished(tmp_path):
+def finished(tmp_path, one_picture):
     """The configuration and the folder of a run with proofs."""
     config = project.make(tmp_path)
     deciders = '[deciders]\nuse = ["pgd", "branch-and-bound"]\n[deciders.branch-and-bound]\nproofs = true\n'
@@ -73,6 +73,7 @@ def test_a_changed_graph_has_no_file(tmp_path):
     assert replace(model, graph=model.graph.map_params(lambda p: 2 * p)).onnx is None
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_modules_say_why_they_have_no_proof(tmp_path):
     config = project.make(tmp_path)
     deciders = '[deciders]\nuse = ["branch-and-bound"]\n[deciders.branch-and-bound]\nproofs = true\n'

@@ -106,7 +106,7 @@ SHARDED = """
 """
 
 
-@pytest.mark.parametrize("processes", [1, 3])
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_any_number_of_processes_gives_the_same(tmp_path, processes):
     script, out = tmp_path / "work.py", tmp_path / "out.pt"
     script.write_text(textwrap.dedent(SHARDED))
