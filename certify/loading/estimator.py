@@ -6,6 +6,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from math import prod
 from pathlib import Path
 from types import ModuleType
@@ -55,8 +56,7 @@ def read_estimator(path: Path, max_bytes: int) -> nn.Module:
 def skops_io() -> ModuleType:
     """``skops.io``, an optional extra; raises ``ImportError`` where it is not installed."""
     with _without_operators():
-        import skops.io
-    return skops.io
+        return import_module("skops.io")
 
 
 @contextmanager

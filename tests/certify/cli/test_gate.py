@@ -8,8 +8,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from junitparser import JUnitXml
 from onnx import numpy_helper
 
@@ -105,6 +103,9 @@ def test_what_passed_is_written_for_people_and_machines(whole):
     (suite,) = JUnitXml.fromfile(str(run / "junit.xml"))
     assert (suite.tests, suite.failures, suite.errors) == (5, 0, 0)
     text = (run / "mlbom.cdx.json").read_text()
+    from cyclonedx.schema import SchemaVersion  # slow to load: its parser of addresses is made anew
+    from cyclonedx.validation.json import JsonStrictValidator
+
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
 
 

@@ -28,14 +28,21 @@ def chance_to_exceed(bounds: list[np.ndarray], looks: np.ndarray, p: float) -> f
     return early + float(ends[accept[-1] :].sum())
 
 
-@pytest.mark.parametrize("p", [0.5, 0.8, 0.95])
-def test_looking_repeatedly(p):
-    """Clopper-Pearson at 40 looks fails far more often than it says; the confidence sequence does not."""
+@pytest.fixture(scope="module")
+def bounds_at_looks():
+    """After every tenth draw, of every count: Clopper-Pearson's bounds, and those of the sequence."""
     looks = np.arange(10, 401, 10)
     peeked = [lower_bounds(np.arange(n + 1), n, ALPHA) for n in looks.tolist()]
+    sequence = [np.array([lower_sequence(h, n, ALPHA) for h in range(n + 1)]) for n in looks.tolist()[:20]]
+    return looks, peeked, sequence
+
+
+@pytest.mark.parametrize("p", [0.5, 0.8, 0.95])
+def test_looking_repeatedly(p, bounds_at_looks):
+    """Clopper-Pearson at 40 looks fails far more often than it says; the confidence sequence does not."""
+    looks, peeked, sequence = bounds_at_looks
     assert chance_to_exceed(peeked, looks, p) > 2.5 * ALPHA
     assert chance_to_exceed(peeked[-1:], looks[-1:], p) <= ALPHA
-    sequence = [np.array([lower_sequence(h, n, ALPHA) for h in range(n + 1)]) for n in looks.tolist()[:20]]
     assert chance_to_exceed(sequence, looks[:20], p) <= ALPHA
 
 
