@@ -166,28 +166,14 @@ class Chain:
 
     @cached_property
     def _loose(self) -> set[int]:
-        """The values that enter functions, but those whose intervals are exact: affine in a box.
-
-        In place of factors that only move elements of a value: that.
-        """
+        """The values that functions want rows for, but those whose intervals are exact: affine in a box."""
         boxes, exact = {0}, {0}
         for k, step in enumerate(self.network.steps):
             if isinstance(step.does, Affine) and len(step.inputs) == 1 and step.inputs[0] in boxes:
                 exact.add(k + 1)
                 if isinstance(step.does, Scale) or (isinstance(step.does, Pick) and step.does.terms == 0):
                     boxes.add(k + 1)
-        found = set[int]()
-        for k in self.network.functions:
-            inputs = self.network.steps[k].inputs
-            found |= set(map(self._origin, inputs)) if len(inputs) > 1 else set(inputs)
-        return found - exact
-
-    def _origin(self, value: int) -> int:
-        """The value whose elements are moved to make one, and not fewer of them."""
-        step = self.network.steps[value - 1] if value else None
-        if step is None or not isinstance(step.does, Pick) or step.size < step.does.inputs:
-            return value
-        return self._origin(step.inputs[0]) if len(step.inputs) == 1 else value
+        return {value for k in self.network.functions for value in self.network.steps[k].rows} - exact
 
     def _entering(self, facts: Facts, step: Step) -> Fact:
         """What is known of a step's inputs, one behind the other."""
@@ -227,7 +213,7 @@ class Chain:
 
     def _around(self, does: Function, x: Fact, codes: Array | None) -> tuple[Array, ...]:
         """Slopes and constants of lines below and above a function, (pieces or rows, elements), and their
-        cushion; planes have slopes for both factors, one behind the other."""
+        cushion; those around a function of several values have slopes for each, one behind the other."""
         a, low, high = self.a, x.low, x.high
         s, t = (does.slope(low, high, codes, a, sign) for sign in (1, -1))
         c, d = does.least(low, high, s, a, 1), -does.least(low, high, t, a, -1)

@@ -18,11 +18,11 @@ from bounds.proof.arithmetic import Floats
 from bounds.proof.basics import Array
 
 _CODES = 254  # slope codes from 1 to 255; 0 asks for the checker's own
-_ERROR = 2.0**-44  # of exp, tanh, powers and waves in float64: hundreds of units of the last place
+ERROR = 2.0**-44  # of exp, tanh, powers and waves in float64: hundreds of units of the last place
 _ROUNDS = 30  # of bisection for a tangent
 
 
-def _shares(codes: Array, a: Floats) -> Array:
+def shares(codes: Array, a: Floats) -> Array:
     """The numbers from 0 to 1 that codes from 1 on stand for."""
     return np.asarray(a.array(np.maximum(codes, 1) - 1.0) / _CODES)
 
@@ -46,7 +46,7 @@ class Function(ABC):
     def below(self, z: Array, a: Floats, sign: int = 1) -> Array:
         """At most ``sign f(z)``."""
         y = self.value(z)
-        return np.maximum(sign * y - (np.abs(y) * _ERROR + a.tiny), min(sign * end for end in self.limits))
+        return np.maximum(sign * y - (np.abs(y) * ERROR + a.tiny), min(sign * end for end in self.limits))
 
     def image(self, low: Array, high: Array, a: Floats) -> tuple[Array, Array]:
         """An interval of its values on one."""
@@ -67,11 +67,6 @@ class Function(ABC):
 
     def _at(self, z: Array, slope: Array, a: Floats, sign: int) -> Array:
         return a.down(self.below(z, a, sign) - a.up(sign * slope * z))
-
-
-def _over(least: Array, low: Array, high: Array, slope: Array, a: Floats, sign: int) -> Array:
-    """At most ``least - sign slope z``."""
-    return a.down(least - a.up(np.maximum(sign * slope * low, sign * slope * high)))
 
 
 @dataclass(frozen=True)
@@ -96,52 +91,8 @@ class Relu(Function):
         else:
             inside = np.where(high > -low, one, leak)
             if codes is not None:
-                inside = np.where(codes > 0, leak + _shares(codes, a) * (1 - leak), inside)
+                inside = np.where(codes > 0, leak + shares(codes, a) * (1 - leak), inside)
         return np.where(split, inside, np.where(high > 0, one, leak))
-
-
-@dataclass(frozen=True)
-class Steps(Function):
-    """Floor or sign, which are level between jumps."""
-
-    value: Callable[[Array], Array]
-    rises = True
-
-    def deployed(self) -> tuple[float, float]:
-        return (0.0, 0.0)
-
-    def below(self, z: Array, a: Floats, sign: int = 1) -> Array:
-        return sign * self.value(z)
-
-    def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
-        return a.zeros(*low.shape)
-
-    def least(self, low: Array, high: Array, slope: Array, a: Floats, sign: int) -> Array:
-        return _over(self.below(low if sign > 0 else high, a, sign), low, high, slope, a, sign)
-
-
-@dataclass(frozen=True)
-class Wave(Function):
-    """Sine or cosine and its derivative, by a parabola at the middle: f'' = -f, and f' is at most 1."""
-
-    value: Callable[[Array], Array]
-    derivative: Callable[[Array], Array]
-
-    def below(self, z: Array, a: Floats, sign: int = 1) -> Array:
-        return np.maximum(sign * self.value(z) - _ERROR * (1 + np.abs(z)), -1.0)
-
-    def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
-        return np.where(high - low < 2, self.derivative((low + high) / 2), 0.0)
-
-    def least(self, low: Array, high: Array, slope: Array, a: Floats, sign: int) -> Array:
-        middle = (low + high) / 2
-        radius = a.up(np.maximum(high - middle, middle - low))
-        room = _ERROR * (1 + np.abs(middle))
-        bend = np.clip(sign * self.value(middle) + room + radius, 0.0, 1.0)
-        fall = (np.abs(self.derivative(middle) - slope) + room + bend * radius / 2) * radius
-        parabola = a.down(self._at(middle, slope, a, sign) - (fall * (1 + 2.0**-40) + a.tiny))
-        level = _over(np.full(low.shape, -1.0), low, high, slope, a, sign)
-        return np.asarray(np.maximum(parabola, level))
 
 
 @dataclass(frozen=True)
@@ -161,18 +112,6 @@ class Curved(Function):
     limits: tuple[float, float] = (-math.inf, math.inf)
     rough: float = 0.0
 
-    def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
-        """Of the tangent at the middle, or where codes ask for it, if f bends away; else of the chord."""
-        share = 0.5 if codes is None else np.where(codes > 0, _shares(codes, a), 0.5)
-        p, first, last = low + share * (high - low), self.value(low), self.value(high)
-        wide, start = high > low, self.derivative(low, first)
-        chord = np.where(wide, (last - first) / np.where(wide, high - low, 1.0), start)
-        return np.where(sign * self.bend(low, high) > 0, self.derivative(p, self.value(p)), chord)
-
-    def bend(self, low: Array, high: Array) -> Array:
-        """How it bends in the middle of an interval."""
-        return np.where(low + high > 0, self.bends[1], self.bends[0])
-
     def least(self, low: Array, high: Array, slope: Array, a: Floats, sign: int) -> Array:
         """Where the curve bends away from the line it is concave, and its ends decide; else, a tangent."""
         middle = np.minimum(np.maximum(low, 0.0), high)
@@ -188,31 +127,6 @@ class Curved(Function):
         fall = a.down(np.minimum(np.minimum(left, right) * (1 + 2.0**-40), 0.0)) - a.tiny
         tangent = a.down(self._at(p, slope, a, sign) + fall)
         return np.minimum(tangent, super().least(low, high, slope, a, sign))
-
-
-def power(exponent: int) -> Curved:
-    """A whole power of 2 or more."""
-
-    def point(slope: Array, sign: Any) -> Array:
-        side = sign if exponent % 2 else np.sign(slope)
-        return np.asarray(side * (np.abs(slope) / exponent) ** (1 / (exponent - 1)))
-
-    bends = (-1, 1) if exponent % 2 else (1, 1)
-    return Curved(lambda z: z**exponent, lambda z, y: exponent * z ** (exponent - 1), point, bends)
-
-
-@dataclass(frozen=True)
-class Reciprocal(Curved):
-    """``1 / z``, of which nothing is known where z may be zero.
-
-    count: where these add up to one, so many of them next to each other.
-    """
-
-    value: Callable[[Array], Array] = lambda z: 1 / z
-    derivative: Callable[[Array, Array], Array] = lambda z, y: -(y**2)
-    point: Callable[[Array, Any], Array] = lambda slope, sign: sign * np.sqrt(1 / np.abs(slope))
-    bends: tuple[int, int] = (-1, 1)
-    count: int = 0
 
 
 @dataclass(frozen=True)
@@ -234,7 +148,7 @@ class Sigmoid(Curved):
     def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
         if codes is None:
             return self._tangent(low, high, sign)
-        asked = _shares(codes, a) * self.steepest(low, high)
+        asked = shares(codes, a) * self.steepest(low, high)
         return asked if codes.all() else np.where(codes > 0, asked, self._tangent(low, high, sign))
 
     def _tangent(self, low: Array, high: Array, sign: int) -> Array:
@@ -270,47 +184,10 @@ def _on_tanh(slope: Array, sign: Any) -> Array:
     return np.asarray(-sign * np.arctanh(root * (1 - 2.0**-53)))
 
 
-class Product(Function):
-    """``x y`` of two values that enter one behind the other.
-
-    A plane ``p x + q y + c`` has any slopes, as lines around functions have; c is found at the corners of a
-    box: only ends count for what is linear in x and in y. With p and q in the middle of y and x it lies
-    half-way between the two planes of McCormick (1976), *Computability of global solutions to factorable
-    nonconvex programs*.
-    """
-
-    def value(self, z: Array) -> Array:
-        x, y = np.split(z, 2, 1)
-        return np.asarray(x * y)
-
-    def slope(self, low: Array, high: Array, codes: Array | None, a: Floats, sign: int) -> Array:
-        """Half-way between the planes, or as far from there as codes ask for."""
-        (x, y), (dx, dy) = (np.split(each, 2, 1) for each in ((low + high) / 2, (high - low) / 2))
-        turn = 0 if codes is None else np.where(codes > 0, 2 * _shares(codes, a) - 1, 0.0)
-        return np.concatenate([y + sign * turn * dy, x + turn * dx], 1)
-
-    def least(self, low: Array, high: Array, slope: Array, a: Floats, sign: int) -> Array:
-        (p, q), corners = np.split(slope, 2, 1), list[Array]()
-        xs, ys = zip(np.split(low, 2, 1), np.split(high, 2, 1), strict=True)
-        for x in xs:
-            for y in ys:
-                over = a.down(a.down(sign * x * y) - a.up(sign * p * x))
-                corners.append(a.down(over - a.up(sign * q * y)))
-        return np.asarray(np.minimum.reduce(corners))
-
-
 FUNCTIONS: dict[str, Function] = {
     "Relu": Relu(),
     "Sigmoid": Sigmoid(
         lambda z: 1 / (1 + np.exp(-z)), lambda z, y: y * (1 - y), _on_sigmoid, limits=(0.0, 1.0)
     ),
     "Tanh": Sigmoid(np.tanh, lambda z, y: 1 - y**2, _on_tanh, limits=(-1.0, 1.0)),
-    "Exp": Curved(
-        np.exp, lambda z, y: y, lambda slope, sign: np.log(np.abs(slope)), rises=True, limits=(0.0, np.inf)
-    ),
-    "Reciprocal": Reciprocal(),
-    "Sin": Wave(np.sin, np.cos),
-    "Cos": Wave(np.cos, lambda z: -np.sin(z)),
-    "Floor": Steps(np.floor),
-    "Sign": Steps(np.sign),
 }

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bounds.proof.basics import Array, Refused
-from bounds.proof.network import Handler, Input, Made, Reader, Value
+from bounds.proof.network import Handler, Input, Made, Reader, Value, once_attributes
 from bounds.proof.steps import Pick
 
 
@@ -26,11 +26,6 @@ def _constant(r: Reader) -> Array:
         if (found := r.take(name)) is not None:
             return np.asarray(found, np.int64 if name.startswith("value_int") else np.float32)
     raise Refused(r.place, "its kind of constant is not supported")
-
-
-def _filled(r: Reader, sizes: Input) -> Array:
-    r.room(r.integers(sizes))
-    return np.broadcast_to(r.take("value", np.zeros(1, np.float32)).reshape(()), r.integers(sizes))
 
 
 def _flatten(r: Reader, x: Input) -> Made:
@@ -56,30 +51,6 @@ def _gather(r: Reader, x: Input, where: Input) -> Made:
     axis, index = r.take("axis", 0), r.constant(where)
     r.room((len(r.integers(where)), *r.shape(x)))
     return r.moved(x, lambda i: np.take(i, index, axis))
-
-
-def _expand(r: Reader, x: Input, sizes: Input) -> Made:
-    shape = np.broadcast_shapes(r.shape(x), tuple(r.integers(sizes)))
-    r.room(shape)
-    return r.moved(x, lambda i: np.broadcast_to(i, shape))
-
-
-def _enlarge(r: Reader, x: Input, *rest: Input) -> Made:
-    """Every element some times in a row: what nearest neighbours are where sizes are multiplied."""
-    shape, by = r.shape(x), r.constant(rest[-1])
-    r.expect(mode=b"nearest")
-    if r.op == "Resize" and r.opset > 10:
-        usual = b"half_pixel", b"round_prefer_floor"
-        way = r.take("coordinate_transformation_mode", usual[0]), r.take("nearest_mode", usual[1])
-        r.refuse(way not in (usual, (b"asymmetric", b"floor")), "its way to the nearest is not supported")
-        r.take("cubic_coeff_a")
-    times = by / shape if by.dtype == np.int64 else by
-    wrong = times.shape != (len(shape),) or (times % 1 != 0).any() or (times < 1).any()
-    r.refuse(wrong, "it is supported for whole multiples of all sizes only")
-    whole = [int(k) for k in times]
-    r.room([n * k for n, k in zip(shape, whole, strict=True)])
-    where = np.ix_(*(np.arange(n).repeat(k) for n, k in zip(shape, whole, strict=True)))
-    return r.moved(x, lambda i: i[where])
 
 
 def _slice(r: Reader, x: Input, first: Input, last: Input, along: Input = None, by: Input = None) -> Made:
@@ -128,21 +99,15 @@ MOVES: dict[str, Handler] = {
     "Identity": lambda r, x: r.moved(x, lambda i: i),
     "Dropout": _dropout,
     "Constant": _constant,
-    "ConstantOfShape": _filled,
-    "Equal": lambda r, x, y: r.folded(np.equal, r.whole(x), r.whole(y)),
-    "Where": lambda r, where, x, y: r.folded(np.where, *map(r.constant, (where, x, y))),
     "Shape": lambda r, x: np.array(r.shape(x), np.int64),
     "Flatten": _flatten,
     "Reshape": _reshape,
     "Transpose": lambda r, x: r.moved(x, lambda i: i.transpose(r.take("perm", list(range(i.ndim))[::-1]))),
-    "Squeeze": _squeeze,
-    "Unsqueeze": _squeeze,
+    "Squeeze": once_attributes(_squeeze, "axes"),
+    "Unsqueeze": once_attributes(_squeeze, "axes"),
     "Gather": _gather,
-    "Expand": _expand,
-    "Upsample": _enlarge,
-    "Resize": _enlarge,
-    "Slice": _slice,
-    "Split": _split,
-    "Pad": _pad,
+    "Slice": once_attributes(_slice, "starts", "ends", "axes"),
+    "Split": once_attributes(_split, "split"),
+    "Pad": once_attributes(_pad, "pads", "value"),
     "Concat": _concat,
 }

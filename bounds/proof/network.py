@@ -18,26 +18,23 @@ from bounds.proof.functions import Function
 from bounds.proof.steps import Affine, Dense, Pick, Scale, Sum
 
 Shape = tuple[int, ...]
+Values = tuple[int, ...]  # by index
 # Name, place, inputs, outputs and attributes of an operator: floats, ints, bytes, arrays or lists of ints.
 Node = tuple[str, str, tuple[str, ...], tuple[str, ...], dict[str, Any]]
 MOST = 2**28  # elements of all values of a network, of what is moved to make them, of operators' constants
-# What was an attribute in older opsets, and is an input since; no opset has both.
-_ONCE_ATTRIBUTES = {
-    "Clip": ("min", "max"),
-    "Pad": ("pads", "value"),
-    "Slice": ("starts", "ends", "axes"),
-    "Split": ("split",),
-    **dict.fromkeys(("ReduceMean", "ReduceSum", "Squeeze", "Unsqueeze"), ("axes",)),
-}
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What makes a value from earlier ones."""
+    """What makes a value from earlier ones.
+
+    rows: of a function, the values that rows ought to bound for it, which nothing but tightness hangs on.
+    """
 
     does: Affine | Function
-    inputs: tuple[int, ...]
+    inputs: Values
     size: int
+    rows: Values
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +95,7 @@ class Reader:
         self.refuse(self.op not in self.operators, "this operator is not supported by the checker")
         try:
             args: list[Input] = [self.values[name] if name else None for name in inputs]
-            once = self._once_attributes() if len(args) < 2 else []
-            made = self.operators[self.op](self, *args, *once)
+            made = self.operators[self.op](self, *args)
         except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
             raise Refused(self.place, "its inputs are not there, or not what the operator takes") from error
         # An attribute that nobody has asked for might mean something.
@@ -109,12 +105,6 @@ class Reader:
         for name, value in zip(outputs, results, strict=False):
             self.refuse(name in self.values, f"its output {name!r} has the name of another value")
             self.values[name] = value
-
-    def _once_attributes(self) -> list[Input]:
-        """The attributes that are inputs in newer opsets."""
-        found = [self.take(name) for name in _ONCE_ATTRIBUTES.get(self.op, ())]
-        kinds = [np.float32 if isinstance(x, float) else np.int64 for x in found]
-        return [None if x is None else np.array(x, kind) for x, kind in zip(found, kinds, strict=True)]
 
     def take(self, name: str, default: Any = None) -> Any:
         """An attribute or its default, which it must have the type of unless that is None."""
@@ -141,8 +131,10 @@ class Reader:
         self.refuse(wrong, f"its value is empty, or the network needs {MOST} elements")
         return size
 
-    def add(self, does: Affine | Function, xs: list[Value], shape: Shape, bias: Input = None) -> Value:
-        """One more step. bias: of an affine one, broadcast to the shape."""
+    def add(
+        self, does: Affine | Function, xs: list[Value], shape: Shape, bias: Input = None, rows: Values = ()
+    ) -> Value:
+        """One more step. bias: of an affine one, broadcast to the shape. rows: see ``Step``."""
         size = self.room(shape)
         if isinstance(does, Function):
             self.refuse(self.a.exact and not does.kinked, "its values are no fractions")
@@ -150,7 +142,8 @@ class Reader:
             self.refuse(silent, "nothing is known of its float32 executions; use level 'real'")
         if bias is not None and isinstance(does, Affine):
             does = replace(does, bias=np.broadcast_to(self.numbers(bias), shape).reshape(-1))
-        self.steps.append(Step(does, tuple(x.index for x in xs), size))
+        inputs = tuple(x.index for x in xs)
+        self.steps.append(Step(does, inputs, size, rows or inputs))
         return Value(len(self.steps), shape)
 
     def moved(self, x: Input, move: Callable[[Array], Array]) -> Made:
@@ -166,11 +159,6 @@ class Reader:
         if np.array_equal(flat, np.arange(size)):
             return Value(x.index, places.shape)
         return self.add(Pick(flat, size), [x], places.shape)
-
-    def folded(self, does: Callable[..., Array], *xs: Array) -> Array:
-        """A function of constants, elementwise."""
-        self.room(np.broadcast_shapes(*(x.shape for x in xs)))
-        return np.asarray(does(*xs))
 
     def value(self, x: Input) -> Value:
         """An argument that must depend on the input."""
@@ -240,3 +228,15 @@ class Reader:
         shape = np.broadcast_shapes(x.shape, y.shape)
         both = [self.spread(x, shape), self.spread(y, shape)]
         return self.add(Sum(weight=sign, executed=executed), both, shape)
+
+
+def once_attributes(handler: Handler, *names: str) -> Handler:
+    """A handler whose inputs behind the first were attributes in older opsets; no opset has both."""
+
+    def read(r: Reader, *xs: Input) -> Made | list[Made]:
+        found = [r.take(name) for name in names] if len(xs) < 2 else []
+        kinds = [np.float32 if isinstance(x, float) else np.int64 for x in found]
+        once = [None if x is None else np.array(x, kind) for x, kind in zip(found, kinds, strict=True)]
+        return handler(r, *xs, *once)
+
+    return read

@@ -15,6 +15,11 @@ from bounds.proof.moves import MOVES
 from bounds.proof.network import Made, Network, Node, Reader, Value
 from bounds.proof.operators import OPERATORS
 
+try:  # the one place that speaks of operators beyond the core, which may be left out
+    from bounds.proof.more import MORE
+except ModuleNotFoundError:
+    MORE = {}
+
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 _SIZES = {_FIXED64: 8, _FIXED32: 4}
 _OPSETS = range(7, 24)  # before them, broadcasting was an attribute
@@ -195,7 +200,7 @@ def _network(model: Message, a: Floats, deployed: bool) -> Network:
     stored = sum(x.size for x in values.values() if not isinstance(x, Value))
     shape = _shape(inputs[0], deployed)
     values[inputs[0].text(1)] = entry = Value(0, shape)
-    reader = Reader(a, deployed, opsets[0], {**OPERATORS, **MOVES}, values, entry, used=-stored)
+    reader = Reader(a, deployed, opsets[0], {**OPERATORS, **MOVES, **MORE}, values, entry, used=-stored)
     reader.room(shape)
     for node in graph.messages(1):
         reader.visit(_node(node))

@@ -1,25 +1,21 @@
-"""The operators that compute: functions, sums, products, softmax, convolutions, pooling, normalisation."""
+"""The operators that compute: functions, sums, affine layers, convolutions, pooling, normalisation."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 
 import numpy as np
 
 from bounds.proof.basics import Array
-from bounds.proof.functions import FUNCTIONS, Product, Reciprocal, Relu, power
-from bounds.proof.network import Handler, Input, Made, Reader, Shape, Value
+from bounds.proof.functions import FUNCTIONS, Function, Relu
+from bounds.proof.network import Handler, Input, Made, Reader, Shape, Value, once_attributes
 from bounds.proof.steps import Convolution, Pick, Transposed
 
-_MOST_POWER = 2**8
 
-
-def _power(r: Reader, x: Input, y: Input) -> Value:
-    exponent = float(r.constant(y).item())
-    whole = exponent.is_integer() and 2 <= exponent <= _MOST_POWER
-    r.refuse(not whole, f"it is supported for whole powers from 2 to {_MOST_POWER} only")
-    value = r.spread(r.value(x), np.broadcast_shapes(r.shape(x), r.shape(y)))
-    return r.add(power(int(exponent)), [value], value.shape)
+def elementwise(functions: Mapping[str, Function]) -> dict[str, Handler]:
+    """The operators that are functions of one value."""
+    return dict.fromkeys(functions, lambda r, x: r.add(functions[r.op], [r.value(x)], r.shape(x)))
 
 
 def _leaky(r: Reader, x: Input) -> Value:
@@ -28,63 +24,18 @@ def _leaky(r: Reader, x: Input) -> Value:
     return r.add(Relu(leak), [r.value(x)], r.shape(x))
 
 
-def _multiplied(r: Reader, x: Value, y: Value) -> Value:
-    """``x y``, elementwise."""
-    if x == y:
-        return r.add(power(2), [x], x.shape)
-    shape = np.broadcast_shapes(x.shape, y.shape)
-    return r.add(Product(), [r.spread(x, shape), r.spread(y, shape)], shape)
-
-
-def _times(r: Reader, x: Input, y: Input) -> Made:
-    if not isinstance(x, Value):
-        x, y = y, x
-    if isinstance(y, Value):
-        return _multiplied(r, r.value(x), y)
-    if isinstance(x, Value):
-        return r.scaled(x, r.numbers(y))
-    whole = r.whole(x), r.whole(y)
-    made = r.folded(np.multiply, *whole)
-    far = abs(np.multiply(*whole, dtype=np.float64)) >= 2.0**31
-    r.refuse(far.any(), "its products may be too large for whole numbers of 32 bits")
-    return made
+def _times(r: Reader, x: Input, y: Input) -> Value:
+    value, factor = (x, y) if isinstance(x, Value) else (y, x)
+    return r.scaled(r.value(value), r.numbers(factor))
 
 
 def _quotient(r: Reader, x: Input, y: Input) -> Value:
-    if isinstance(y, Value):
-        over = r.add(Reciprocal(), [y], y.shape)
-        return _multiplied(r, x, over) if isinstance(x, Value) else r.scaled(over, r.numbers(x))
     divisor = r.numbers(y)
     r.refuse(not np.all(divisor), "it divides by zero")
     return r.scaled(r.value(x), r.a.array(1.0) / divisor)
 
 
-def _contracted(r: Reader, x: Value, y: Value) -> Value:
-    """The matrix product, sums of single products.
-
-    Averages, where a row of x adds up to one, are a mean, and sums of what else there is.
-    """
-    n, mean = x.shape[-1], None
-    wrong = min(len(x.shape), len(y.shape)) < 2 or y.shape[-2] != n
-    r.refuse(wrong, f"values of shapes {x.shape} and {y.shape} are no matrices that can be multiplied")
-    does = r.steps[x.index - 1].does if x.index else None
-    if isinstance(does, Reciprocal) and does.count == n:
-        turned = r.value(_turned(r, y))
-        mean = r.dense(turned, np.full((1, n), 1 / n))
-        y = r.value(_turned(r, r.sum(turned, mean, -1)))
-    left = r.value(r.moved(x, lambda i: i[..., :, None, :]))
-    right = r.value(r.moved(_turned(r, y), lambda i: i[..., None, :, :]))
-    total = r.value(r.moved(r.dense(_multiplied(r, left, right), np.ones((1, n))), lambda i: i[..., 0]))
-    return total if mean is None else r.sum(total, r.moved(mean, lambda i: i[..., None, :, 0]), 1)
-
-
-def _turned(r: Reader, x: Input) -> Made:
-    return r.moved(x, lambda i: i.swapaxes(-1, -2))
-
-
 def _matmul(r: Reader, x: Input, y: Input) -> Made:
-    if isinstance(x, Value) and isinstance(y, Value):
-        return _contracted(r, x, y)
     if not isinstance(y, Value):
         weight = r.numbers(y)
         made = r.dense(r.value(x), weight.T if weight.ndim > 1 else weight[None])
@@ -99,35 +50,6 @@ def _gemm(r: Reader, x: Input, w: Input, bias: Input = None) -> Value:
     weight = r.numbers(w)
     r.refuse(len(r.shape(x)) != 2, "it is supported for matrices only")
     return r.dense(r.value(x), weight if r.take("transB", 0) else weight.T, bias)
-
-
-def _softmax(r: Reader, x: Input) -> Value:
-    """``1 / sum exp(x_j - x_i)``, where that for i = j is exact."""
-    value = r.value(x)
-    axis, n = r.take("axis", 1 if r.opset < 13 else -1), value.shape[-1]
-    r.refuse(axis not in (-1, len(value.shape) - 1), "it is supported along the last axis only")
-    r.room([n] * 3)
-    one = np.eye(n)
-    away = r.dense(value, (one - one[:, None]).reshape(n * n, n))
-    pairs = r.value(r.moved(away, lambda i: i.reshape(*value.shape, n)))
-    total = r.dense(r.add(FUNCTIONS["Exp"], [pairs], pairs.shape), np.ones((1, n)))
-    return r.add(Reciprocal(count=n), [r.value(r.moved(total, lambda i: i[..., 0]))], value.shape)
-
-
-def _reduce(r: Reader, x: Input, axes: Input = None) -> Made:
-    """Sums or means over axes, which go behind the others for that."""
-    shape, keep = r.shape(x), r.take("keepdims", 1)
-    r.expect(noop_with_empty_axes=0)
-    every = list(range(len(shape)))
-    over = every if axes is None else [every[axis] for axis in r.integers(axes)]
-    r.refuse(not over, "it names no axes, which some take for all")
-    kept = [k for k in every if k not in over]
-    n = prod(shape[k] for k in over)
-    flat = r.moved(x, lambda i: i.transpose(kept + over).reshape(*(shape[k] for k in kept), n))
-    share = r.a.array(1.0) / r.a.array(n) if r.op == "ReduceMean" else r.a.array(1.0)
-    total = r.dense(r.value(flat), np.broadcast_to(share, (1, n)))
-    left = [1 if k in over else n for k, n in enumerate(shape) if keep or k in kept]
-    return r.moved(total, lambda i: i.reshape(left))
 
 
 Spacing = tuple[Shape, Shape, tuple[tuple[int, int], ...]]
@@ -246,9 +168,8 @@ def _batch_norm(r: Reader, x: Input, *constants: Input) -> Value:
 
 
 OPERATORS: dict[str, Handler] = {
-    **dict.fromkeys(FUNCTIONS, lambda r, x: r.add(FUNCTIONS[r.op], [r.value(x)], r.shape(x))),
+    **elementwise(FUNCTIONS),
     "LeakyRelu": _leaky,
-    "Pow": _power,
     "Add": lambda r, x, y: r.sum(x, y, 1),
     "Sub": lambda r, x, y: r.sum(x, y, -1),
     "Neg": lambda r, x: r.scaled(r.value(x), r.a.array(-1), None, executed=0),
@@ -256,15 +177,12 @@ OPERATORS: dict[str, Handler] = {
     "Div": _quotient,
     "MatMul": _matmul,
     "Gemm": _gemm,
-    "Softmax": _softmax,
-    "ReduceSum": _reduce,
-    "ReduceMean": _reduce,
     "Conv": _conv,
     "ConvTranspose": _conv,
     "AveragePool": _average,
     "GlobalAveragePool": _average,
     "MaxPool": _max_pool,
     "Max": _max,
-    "Clip": _clip,
+    "Clip": once_attributes(_clip, "min", "max"),
     "BatchNormalization": _batch_norm,
 }

@@ -18,7 +18,8 @@ from bounds.graph import Graph
 from bounds.kinds import Bilinear, Pointwise
 from bounds.proof.arithmetic import Floats
 from bounds.proof.basics import Array
-from bounds.proof.functions import Function, Product
+from bounds.proof.functions import Function
+from bounds.proof.more.functions import Product
 from bounds.proof.network import Network
 from bounds.proof.steps import Affine
 from bounds.sets import InputSet

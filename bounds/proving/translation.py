@@ -9,7 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from bounds.proof.basics import Array
-from bounds.proof.functions import Curved, Product, Relu, Sigmoid
+from bounds.proof.functions import Relu, Sigmoid
+from bounds.proof.more.functions import Bent, Product
 from bounds.propagate.turns import Place
 from bounds.proving.leaves import Leaf
 from bounds.proving.matching import Match
@@ -77,7 +78,7 @@ def _shares(found: Bounded, mine: Tensor, rows: Array, match: Match) -> Array | 
         share: Array = (lower - match.does.leak) / max(1 - match.does.leak, 1e-9)
         return share
     upper, travelled = _chosen(domains, ("Slope", match.node, -1), rows), found.last.rows.get(match.node)
-    if not isinstance(match.does, Curved) or upper is None or travelled is None:
+    if not isinstance(match.does, Bent | Sigmoid) or upper is None or travelled is None:
         return None
     x = found.facts[match.source].interval[mine]
     low, high = (end.flatten(1).double().cpu().numpy()[:, None] for end in (x.lower, x.upper))

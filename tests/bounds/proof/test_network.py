@@ -22,6 +22,7 @@ from bounds.proof.arithmetic import Exact, Floats
 from bounds.proof.basics import Array
 from bounds.proof.check import Checker
 from bounds.proof.functions import Function
+from bounds.proof.more import MORE
 from bounds.proof.moves import MOVES
 from bounds.proof.network import Network
 from bounds.proof.onnx import _ATTRIBUTES, Message, read_network
@@ -666,7 +667,7 @@ def test_float64_numbers_beyond_what_error_accounts_cover(value: float) -> None:
 
 def test_the_page_names_every_operator() -> None:
     page = (Path(proof.__file__).parent / "PROOF.md").read_text()
-    for name in [*OPERATORS, *MOVES]:
+    for name in [*OPERATORS, *MOVES, *MORE]:
         assert re.search(rf"\b{name}\b", page, re.IGNORECASE), name
 
 

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from bounds.proof import Clause, Part, Proof, Refused, operators
+from bounds.proof import Clause, Part, Proof, Refused
 from bounds.proof.arithmetic import Floats
 from bounds.proof.basics import Array
 from bounds.proof.check import Checker, check
-from bounds.proof.functions import Curved, Function, Product, Reciprocal, Wave, power
-from bounds.proof.operators import OPERATORS
+from bounds.proof.functions import Curved, Function
+from bounds.proof.more import MORE, operators
+from bounds.proof.more.functions import Product, Reciprocal, Wave, power
 from tests.bounds.proof.nets import leaf, onnx_bytes, statement
 from tests.bounds.proof.strategies import random_tree
 
@@ -235,7 +236,7 @@ PLANTED: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
     "any weights are shares": (
         "weighted",
         lambda patch: patch.setitem(
-            OPERATORS, "Reciprocal", lambda r, x: r.add(Reciprocal(count=3), [r.value(x)], r.shape(x))
+            MORE, "Reciprocal", lambda r, x: r.add(Reciprocal(count=3), [r.value(x)], r.shape(x))
         ),
     ),
     "no rounding": ("products", _no_rounding),
