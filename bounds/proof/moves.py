@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bounds.proof.basics import Array, Refused
-from bounds.proof.network import Handler, Input, Made, Reader, Value, once_attributes
+from bounds.proof.network import Handler, Input, Made, Reader, Value
 from bounds.proof.steps import Pick
 
 
@@ -103,11 +103,11 @@ MOVES: dict[str, Handler] = {
     "Flatten": _flatten,
     "Reshape": _reshape,
     "Transpose": lambda r, x: r.moved(x, lambda i: i.transpose(r.take("perm", list(range(i.ndim))[::-1]))),
-    "Squeeze": once_attributes(_squeeze, "axes"),
-    "Unsqueeze": once_attributes(_squeeze, "axes"),
+    "Squeeze": _squeeze,
+    "Unsqueeze": _squeeze,
     "Gather": _gather,
-    "Slice": once_attributes(_slice, "starts", "ends", "axes"),
-    "Split": once_attributes(_split, "split"),
-    "Pad": once_attributes(_pad, "pads", "value"),
+    "Slice": _slice,
+    "Split": _split,
+    "Pad": _pad,
     "Concat": _concat,
 }

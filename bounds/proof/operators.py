@@ -9,7 +9,7 @@ import numpy as np
 
 from bounds.proof.basics import Array
 from bounds.proof.functions import FUNCTIONS, Function, Relu
-from bounds.proof.network import Handler, Input, Made, Reader, Shape, Value, once_attributes
+from bounds.proof.network import Handler, Input, Made, Reader, Shape, Value
 from bounds.proof.steps import Convolution, Pick, Transposed
 
 
@@ -127,28 +127,17 @@ def _max_pool(r: Reader, x: Input) -> Value:
     left = [r.add(Pick(np.where(p < 0, valid, p), size), [value], shape) for p in places]
     while len(left) > 1:
         pairs = zip(left[::2], left[1::2], strict=False)
-        left = [_max(r, x, y) for x, y in pairs] + ([left[-1]] if len(left) % 2 else [])
+        left = [cut(r, x, y, 1) for x, y in pairs] + ([left[-1]] if len(left) % 2 else [])
     return left[0]
 
 
-def _max(r: Reader, x: Input, y: Input) -> Value:
-    """``max(x, y) = y + relu(x - y)``; an execution compares, and rounds nothing."""
-    x, y = (x, y) if isinstance(x, Value) else (y, x)
-    return r.sum(y, _over(r, x, y), 1, executed=0)
+def cut(r: Reader, x: Value, y: Input, sign: int) -> Value:
+    """``max(x, y) = y + relu(x - y)``, or for sign -1 ``min(x, y) = x - relu(x - y)``.
 
-
-def _over(r: Reader, x: Input, y: Input) -> Value:
-    """``relu(x - y)``."""
-    over = r.sum(r.value(x), y, -1, executed=0)
-    return r.add(Relu(), [over], over.shape)
-
-
-def _clip(r: Reader, x: Input, low: Input = None, high: Input = None) -> Value:
-    """From below as for Max, and from above: ``x - relu(x - c)``."""
-    old = r.opset < 11 and (low is None or high is None)
-    r.refuse(old, "it is supported with both ends only, which by default are those of float32")
-    value = r.value(x) if low is None else _max(r, x, low)
-    return value if high is None else r.sum(value, _over(r, value, high), -1, executed=0)
+    An execution compares, and rounds nothing.
+    """
+    over = r.sum(x, y, -1, executed=0)
+    return r.sum(y if sign > 0 else x, r.add(Relu(), [over], over.shape), sign, executed=0)
 
 
 def _batch_norm(r: Reader, x: Input, *constants: Input) -> Value:
@@ -182,7 +171,5 @@ OPERATORS: dict[str, Handler] = {
     "AveragePool": _average,
     "GlobalAveragePool": _average,
     "MaxPool": _max_pool,
-    "Max": _max,
-    "Clip": once_attributes(_clip, "min", "max"),
     "BatchNormalization": _batch_norm,
 }

@@ -12,8 +12,9 @@ import numpy as np
 
 from bounds.proof.basics import Array
 from bounds.proof.more.functions import FUNCTIONS, Product, Reciprocal, power
-from bounds.proof.network import Handler, Input, Made, Reader, Value, once_attributes
-from bounds.proof.operators import OPERATORS, elementwise
+from bounds.proof.moves import MOVES
+from bounds.proof.network import Handler, Input, Made, Reader, Value
+from bounds.proof.operators import OPERATORS, cut, elementwise
 from bounds.proof.steps import Pick
 
 _MOST_POWER = 2**8
@@ -156,19 +157,50 @@ def _folded(r: Reader, does: Callable[..., Array], *xs: Array) -> Array:
     return np.asarray(does(*xs))
 
 
+def _max(r: Reader, x: Input, y: Input) -> Value:
+    x, y = (x, y) if isinstance(x, Value) else (y, x)
+    return cut(r, r.value(x), y, 1)
+
+
+def _clip(r: Reader, x: Input, low: Input = None, high: Input = None) -> Value:
+    old = r.opset < 11 and (low is None or high is None)
+    r.refuse(old, "it is supported with both ends only, which by default are those of float32")
+    value = r.value(x) if low is None else _max(r, x, low)
+    return value if high is None else cut(r, value, high, -1)
+
+
+def _once_attributes(handler: Handler, *names: str) -> Handler:
+    """A handler whose inputs behind the first were attributes in older opsets; no opset has both."""
+
+    def read(r: Reader, *xs: Input) -> Made | list[Made]:
+        found = [r.take(name) for name in names] if len(xs) < 2 else []
+        kinds = [np.float32 if isinstance(x, float) else np.int64 for x in found]
+        once = [None if x is None else np.array(x, kind) for x, kind in zip(found, kinds, strict=True)]
+        return handler(r, *xs, *once)
+
+    return read
+
+
 MORE: dict[str, Handler] = {
     **elementwise(FUNCTIONS),
+    "Max": _max,
+    "Clip": _once_attributes(_clip, "min", "max"),
     "Pow": _power,
     "Mul": _times,
     "Div": _quotient,
     "MatMul": _matmul,
     "Softmax": _softmax,
-    "ReduceSum": once_attributes(_reduce, "axes"),
-    "ReduceMean": once_attributes(_reduce, "axes"),
+    "ReduceSum": _once_attributes(_reduce, "axes"),
+    "ReduceMean": _once_attributes(_reduce, "axes"),
     "ConstantOfShape": _filled,
     "Equal": lambda r, x, y: _folded(r, np.equal, r.whole(x), r.whole(y)),
     "Where": lambda r, where, x, y: _folded(r, np.where, *map(r.constant, (where, x, y))),
     "Expand": _expand,
     "Upsample": _enlarge,
     "Resize": _enlarge,
+    "Slice": _once_attributes(MOVES["Slice"], "starts", "ends", "axes"),
+    "Split": _once_attributes(MOVES["Split"], "split"),
+    "Pad": _once_attributes(MOVES["Pad"], "pads", "value"),
+    "Squeeze": _once_attributes(MOVES["Squeeze"], "axes"),
+    "Unsqueeze": _once_attributes(MOVES["Unsqueeze"], "axes"),
 }
