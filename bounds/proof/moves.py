@@ -1,9 +1,8 @@
-"""Operators that move, drop and repeat elements, of values and of constants alike."""
+"""Operators that move elements, of values and of constants alike."""
 
 from __future__ import annotations
 
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -39,40 +38,6 @@ def _reshape(r: Reader, x: Input, sizes: Input) -> Made:
     return r.moved(x, lambda i: i.reshape(new))
 
 
-def _squeeze(r: Reader, x: Input, axes: Input = None) -> Made:
-    where: Any = None if axes is None else tuple(r.integers(axes))
-    if r.op == "Squeeze" and where != ():
-        return r.moved(x, lambda i: np.squeeze(i, where))
-    r.refuse(not where, "it names no axes, which some take for all")
-    return r.moved(x, lambda i: np.expand_dims(i, where))
-
-
-def _gather(r: Reader, x: Input, where: Input) -> Made:
-    axis, index = r.take("axis", 0), r.constant(where)
-    r.room((len(r.integers(where)), *r.shape(x)))
-    return r.moved(x, lambda i: np.take(i, index, axis))
-
-
-def _slice(r: Reader, x: Input, first: Input, last: Input, along: Input = None, by: Input = None) -> Made:
-    shape, starts, ends = r.shape(x), r.integers(first), r.integers(last)
-    axes = list(range(len(starts))) if along is None else r.integers(along)
-    steps = [1] * len(starts) if by is None else r.integers(by)
-    once = len({axis % len(shape) for axis in axes}) == len(axes)
-    r.refuse(not once or min(steps) < 1, "it is supported forwards, and once for an axis, only")
-    cuts = [slice(None)] * len(shape)
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        cuts[axis] = slice(start, end, step)
-    return r.moved(x, lambda i: i[tuple(cuts)])
-
-
-def _split(r: Reader, x: Input, pieces: Input) -> list[Made]:
-    axis, shape, sizes = r.take("axis", 0), r.shape(x), r.integers(pieces)
-    r.refuse(sum(sizes) != shape[axis] or min(sizes) < 0, "it is supported with the sizes of all pieces only")
-    r.room((len(sizes), *shape))
-    ends = np.cumsum(sizes)[:-1]
-    return [r.moved(x, lambda i, k=k: np.split(i, ends, axis)[k]) for k in range(len(sizes))]  # type: ignore[misc]
-
-
 def _pad(r: Reader, x: Input, widths: Input, fill: Input = None) -> Made:
     r.expect(mode=b"constant")
     pads, shape = r.integers(widths), r.shape(r.value(x))
@@ -99,15 +64,9 @@ MOVES: dict[str, Handler] = {
     "Identity": lambda r, x: r.moved(x, lambda i: i),
     "Dropout": _dropout,
     "Constant": _constant,
-    "Shape": lambda r, x: np.array(r.shape(x), np.int64),
     "Flatten": _flatten,
     "Reshape": _reshape,
     "Transpose": lambda r, x: r.moved(x, lambda i: i.transpose(r.take("perm", list(range(i.ndim))[::-1]))),
-    "Squeeze": _squeeze,
-    "Unsqueeze": _squeeze,
-    "Gather": _gather,
-    "Slice": _slice,
-    "Split": _split,
     "Pad": _pad,
     "Concat": _concat,
 }

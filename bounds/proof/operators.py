@@ -36,13 +36,9 @@ def _quotient(r: Reader, x: Input, y: Input) -> Value:
 
 
 def _matmul(r: Reader, x: Input, y: Input) -> Made:
-    if not isinstance(y, Value):
-        weight = r.numbers(y)
-        made = r.dense(r.value(x), weight.T if weight.ndim > 1 else weight[None])
-        return made if weight.ndim > 1 else r.moved(made, lambda i: i[..., 0])
-    r.refuse(y.shape[2:], "it is supported for a constant matrix from the left of a vector or matrix only")
-    flipped = r.value(r.moved(y, np.transpose))  # W x = (x' W')'
-    return r.moved(r.dense(flipped, r.numbers(x)), np.transpose)
+    weight = r.numbers(y)
+    made = r.dense(r.value(x), weight.T if weight.ndim > 1 else weight[None])
+    return made if weight.ndim > 1 else r.moved(made, lambda i: i[..., 0])
 
 
 def _gemm(r: Reader, x: Input, w: Input, bias: Input = None) -> Value:

@@ -1,18 +1,16 @@
-"""The operators of the functions here, and what moves, fills or computes while reading beyond the core's.
+"""Operators that compute beyond the core: functions, products of values, softmax, sums, minima and maxima.
 
-Mul, Div and MatMul take two values here; for a value and a constant they are the core's.
+Mul, Div and MatMul of a value and constants are left to the core, but for a constant matrix from the left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import prod
 
 import numpy as np
 
-from bounds.proof.basics import Array
 from bounds.proof.more.functions import FUNCTIONS, Product, Reciprocal, power
-from bounds.proof.moves import MOVES
+from bounds.proof.more.moves import folded, once_attributes
 from bounds.proof.network import Handler, Input, Made, Reader, Value
 from bounds.proof.operators import OPERATORS, cut, elementwise
 from bounds.proof.steps import Pick
@@ -51,7 +49,7 @@ def _times(r: Reader, x: Input, y: Input) -> Made | list[Made]:
     if isinstance(x, Value) or isinstance(y, Value):
         return OPERATORS["Mul"](r, x, y)
     whole = r.whole(x), r.whole(y)
-    made = _folded(r, np.multiply, *whole)
+    made = folded(r, np.multiply, *whole)
     far = abs(np.multiply(*whole, dtype=np.float64)) >= 2.0**31
     r.refuse(far.any(), "its products may be too large for whole numbers of 32 bits")
     return made
@@ -88,9 +86,13 @@ def _turned(r: Reader, x: Input) -> Made:
 
 
 def _matmul(r: Reader, x: Input, y: Input) -> Made | list[Made]:
-    if isinstance(x, Value) and isinstance(y, Value):
+    if not isinstance(y, Value):
+        return OPERATORS["MatMul"](r, x, y)
+    if isinstance(x, Value):
         return _contracted(r, x, y)
-    return OPERATORS["MatMul"](r, x, y)
+    r.refuse(y.shape[2:], "it is supported for a constant matrix from the left of a vector or matrix only")
+    flipped = r.value(r.moved(y, np.transpose))  # W x = (x' W')'
+    return r.moved(r.dense(flipped, r.numbers(x)), np.transpose)
 
 
 def _softmax(r: Reader, x: Input) -> Value:
@@ -122,41 +124,6 @@ def _reduce(r: Reader, x: Input, axes: Input = None) -> Made:
     return r.moved(total, lambda i: i.reshape(left))
 
 
-def _filled(r: Reader, sizes: Input) -> Array:
-    r.room(r.integers(sizes))
-    return np.broadcast_to(r.take("value", np.zeros(1, np.float32)).reshape(()), r.integers(sizes))
-
-
-def _expand(r: Reader, x: Input, sizes: Input) -> Made:
-    shape = np.broadcast_shapes(r.shape(x), tuple(r.integers(sizes)))
-    r.room(shape)
-    return r.moved(x, lambda i: np.broadcast_to(i, shape))
-
-
-def _enlarge(r: Reader, x: Input, *rest: Input) -> Made:
-    """Every element some times in a row: what nearest neighbours are where sizes are multiplied."""
-    shape, by = r.shape(x), r.constant(rest[-1])
-    r.expect(mode=b"nearest")
-    if r.op == "Resize" and r.opset > 10:
-        usual = b"half_pixel", b"round_prefer_floor"
-        way = r.take("coordinate_transformation_mode", usual[0]), r.take("nearest_mode", usual[1])
-        r.refuse(way not in (usual, (b"asymmetric", b"floor")), "its way to the nearest is not supported")
-        r.take("cubic_coeff_a")
-    times = by / shape if by.dtype == np.int64 else by
-    wrong = times.shape != (len(shape),) or (times % 1 != 0).any() or (times < 1).any()
-    r.refuse(wrong, "it is supported for whole multiples of all sizes only")
-    whole = [int(k) for k in times]
-    r.room([n * k for n, k in zip(shape, whole, strict=True)])
-    where = np.ix_(*(np.arange(n).repeat(k) for n, k in zip(shape, whole, strict=True)))
-    return r.moved(x, lambda i: i[where])
-
-
-def _folded(r: Reader, does: Callable[..., Array], *xs: Array) -> Array:
-    """A function of constants, elementwise."""
-    r.room(np.broadcast_shapes(*(x.shape for x in xs)))
-    return np.asarray(does(*xs))
-
-
 def _max(r: Reader, x: Input, y: Input) -> Value:
     x, y = (x, y) if isinstance(x, Value) else (y, x)
     return cut(r, r.value(x), y, 1)
@@ -169,38 +136,15 @@ def _clip(r: Reader, x: Input, low: Input = None, high: Input = None) -> Value:
     return value if high is None else cut(r, value, high, -1)
 
 
-def _once_attributes(handler: Handler, *names: str) -> Handler:
-    """A handler whose inputs behind the first were attributes in older opsets; no opset has both."""
-
-    def read(r: Reader, *xs: Input) -> Made | list[Made]:
-        found = [r.take(name) for name in names] if len(xs) < 2 else []
-        kinds = [np.float32 if isinstance(x, float) else np.int64 for x in found]
-        once = [None if x is None else np.array(x, kind) for x, kind in zip(found, kinds, strict=True)]
-        return handler(r, *xs, *once)
-
-    return read
-
-
-MORE: dict[str, Handler] = {
+COMPUTING: dict[str, Handler] = {
     **elementwise(FUNCTIONS),
     "Max": _max,
-    "Clip": _once_attributes(_clip, "min", "max"),
+    "Clip": once_attributes(_clip, "min", "max"),
     "Pow": _power,
     "Mul": _times,
     "Div": _quotient,
     "MatMul": _matmul,
     "Softmax": _softmax,
-    "ReduceSum": _once_attributes(_reduce, "axes"),
-    "ReduceMean": _once_attributes(_reduce, "axes"),
-    "ConstantOfShape": _filled,
-    "Equal": lambda r, x, y: _folded(r, np.equal, r.whole(x), r.whole(y)),
-    "Where": lambda r, where, x, y: _folded(r, np.where, *map(r.constant, (where, x, y))),
-    "Expand": _expand,
-    "Upsample": _enlarge,
-    "Resize": _enlarge,
-    "Slice": _once_attributes(MOVES["Slice"], "starts", "ends", "axes"),
-    "Split": _once_attributes(MOVES["Split"], "split"),
-    "Pad": _once_attributes(MOVES["Pad"], "pads", "value"),
-    "Squeeze": _once_attributes(MOVES["Squeeze"], "axes"),
-    "Unsqueeze": _once_attributes(MOVES["Unsqueeze"], "axes"),
+    "ReduceSum": once_attributes(_reduce, "axes"),
+    "ReduceMean": once_attributes(_reduce, "axes"),
 }

@@ -1,0 +1,110 @@
+"""Operators that pick, repeat or make elements, shapes computed while reading, and older forms of operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from bounds.proof.basics import Array
+from bounds.proof.moves import MOVES
+from bounds.proof.network import Handler, Input, Made, Reader
+
+
+def once_attributes(handler: Handler, *names: str) -> Handler:
+    """A handler whose inputs behind the first were attributes in older opsets; no opset has both."""
+
+    def read(r: Reader, *xs: Input) -> Made | list[Made]:
+        found = [r.take(name) for name in names] if len(xs) < 2 else []
+        kinds = [np.float32 if isinstance(x, float) else np.int64 for x in found]
+        once = [None if x is None else np.array(x, kind) for x, kind in zip(found, kinds, strict=True)]
+        return handler(r, *xs, *once)
+
+    return read
+
+
+def folded(r: Reader, does: Callable[..., Array], *xs: Array) -> Array:
+    """A function of constants, elementwise."""
+    r.room(np.broadcast_shapes(*(x.shape for x in xs)))
+    return np.asarray(does(*xs))
+
+
+def _filled(r: Reader, sizes: Input) -> Array:
+    r.room(r.integers(sizes))
+    return np.broadcast_to(r.take("value", np.zeros(1, np.float32)).reshape(()), r.integers(sizes))
+
+
+def _squeeze(r: Reader, x: Input, axes: Input = None) -> Made:
+    where: Any = None if axes is None else tuple(r.integers(axes))
+    if r.op == "Squeeze" and where != ():
+        return r.moved(x, lambda i: np.squeeze(i, where))
+    r.refuse(not where, "it names no axes, which some take for all")
+    return r.moved(x, lambda i: np.expand_dims(i, where))
+
+
+def _gather(r: Reader, x: Input, where: Input) -> Made:
+    axis, index = r.take("axis", 0), r.constant(where)
+    r.room((len(r.integers(where)), *r.shape(x)))
+    return r.moved(x, lambda i: np.take(i, index, axis))
+
+
+def _expand(r: Reader, x: Input, sizes: Input) -> Made:
+    shape = np.broadcast_shapes(r.shape(x), tuple(r.integers(sizes)))
+    r.room(shape)
+    return r.moved(x, lambda i: np.broadcast_to(i, shape))
+
+
+def _enlarge(r: Reader, x: Input, *rest: Input) -> Made:
+    """Every element some times in a row: what nearest neighbours are where sizes are multiplied."""
+    shape, by = r.shape(x), r.constant(rest[-1])
+    r.expect(mode=b"nearest")
+    if r.op == "Resize" and r.opset > 10:
+        usual = b"half_pixel", b"round_prefer_floor"
+        way = r.take("coordinate_transformation_mode", usual[0]), r.take("nearest_mode", usual[1])
+        r.refuse(way not in (usual, (b"asymmetric", b"floor")), "its way to the nearest is not supported")
+        r.take("cubic_coeff_a")
+    times = by / shape if by.dtype == np.int64 else by
+    wrong = times.shape != (len(shape),) or (times % 1 != 0).any() or (times < 1).any()
+    r.refuse(wrong, "it is supported for whole multiples of all sizes only")
+    whole = [int(k) for k in times]
+    r.room([n * k for n, k in zip(shape, whole, strict=True)])
+    where = np.ix_(*(np.arange(n).repeat(k) for n, k in zip(shape, whole, strict=True)))
+    return r.moved(x, lambda i: i[where])
+
+
+def _slice(r: Reader, x: Input, first: Input, last: Input, along: Input = None, by: Input = None) -> Made:
+    shape, starts, ends = r.shape(x), r.integers(first), r.integers(last)
+    axes = list(range(len(starts))) if along is None else r.integers(along)
+    steps = [1] * len(starts) if by is None else r.integers(by)
+    once = len({axis % len(shape) for axis in axes}) == len(axes)
+    r.refuse(not once or min(steps) < 1, "it is supported forwards, and once for an axis, only")
+    cuts = [slice(None)] * len(shape)
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        cuts[axis] = slice(start, end, step)
+    return r.moved(x, lambda i: i[tuple(cuts)])
+
+
+def _split(r: Reader, x: Input, pieces: Input) -> list[Made]:
+    axis, shape, sizes = r.take("axis", 0), r.shape(x), r.integers(pieces)
+    r.refuse(sum(sizes) != shape[axis] or min(sizes) < 0, "it is supported with the sizes of all pieces only")
+    r.room((len(sizes), *shape))
+    ends = np.cumsum(sizes)[:-1]
+    return [r.moved(x, lambda i, k=k: np.split(i, ends, axis)[k]) for k in range(len(sizes))]  # type: ignore[misc]
+
+
+MOVING: dict[str, Handler] = {
+    "Shape": lambda r, x: np.array(r.shape(x), np.int64),
+    "ConstantOfShape": _filled,
+    "Equal": lambda r, x, y: folded(r, np.equal, r.whole(x), r.whole(y)),
+    "Where": lambda r, where, x, y: folded(r, np.where, *map(r.constant, (where, x, y))),
+    "Squeeze": once_attributes(_squeeze, "axes"),
+    "Unsqueeze": once_attributes(_squeeze, "axes"),
+    "Gather": _gather,
+    "Slice": once_attributes(_slice, "starts", "ends", "axes"),
+    "Split": once_attributes(_split, "split"),
+    "Expand": _expand,
+    "Upsample": _enlarge,
+    "Resize": _enlarge,
+    "Pad": once_attributes(MOVES["Pad"], "pads", "value"),
+}
