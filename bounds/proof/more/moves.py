@@ -1,4 +1,4 @@
-"""Operators that pick, repeat or make elements, shapes computed while reading, and older forms of operators."""
+"""Operators that pick, repeat or make elements; shapes computed while reading; older forms of operators."""
 
 from __future__ import annotations
 

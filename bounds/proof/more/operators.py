@@ -48,7 +48,7 @@ def _times(r: Reader, x: Input, y: Input) -> Made | list[Made]:
         return _multiplied(r, x, y)
     if isinstance(x, Value) or isinstance(y, Value):
         return OPERATORS["Mul"](r, x, y)
-    whole = r.whole(x), r.whole(y)
+    whole = r.whole(y), r.whole(x)
     made = folded(r, np.multiply, *whole)
     far = abs(np.multiply(*whole, dtype=np.float64)) >= 2.0**31
     r.refuse(far.any(), "its products may be too large for whole numbers of 32 bits")
