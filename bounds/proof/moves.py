@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from bounds.proof.basics import Array, Refused
-from bounds.proof.network import Handler, Input, Made, Reader, Value
+from bounds.proof.network import Handler, Input, Made, Reader, Value, once_attributes
 from bounds.proof.steps import Pick
 
 
@@ -67,6 +67,6 @@ MOVES: dict[str, Handler] = {
     "Flatten": _flatten,
     "Reshape": _reshape,
     "Transpose": lambda r, x: r.moved(x, lambda i: i.transpose(r.take("perm", list(range(i.ndim))[::-1]))),
-    "Pad": _pad,
+    "Pad": once_attributes(_pad, "pads", "value"),
     "Concat": _concat,
 }

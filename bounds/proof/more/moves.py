@@ -1,4 +1,4 @@
-"""Operators that pick, repeat or make elements; shapes computed while reading; older forms of operators."""
+"""Operators that pick, repeat or make elements, and shapes computed while reading."""
 
 from __future__ import annotations
 
@@ -8,20 +8,7 @@ from typing import Any
 import numpy as np
 
 from bounds.proof.basics import Array
-from bounds.proof.moves import MOVES
-from bounds.proof.network import Handler, Input, Made, Reader
-
-
-def once_attributes(handler: Handler, *names: str) -> Handler:
-    """A handler whose inputs behind the first were attributes in older opsets; no opset has both."""
-
-    def read(r: Reader, *xs: Input) -> Made | list[Made]:
-        found = [r.take(name) for name in names] if len(xs) < 2 else []
-        kinds = [np.float32 if isinstance(x, float) else np.int64 for x in found]
-        once = [None if x is None else np.array(x, kind) for x, kind in zip(found, kinds, strict=True)]
-        return handler(r, *xs, *once)
-
-    return read
+from bounds.proof.network import Handler, Input, Made, Reader, once_attributes
 
 
 def folded(r: Reader, does: Callable[..., Array], *xs: Array) -> Array:
@@ -106,5 +93,4 @@ MOVING: dict[str, Handler] = {
     "Expand": _expand,
     "Upsample": _enlarge,
     "Resize": _enlarge,
-    "Pad": once_attributes(MOVES["Pad"], "pads", "value"),
 }
