@@ -28,7 +28,7 @@ class Reshape(Affine):
         return xs[0].reshape(-1, *self.shape)
 
     def value(self, xs: Tensors, params: Tensors) -> Tensor:
-        return xs[0].reshape(-1, *self.shape)
+        return self.linear(xs, params)
 
     def adjoint(self, rows: Tensor, weights: Tensors, ins: Sequence[Shape]) -> Tensors:
         return (rows.reshape(-1, *ins[0]),)
