@@ -2,10 +2,9 @@
 
 To audit it: the mathematics is in ``arithmetic``, ``steps``, ``functions`` and ``chain``; what is claimed, in
 ``format``, ``file`` and ``check``; how a network is read, in ``onnx``, ``network``, ``moves`` and
-``operators``. That is the core, of about 1,550 lines of code, for ordinary networks: affine layers,
-convolutions, pooling, batch norm, residuals, (leaky) ReLUs, sigmoid and tanh. Networks of ReLUs need the
-first two classes of ``functions`` alone. Other operators are in ``more``, 270 lines that may be deleted:
-networks with them are refused then, and all else is checked as before.
+``operators``. That is the core, of about 1,500 lines of code, for piecewise linear networks: affine layers,
+convolutions, pooling, batch norm, residuals, (leaky) ReLUs. Other operators are in ``more``, 340 lines that
+may be deleted: networks with them are refused then, and all else is checked as before.
 """
 
 from bounds.proof.basics import Refused

@@ -165,15 +165,21 @@ class Chain:
         return facts
 
     @cached_property
-    def _loose(self) -> set[int]:
-        """The values that functions want rows for, but those whose intervals are exact: affine in a box."""
+    def loose(self) -> dict[int, int]:
+        """The values that functions want rows for, but those whose intervals are exact: affine in a box.
+
+        Of each the place of its first row among all of these: two for each element.
+        """
         boxes, exact = {0}, {0}
         for k, step in enumerate(self.network.steps):
             if isinstance(step.does, Affine) and len(step.inputs) == 1 and step.inputs[0] in boxes:
                 exact.add(k + 1)
                 if isinstance(step.does, Scale) or (isinstance(step.does, Pick) and step.does.terms == 0):
                     boxes.add(k + 1)
-        return {value for k in self.network.functions for value in self.network.steps[k].rows} - exact
+        wanted = {value for k in self.network.functions for value in self.network.steps[k].rows}
+        values = sorted(wanted - exact)
+        sizes = [2 * self.network.size(value) for value in values]
+        return dict(zip(values, np.cumsum([0, *sizes]).tolist(), strict=False))
 
     def _entering(self, facts: Facts, step: Step) -> Fact:
         """What is known of a step's inputs, one behind the other."""
@@ -235,19 +241,26 @@ class Chain:
         facts.empty |= (fact.low > fact.high).any(1)
         facts.values.append(fact)
 
-    def tighten(self, facts: Facts) -> None:
+    def kinked(self, value: int) -> bool:
+        """Whether functions take a value, and all of these are linear on either side of zero."""
+        users = [s.does for s in self.network.steps if value in s.inputs and isinstance(s.does, Function)]
+        return bool(users) and all(does.kinked for does in users)
+
+    def tighten(self, facts: Facts, rows: Array | None = None) -> None:
         """Meet the last value's undecided intervals, if functions take it, with bounds by rows.
 
-        From above first: what is below zero then is done.
+        From above first: what is below zero then is done. rows: which ones, of all that there may be.
         """
         value = len(facts.values) - 1
-        if value not in self._loose:
+        if value not in self.loose:
             return
-        users = [s.does for s in self.network.steps if value in s.inputs and isinstance(s.does, Function)]
-        kinked = bool(users) and all(does.kinked for does in users)
+        kinked, first = self.kinked(value), self.loose[value]
         for side in (-1, 1):
             low, high = facts.values[value].low, facts.values[value].high
             wanted = (low < 0) & (high > 0) if kinked else low < high
+            if rows is not None:
+                wanted &= rows[first:][: low.shape[1]]
+                first += low.shape[1]
             pieces, elements = np.nonzero(wanted & ~facts.empty[:, None])
             bounds = [self.a.zeros(0)]
             for part in parts(len(pieces), self.rows_at_once):
@@ -255,9 +268,9 @@ class Chain:
                 account = Account(self.a, piece)
                 # Where lines are the same for all rows, those lie side by side in memory if images are met.
                 beside = self._images and len(low) == 1
-                rows = self.a.zeros(low.shape[1], len(piece)).T if beside else account.zeros(low.shape[1])
-                rows[np.arange(len(piece)), element] = side
-                bounds.append(self.lower(facts, value, rows, account))
+                row = self.a.zeros(low.shape[1], len(piece)).T if beside else account.zeros(low.shape[1])
+                row[np.arange(len(piece)), element] = side
+                bounds.append(self.lower(facts, value, row, account))
             self.meet(facts, pieces, elements, np.array(side), np.concatenate(bounds))
 
     def meet(self, facts: Facts, piece: Array, element: Array, side: Array, bounds: Array) -> None:
@@ -320,7 +333,9 @@ class Chain:
         up, down = np.maximum(lam, self.a.zeros()), np.minimum(lam, self.a.zeros())
         account.add(_dot(up, c) + _dot(down, d))
         inputs = s.shape[1] // lam.shape[1]
-        return np.asarray(_joined([up] * inputs) * s + _joined([down] * inputs) * t)
+        return _joined(
+            [up * p + down * q for p, q in zip(*(np.split(x, inputs, 1) for x in (s, t)), strict=True)]
+        )
 
     @cached_property
     def starts(self) -> dict[int, int]:

@@ -105,7 +105,7 @@ class Checker:
             self._fit(forest)
         clauses: list[int] = tree.clauses.tolist()
         with np.errstate(all="ignore"):
-            known = self._known(part, lemmas) if tree.hidden == "root" else None
+            known = self._known(part, lemmas, tree.rows) if tree.hidden == "root" else None
             found = [
                 self.lower(part, clauses, self._leaves(tree, number), known, tree.hidden == "leaf")
                 for number in self.batches(len(tree.weights), len(clauses))
@@ -122,6 +122,10 @@ class Checker:
             refuse(wrong, place, "it bounds what is not there")
         wrong = forest.slopes.shape not in ((0, 0), (len(forest.slopes), sizes[1:].sum()))
         refuse(wrong, place, f"slopes speak of {wide} elements, not {sizes[1:].sum()}")
+        if isinstance(forest, Tree):
+            most = 2 * sum(map(self.chain.network.size, self.chain.loose))
+            wrong = forest.rows.size not in (0, most)
+            refuse(wrong, place, f"it picks from {forest.rows.size} rows, not {most}")
         wrong = (forest.layer >= len(values)).any() or (forest.element >= sizes[forest.layer]).any()
         refuse(wrong, place, "it splits what is not there")
         behind = isinstance(forest, Lemma) and (values[forest.layer] >= values[forest.of]).any()
@@ -138,11 +142,12 @@ class Checker:
         size = 1 + sum(step.size for step in self.chain.network.steps)
         return parts(leaves, max(1, min(_MEMORY // (100 * size), self.chain.rows_at_once // clauses)))
 
-    def _known(self, part: Part, lemmas: tuple[Lemma, ...]) -> Facts:
+    def _known(self, part: Part, lemmas: tuple[Lemma, ...], rows: Array) -> Facts:
         """The facts of a whole box, with rows and lemmas, which are kept for the next tree."""
-        key = part.lower.tobytes(), part.upper.tobytes(), lemmas
+        key = part.lower.tobytes(), part.upper.tobytes(), lemmas, rows.tobytes()
         if self._root is None or self._root[0] != key:
-            after = self.chain.tighten, partial(self._apply, lemmas)
+            tighten = partial(self.chain.tighten, rows=rows if rows.size else None)
+            after = tighten, partial(self._apply, lemmas)
             self._root = key, self.chain.forward(self.box(part, 1), after=after)
         return self._root[1]
 

@@ -22,7 +22,7 @@ from bounds.proof.basics import Array, Refused, refuse
 from bounds.proof.format import Clause, Forest, Lemma, Part, Proof, Statement, Tree, Witness, shapes
 
 MAGIC = b"CERTPROOF"
-SCHEMA = 3
+SCHEMA = 4
 START = struct.Struct("<9sHI")  # magic, schema, bytes of the header
 MOST_BYTES = 2**28  # of a file, and of its arrays
 MOST_HEADER = 2**20  # what it lists takes 500 times as much memory

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from re import fullmatch
 
@@ -26,6 +26,7 @@ ARRAYS = {
     "ends": ("<i4", "ends"),
     "sides": ("i1", "ends"),
     "clauses": ("<i4", "clauses"),
+    "rows": ("?", "rows"),
     "splits": ("?", "nodes"),
     "layer": ("<i4", "splits"),
     "element": ("<i4", "splits"),
@@ -179,6 +180,7 @@ class Tree(Forest):
     part: index. clauses: (clauses,) int32, their indices within the part.
     hidden: whether rows bound hidden layers once, at the "root", or anew in each "leaf", or intervals alone
         do, "none".
+    rows: (rows,) bool, which of all rows for neurons bound these at the root; all of them if it is empty.
     weights: (leaves, alternatives of all clauses in order) float32 >= 0, the mixture that is bounded.
     """
 
@@ -186,16 +188,19 @@ class Tree(Forest):
     clauses: Array
     hidden: str
     weights: Array
+    rows: Array = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def __post_init__(self) -> None:
         refuse(self.hidden not in HIDDEN, "tree", f"unknown way {self.hidden!r} to bound hidden layers")
         refuse(self.clauses.size == 0, "tree", "it proves no clause")
+        refuse(self.rows.size and self.hidden != "root", "tree", "it picks rows, but not at the root")
         self._checked("tree")
         refuse((np.diff(self.clauses) <= 0).any(), "tree", "clauses are not in increasing order")
 
     @property
     def sizes(self) -> dict[str, int]:
-        return {**super().sizes, "alternatives": self.weights.shape[1], "clauses": len(self.clauses)}
+        mine = {"alternatives": self.weights.shape[1], "clauses": len(self.clauses), "rows": len(self.rows)}
+        return {**super().sizes, **mine}
 
 
 @dataclass(frozen=True, eq=False)

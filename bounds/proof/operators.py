@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import prod
 
 import numpy as np
 
 from bounds.proof.basics import Array
-from bounds.proof.functions import FUNCTIONS, Function, Relu
+from bounds.proof.functions import Relu
 from bounds.proof.network import Handler, Input, Made, Reader, Shape, Value
 from bounds.proof.steps import Convolution, Pick, Transposed
 
 
-def elementwise(functions: Mapping[str, Function]) -> dict[str, Handler]:
-    """The operators that are functions of one value."""
-    return dict.fromkeys(functions, lambda r, x: r.add(functions[r.op], [r.value(x)], r.shape(x)))
+def _relu(r: Reader, x: Input) -> Value:
+    return r.add(Relu(), [r.value(x)], r.shape(x))
 
 
 def _leaky(r: Reader, x: Input) -> Value:
@@ -153,7 +151,7 @@ def _batch_norm(r: Reader, x: Input, *constants: Input) -> Value:
 
 
 OPERATORS: dict[str, Handler] = {
-    **elementwise(FUNCTIONS),
+    "Relu": _relu,
     "LeakyRelu": _leaky,
     "Add": lambda r, x, y: r.sum(x, y, 1),
     "Sub": lambda r, x, y: r.sum(x, y, -1),

@@ -36,14 +36,21 @@ class Leaf:
 
 
 def tree(
-    part: int, clauses: Sequence[int], hidden: str, leaves: Sequence[Leaf], sizes: Sequence[int]
+    part: int,
+    clauses: Sequence[int],
+    hidden: str,
+    leaves: Sequence[Leaf],
+    sizes: Sequence[int],
+    rows: Array | None = None,
 ) -> Tree:
-    """The tree of leaves that cover a box between them; sizes: of the network's nonlinear steps.
+    """The tree of leaves that cover a box between them; sizes: of the network's nonlinear steps. rows: for
+    neurons at the root; None for all.
 
     Raises ``ValueError`` where leaves are missing.
     """
     arrays, ordered = _forest([leaves], len(clauses), sizes)
     weights = np.stack([leaf.weights for leaf in ordered]).astype(np.float32)
+    arrays["rows"] = np.zeros(0, np.bool_) if rows is None else rows
     return Tree(part=part, clauses=np.array(clauses, np.int32), hidden=hidden, weights=weights, **arrays)
 
 

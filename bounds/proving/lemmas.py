@@ -20,7 +20,7 @@ from bounds.propagate.alpha import Pace
 from bounds.propagate.crown import forward_facts
 from bounds.propagate.problem import Problem
 from bounds.proving.leaves import Leaf, lemma
-from bounds.proving.lower import Foresight
+from bounds.proving.lower import Foresight, Whole
 from bounds.proving.translation import Translation
 from bounds.search.bounding import bounded
 from bounds.search.domains import Domains
@@ -72,9 +72,9 @@ class Lemmas:
     end: float
     made: list[Lemma] = field(default_factory=list)
 
-    def whole(self) -> Facts:
+    def whole(self) -> Whole:
         """What the checker finds in the whole box with the lemmas, which are made on the way."""
-        return self.sight.whole(self.part, True, self._tightened)
+        return self.sight.whole(self.part, self._tightened)
 
     def _tightened(self, facts: Facts) -> None:
         """Make a lemma of the last value and meet its intervals with that, if the time suffices."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -18,6 +19,14 @@ _WAY = ("layer", "element", "side", "at")
 
 
 @dataclass(frozen=True, eq=False)
+class Whole:
+    """What the checker finds in a whole box. rows: for neurons, by which it does, see ``Tree``."""
+
+    facts: Facts
+    rows: Array
+
+
+@dataclass(frozen=True, eq=False)
 class Foresight:
     """The checker over the parts of a statement. sizes: of the network's nonlinear steps."""
 
@@ -25,13 +34,35 @@ class Foresight:
     parts: Sequence[Part]
     sizes: Sequence[int]
 
-    def whole(self, part: int, rows: bool, *after: After) -> Facts:
-        """What the checker finds in a whole box. rows: whether they bound hidden layers, too. after: called
-        with what is found so far after each step, to add lemmas."""
+    def intervals(self, part: int) -> Facts:
+        """What the checker finds in a whole box by intervals alone."""
+        return self._whole(part)
+
+    def whole(self, part: int, *after: After) -> Whole:
+        """What it finds by rows for neurons, too, of which those that say nothing new are left out. after:
+        called with what is found so far after each step, to add lemmas."""
         chain = self.checker.chain
-        first = [chain.tighten] if rows else []
+        rows = np.zeros(2 * sum(map(chain.network.size, chain.loose)), np.bool_)
+        return Whole(self._whole(part, partial(self._tightened, rows), *after), rows)
+
+    def _whole(self, part: int, *after: After) -> Facts:
         with np.errstate(all="ignore"):
-            return chain.forward(self.checker.box(self.parts[part], 1), after=[*first, *after])
+            return self.checker.chain.forward(self.checker.box(self.parts[part], 1), after=after)
+
+    def _tightened(self, rows: Array, facts: Facts) -> None:
+        """Bound the last value by rows, and mark those that count: of a neuron that is linear from zero on
+        the lower end alone, if that is not below zero."""
+        chain, before = self.checker.chain, facts.values[-1]
+        value, size = len(facts.values) - 1, before.low.shape[1]
+        if value not in chain.loose:
+            return
+        chain.tighten(facts)
+        found = facts.values[value]
+        upper, lower = found.high < before.high, found.low > before.low
+        if chain.kinked(value):
+            upper &= found.low < 0
+        rows[chain.loose[value] :][: 2 * size] = np.concatenate([upper[0], lower[0]])
+        facts.values[value] = replace(found, high=np.where(upper, found.high, before.high))
 
     def lower(self, question: Question, leaves: Sequence[Leaf], known: Facts | None) -> Array:
         """Lower bounds (leaves, clauses), infinite where there is nothing left, in as few goes as memory

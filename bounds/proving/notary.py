@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from bounds.proof.basics import Array
-from bounds.proof.chain import Facts
 from bounds.proof.format import Tree
 from bounds.proving.alternatives import Mixing, Question
 from bounds.proving.leaves import Leaf, tree
-from bounds.proving.lower import Foresight
+from bounds.proving.lower import Foresight, Whole
 from bounds.proving.translation import Translation
 from bounds.search.bounding import Bounded
 
@@ -32,7 +31,7 @@ class Notary:
     """
 
     sight: Foresight
-    roots: Mapping[int, Facts]
+    roots: Mapping[int, Whole]
     questions: Sequence[Question]
     translation: Translation
     mixing: Mixing
@@ -55,10 +54,10 @@ class Notary:
 
     def trees(self, part: int) -> Iterator[Tree]:
         """One for each question about a part; raises ``ValueError`` where leaves are missing."""
-        hidden = "leaf" if self.tighten else "root"
+        hidden, rows = ("leaf", None) if self.tighten else ("root", self.roots[part].rows)
         for number, q in enumerate(self.questions):
             if q.part == part:
-                yield tree(q.part, q.clauses, hidden, self.leaves.get(number, []), self.sight.sizes)
+                yield tree(q.part, q.clauses, hidden, self.leaves.get(number, []), self.sight.sizes, rows)
 
     def _keep(self, question: int, leaves: Sequence[Leaf]) -> None:
         self.leaves.setdefault(question, []).extend(leaves)
@@ -67,5 +66,5 @@ class Notary:
 
     def _proved(self, question: Question, leaves: Sequence[Leaf]) -> Array:
         """Which leaves the chain proves, (leaves,)."""
-        known = None if self.tighten else self.roots[question.part]
+        known = None if self.tighten else self.roots[question.part].facts
         return np.asarray((self.sight.lower(question, leaves, known) > 0).all(1))

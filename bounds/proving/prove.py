@@ -23,7 +23,7 @@ from bounds.propagate.crown import climbed
 from bounds.propagate.problem import OutOfTime, Problem
 from bounds.proving.alternatives import Mixing, Question
 from bounds.proving.lemmas import Lemmas, foreseen, lemma_nodes
-from bounds.proving.lower import Foresight
+from bounds.proving.lower import Foresight, Whole
 from bounds.proving.matching import matches
 from bounds.proving.notary import Notary, OutOfMemory
 from bounds.proving.statements import alternatives, statement
@@ -117,12 +117,12 @@ class _Asked:
     def foreseen(self, found: Found) -> tuple[Problem, list[engine.Facts]]:
         """The problem about the parts that are left, and facts of these."""
         problem = self.problem[torch.tensor(list(found.left))]
-        return problem, foreseen(problem, [found.roots[k] for k in found.left], self.translation)
+        return problem, foreseen(problem, [found.roots[k].facts for k in found.left], self.translation)
 
     def worst(self, found: Found, samples: Tensor) -> Tensor:
         """Bounds of some whole parts, by the engine with the checker's intervals; (samples,)."""
         problem, spec = self.problem[samples], self.spec[samples]
-        known = foreseen(problem, [found.roots[k] for k in samples.tolist()], self.translation)
+        known = foreseen(problem, [found.roots[k].facts for k in samples.tolist()], self.translation)
         nothing = torch.full_like(spec.offset, -torch.inf)
         every = torch.ones_like(nothing, dtype=torch.bool)
         return spec.worst(climbed(problem, known, spec, ALPHA.steps, nothing, every))
@@ -232,7 +232,7 @@ class _Call:
 
     def _tightened(self, asked: _Asked, found: Found, end: float) -> Found:
         """With lemmas for the parts that are left, made until some time, and what these prove at once."""
-        roots, lemmas = dict[int, Facts](), dict[int, tuple[Lemma, ...]]()
+        roots, lemmas = dict[int, Whole](), dict[int, tuple[Lemma, ...]]()
         problem, known = asked.foreseen(found)
         nodes = lemma_nodes(problem, known, asked.translation)
         for place, k in enumerate(found.left):

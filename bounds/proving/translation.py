@@ -9,8 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from bounds.proof.basics import Array
-from bounds.proof.functions import Relu, Sigmoid
-from bounds.proof.more.functions import Bent, Product
+from bounds.proof.functions import Relu
+from bounds.proof.more.functions import Bent, Product, Sigmoid
 from bounds.propagate.turns import Place
 from bounds.proving.leaves import Leaf
 from bounds.proving.matching import Match

@@ -11,7 +11,7 @@ from bounds.proof.chain import Facts
 from bounds.proof.format import Lemma, Tree
 from bounds.proving.alternatives import Question
 from bounds.proving.leaves import Leaf, tree
-from bounds.proving.lower import Foresight
+from bounds.proving.lower import Foresight, Whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class Found:
 
     trees: Mapping[int, list[Tree]]
     left: Mapping[int, tuple[int, ...]]
-    roots: Mapping[int, Facts]
+    roots: Mapping[int, Whole]
     lemmas: Mapping[int, tuple[Lemma, ...]]
 
     def closed(self, trees: Mapping[int, list[Tree]]) -> Found:
@@ -47,7 +47,7 @@ class Found:
 def easy(
     sight: Foresight,
     parts: Iterable[int],
-    roots: Mapping[int, Facts] | None = None,
+    roots: Mapping[int, Whole] | None = None,
     lemmas: Mapping[int, tuple[Lemma, ...]] | None = None,
 ) -> Found:
     """By intervals alone, then by rows for hidden layers.
@@ -60,13 +60,13 @@ def easy(
         open_ = tuple(range(len(clauses)))
         for hidden in ("none", "root"):
             if hidden == "root" and k not in facts:
-                facts[k] = sight.whole(k, rows=True)
-            known = facts[k] if hidden == "root" else sight.whole(k, rows=False)
+                facts[k] = sight.whole(k)
+            known, rows = (facts[k].facts, facts[k].rows) if hidden == "root" else (sight.intervals(k), None)
             question = Question(k, open_, tuple(len(clauses[c].rows) for c in open_))
             proved = _proved(sight, question, known)
             if proved is not None:
                 done, leaf = proved
-                trees[k].append(tree(k, done, hidden, [leaf], sight.sizes))
+                trees[k].append(tree(k, done, hidden, [leaf], sight.sizes, rows))
                 open_ = tuple(c for c in open_ if c not in done)
             if not open_:
                 break

@@ -1,4 +1,4 @@
-"""Operators that compute beyond the core: functions, products of values, softmax, sums, minima and maxima.
+"""Operators that compute beyond the core: curved functions, products, softmax, sums, minima and maxima.
 
 Mul, Div and MatMul of a value and constants are left to the core, but for a constant matrix from the left.
 """
@@ -12,10 +12,14 @@ import numpy as np
 from bounds.proof.more.functions import FUNCTIONS, Product, Reciprocal, power
 from bounds.proof.more.moves import folded
 from bounds.proof.network import Handler, Input, Made, Reader, Value, once_attributes
-from bounds.proof.operators import OPERATORS, cut, elementwise
+from bounds.proof.operators import OPERATORS, cut
 from bounds.proof.steps import Pick
 
 _MOST_POWER = 2**8
+
+
+def _elementwise(r: Reader, x: Input) -> Value:
+    return r.add(FUNCTIONS[r.op], [r.value(x)], r.shape(x))
 
 
 def _power(r: Reader, x: Input, y: Input) -> Value:
@@ -137,7 +141,7 @@ def _clip(r: Reader, x: Input, low: Input = None, high: Input = None) -> Value:
 
 
 COMPUTING: dict[str, Handler] = {
-    **elementwise(FUNCTIONS),
+    **dict.fromkeys(FUNCTIONS, _elementwise),
     "Max": _max,
     "Clip": once_attributes(_clip, "min", "max"),
     "Pow": _power,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from bounds.proof import Clause, Part, Proof, Statement, Witness
@@ -100,5 +102,7 @@ def random_proof(rng: Random) -> Proof:
         for group in (every[:cut], every[cut:]):
             if group:
                 alternatives = sum(len(part.clauses[c].rows) for c in group)
-                trees.append(random_tree(rng, p, group, alternatives, sizes))
+                tree = random_tree(rng, p, group, alternatives, sizes)
+                rows = rng.random(int(rng.integers(12)) * (tree.hidden == "root")) < 0.5
+                trees.append(replace(tree, rows=rows))
     return Proof(statement, tuple(trees), lemmas=tuple(lemmas))

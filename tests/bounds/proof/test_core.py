@@ -44,7 +44,7 @@ assert not any(name.startswith("bounds.proof.more.") for name in sys.modules)
 
 
 def convolutional() -> bytes:
-    """Convolutions with a residual, batch norm, max pooling and a sigmoid."""
+    """Convolutions with a residual, batch norm, leaky ReLU and max pooling."""
     rng = np.random.default_rng(0)
     nodes = [
         helper.make_node("Conv", ["x", "v"], ["c"], pads=[1, 1, 1, 1]),
@@ -55,8 +55,7 @@ def convolutional() -> bytes:
         helper.make_node("LeakyRelu", ["a"], ["l"]),
         helper.make_node("MaxPool", ["l"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
         helper.make_node("Flatten", ["p"], ["f"]),
-        helper.make_node("Gemm", ["f", "g", "h"], ["z"], transB=1),
-        helper.make_node("Sigmoid", ["z"], ["y"]),
+        helper.make_node("Gemm", ["f", "g", "h"], ["y"], transB=1),
     ]
     shapes = {"v": (3, 2, 3, 3), "w": (3, 3, 3, 3), "b": (3,), "m": (3,), "g": (4, 12), "h": (4,)}
     constants = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
@@ -73,11 +72,21 @@ def softmax() -> bytes:
     return onnx_bytes([helper.make_node("Softmax", ["x"], ["y"], "shares")], {}, [1, 4])
 
 
+def sigmoid() -> bytes:
+    return onnx_bytes([helper.make_node("Sigmoid", ["x"], ["y"], "curve")], {}, [1, 4])
+
+
 def product() -> bytes:
     return onnx_bytes([helper.make_node("Mul", ["x", "x"], ["y"], "square")], {}, [1, 4])
 
 
-NETWORKS = {"convolutional": convolutional, "power": power, "softmax": softmax, "product": product}
+NETWORKS = {
+    "convolutional": convolutional,
+    "power": power,
+    "sigmoid": sigmoid,
+    "softmax": softmax,
+    "product": product,
+}
 
 
 def proved(data: bytes) -> Proof:
@@ -109,6 +118,7 @@ def test_without_its_extension(way: str, tmp_path: Path) -> None:
     assert found.stdout.splitlines() == [
         least.hex(),
         "Pow 'cube': this operator is not supported by the checker",
+        "Sigmoid 'curve': this operator is not supported by the checker",
         "Softmax 'shares': this operator is not supported by the checker",
         "Mul 'square': an input that should be a constant is not one, or absent",
     ]

@@ -214,6 +214,8 @@ BAD_TREES = {
     "hidden": lambda t: t.__setitem__("hidden", "nowhere"),
     "fewer multipliers": lambda t: t.__setitem__("multipliers", t["multipliers"][1:]),
     "fewer leaves": lambda t: t.__setitem__("weights", t["weights"][1:]),
+    "rows, but not at the root": lambda t: t.update(hidden="leaf", rows=np.ones(1, np.bool_)),
+    "rows that are numbers": lambda t: t.update(hidden="root", rows=np.ones(1, np.uint8)),
     "double weights": lambda t: t.__setitem__("weights", t["weights"].astype(np.float64)),
 }
 

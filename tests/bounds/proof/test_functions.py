@@ -12,9 +12,8 @@ from bounds.proof import Refused
 from bounds.proof.arithmetic import Exact, Floats
 from bounds.proof.basics import Array
 from bounds.proof.check import Checker
-from bounds.proof.functions import FUNCTIONS, Curved, Function, Relu
-from bounds.proof.more import functions as more
-from bounds.proof.more.functions import Reciprocal, Steps, power
+from bounds.proof.functions import Function, Relu
+from bounds.proof.more.functions import FUNCTIONS, Curved, Reciprocal, Steps, power
 from tests.bounds.proof.nets import mlp
 
 A = Floats()
@@ -22,13 +21,13 @@ CURVED = {"sigmoid": FUNCTIONS["Sigmoid"], "tanh": FUNCTIONS["Tanh"]}
 SMOOTH: dict[str, tuple[Function, Callable[[mpmath.mpf], mpmath.mpf]]] = {
     "sigmoid": (FUNCTIONS["Sigmoid"], lambda z: 1 / (1 + mpmath.exp(-z))),
     "tanh": (FUNCTIONS["Tanh"], mpmath.tanh),
-    "exp": (more.FUNCTIONS["Exp"], mpmath.exp),
+    "exp": (FUNCTIONS["Exp"], mpmath.exp),
     "reciprocal": (Reciprocal(), lambda z: 1 / z),
     "square": (power(2), lambda z: z**2),
     "cube": (power(3), lambda z: z**3),
     "eighth": (power(8), lambda z: z**8),
-    "sine": (more.FUNCTIONS["Sin"], mpmath.sin),
-    "cosine": (more.FUNCTIONS["Cos"], mpmath.cos),
+    "sine": (FUNCTIONS["Sin"], mpmath.sin),
+    "cosine": (FUNCTIONS["Cos"], mpmath.cos),
     "floor": (Steps(np.floor), mpmath.floor),
     "sign": (Steps(np.sign), mpmath.sign),
 }

@@ -95,7 +95,7 @@ def test_values_lie_within_what_lemmas_say(net: str, level: str) -> None:
 def known(checker: Checker, part: Part, lemmas: tuple[Lemma, ...]) -> Facts:
     """What the checker knows of a whole box, with lemmas."""
     with np.errstate(all="ignore"):
-        return checker._known(part, lemmas)
+        return checker._known(part, lemmas, np.zeros(0, np.bool_))
 
 
 @pytest.mark.parametrize("seed", range(40))

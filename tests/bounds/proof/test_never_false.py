@@ -95,12 +95,14 @@ def with_splits(
         )
     size = 10.0 ** rng.uniform(-6, 6) if garbage else 1.0
     sets, leaves = int(rng.integers(3)), splits + 1
-    paths = (path_steps(shape), clauses)
+    paths, ends = (path_steps(shape), clauses), 2 * sum(sizes[2:])
+    rows = rng.random(ends if hidden == "root" and rng.random() < 0.5 else 0) < 0.5
     return Tree(
         0,
         np.arange(clauses, dtype=np.int32),
         hidden,
         (rng.random((leaves, alternatives)) * (rng.random((leaves, alternatives)) < 0.9)).astype(np.float32),
+        rows=rows,
         splits=shape,
         layer=layer.astype(np.int32),
         element=element,

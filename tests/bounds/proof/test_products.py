@@ -17,9 +17,9 @@ from bounds.proof import Clause, Part, Proof, Refused
 from bounds.proof.arithmetic import Floats
 from bounds.proof.basics import Array
 from bounds.proof.check import Checker, check
-from bounds.proof.functions import Curved, Function
+from bounds.proof.functions import Function
 from bounds.proof.more import MORE, operators
-from bounds.proof.more.functions import Product, Reciprocal, Wave, power
+from bounds.proof.more.functions import Curved, Product, Reciprocal, Wave, power
 from tests.bounds.proof.nets import leaf, onnx_bytes, statement
 from tests.bounds.proof.strategies import random_tree
 

@@ -129,7 +129,8 @@ def test_random_changes_of_a_file_are_refused_or_harmless(seed: int) -> None:
     rng = np.random.default_rng(seed)
     whole = proof()
     tree = whole.trees[0]
-    names = [f.name for f in fields(tree) if f.init and isinstance(getattr(tree, f.name), np.ndarray)]
+    arrays = {f.name: getattr(tree, f.name) for f in fields(tree) if f.init}
+    names = [name for name, x in arrays.items() if isinstance(x, np.ndarray) and x.size]
     name = names[rng.integers(len(names))]
     raw = bytearray(getattr(tree, name).tobytes())
     raw[rng.integers(len(raw))] ^= 1 << int(rng.integers(8))
