@@ -109,7 +109,7 @@ def _taken(body: BytesIO, kind: str, *shape: int) -> Array:
     refuse(not natural, "header", "a size is no natural number")
     data = body.read(np.dtype(kind).itemsize * prod(shape))
     raw = np.frombuffer(data, "u1" if kind == "?" else kind).reshape(shape)
-    refuse(kind == "?" and (raw > 1).any(), "tree", "splits are marked by 0 and 1")
+    refuse(kind == "?" and (raw > 1).any(), "tree", "splits and rows are marked by 0 and 1")
     return raw.astype(np.dtype(kind).newbyteorder("="))
 
 

@@ -148,32 +148,39 @@ class Convolution(Affine):
         return _flat(made.reshape(*made.shape[:3], -1, seen.shape[-1]))
 
     @cached_property
-    def _shares(self) -> list[tuple[Array, Any, Any]]:
-        """What adds up to the adjoint: matrices, what these take of the result, and where it goes to in the
-        image. One for each element of the kernel or, where these are fewer, each place of the result."""
-        groups, outs, ins, *kernel = self.weight.shape
+    def _few(self) -> bool:
+        """Whether there are fewer places in the result than elements in the kernel, and no borders."""
+        return self.padded == self.size and prod(self.out_size) < len(self.taps)
+
+    @cached_property
+    def _shares(self) -> tuple[Array, list[tuple[Any, Any]]]:
+        """What adds up to the adjoint, of each element of the kernel or, if there are few, of each place of
+        the result: a matrix (one for all places), and where it goes to in the image from what in the result.
+        """
+        groups, outs, _, *kernel = self.weight.shape
         matrices = np.moveaxis(self.weight, 1, -1)
-        if self.padded != self.size or prod(self.out_size) > len(self.taps):
-            each = np.ascontiguousarray(np.moveaxis(matrices.reshape(groups, ins, -1, outs), 2, 0))
-            return [(matrix, outer, inner) for matrix, (inner, outer) in zip(each, self.taps, strict=True)]
+        if not self._few:
+            taps = matrices.reshape(*matrices.shape[:2], -1, outs)
+            return np.ascontiguousarray(np.moveaxis(taps, 2, 0)), self.taps
         windows = [
-            [(slice(i, i + 1), slice(s * i, s * i + d * (k - 1) + 1, d)) for i in range(outs)]
+            [(slice(s * i, s * i + d * (k - 1) + 1, d), slice(i, i + 1)) for i in range(outs)]
             for outs, k, s, d in zip(self.out_size, kernel, self.strides, self.dilations, strict=True)
         ]
-        whole, every = np.ascontiguousarray(matrices).reshape(groups, -1, outs), slice(None)
         places = (zip(*place, strict=True) for place in product(*windows))
-        return [(whole, (..., *outer, every), (..., *inner, every)) for outer, inner in places]
+        moves = [((..., *inner, slice(None)), (..., *outer, slice(None))) for inner, outer in places]
+        return np.ascontiguousarray(matrices).reshape(1, groups, -1, outs), moves
 
     def adjoint(self, x: Array) -> Array:
         outs, ins = self.weight.shape[1:3]
-        # A kernel meets few places of each image: it then takes many images at once.
-        few = prod(self.out_size) < len(self.taps)
-        image, shares = _images(np.asfortranarray(x) if few else x, outs, *self.out_size), self._shares
+        matrices, moves = self._shares
+        # Matrices for single places take many images at once.
+        image = _images(np.asfortranarray(x) if self._few else x, outs, *self.out_size)
         used = np.flatnonzero((image != 0).any((0, 1, *range(3, image.ndim))))
         if 2 * len(used) < outs:  # one channel for single neurons
-            image, shares = image[:, :, used], [(matrix[..., used], *at) for matrix, *at in shares]
+            image, matrices = image[:, :, used], matrices[..., used]
         wide = np.zeros((*image.shape[:2], ins, *self.size, image.shape[-1]), x.dtype)
-        for matrix, outer, inner in shares:
+        every = np.broadcast_to(matrices, (len(moves), *matrices.shape[1:]))
+        for matrix, (inner, outer) in zip(every, moves, strict=True):
             part, met = wide[inner], image[outer]
             part += (matrix @ met.reshape(*met.shape[:3], prod(met.shape[3:]))).reshape(part.shape)
         return _flat(wide)
