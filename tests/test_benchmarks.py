@@ -178,6 +178,7 @@ def test_operators_that_pass_and_fail_on_each_side():
     assert "peer 0 of 2 whole (IBP 1, CROWN 0, alpha 0)" in summary and "Missing: b." in summary
 
 
+@pytest.mark.slow
 def test_operator_probe_end_to_end(data_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("CERTIFY_TEST_DATA", str(data_dir))
     command = "operators --nets linear --threads 1 --peer-python"

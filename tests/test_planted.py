@@ -9,7 +9,9 @@ from benchmarks.planted import missed, planted
 from bounds.search import Status, verify
 
 
-@pytest.mark.parametrize(("seed", "inputs", "width"), [(0, 5, 16), (1, 8, 32)])
+@pytest.mark.parametrize(
+    ("seed", "inputs", "width"), [(0, 5, 16), pytest.param(1, 8, 32, marks=pytest.mark.slow)]
+)
 def test_no_level_says_verified(seed: int, inputs: int, width: int) -> None:
     net = planted(seed, inputs, width)
     [exact] = exactly.value(net.graph, [Fraction(v) for v in net.point.tolist()])

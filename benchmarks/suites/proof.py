@@ -26,7 +26,7 @@ from bounds.vnnlib import read_vnnlib
 T = TypeVar("T")
 LIMIT = 20.0
 _ROUNDS = 5
-_SHORT = 0.25  # seconds of a search that is repeated
+_SHORT = 2.0  # seconds of a search that is repeated
 SHOWN = (
     "benchmark", "net", "property", "read s", "float s", "real s", "prove s", "check s", "leaves",
     "passes", "bytes", "outcome",
@@ -38,7 +38,7 @@ NOTES = (
     "bytes, without the check of the whole at its end. `check s`: for the checker, from the bytes of both "
     "files; the verdict alone takes `read s` and `real s`. `passes`: `check s` in CROWN passes per leaf: by "
     "the time of one, rows for neurons included, in float64 at level float, of `bounds.bound(..., 'crown')` "
-    f"over the first box. Checks, passes and searches shorter than {_SHORT} s: medians of {_ROUNDS} in turn, "
+    f"over the first box. Checks, passes and searches below {_SHORT:g} s: medians of {_ROUNDS} in turn, "
     "after one of each. `outcome`: proved, verified (but not proved in the time limit, 20 s unless the "
     "command says another), timeout (no verdict), or what the checker does not know. `--batch`: instances "
     "per benchmark at most, evenly spaced.",

@@ -81,7 +81,7 @@ def test_what_only_lemmas_prove(seed: int, tmp_path: Path, monkeypatch: pytest.M
     ("function", "eps", "level"),
     [
         pytest.param("Relu", 0.4, "real", marks=pytest.mark.slow),
-        ("Relu", 0.4, "deployed"),
+        pytest.param("Relu", 0.4, "deployed", marks=pytest.mark.slow),
         ("Sigmoid", 3.0, "real"),
     ],
 )

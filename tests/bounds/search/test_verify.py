@@ -136,7 +136,9 @@ def test_several_boxes_each_get_their_own_verdict(memory: int) -> None:
                 check_witness(graph, region, asked, each, i)
 
 
-@pytest.mark.parametrize(("name", "memory"), [("few inputs", 1000), ("convolutions", 5000)])
+@pytest.mark.parametrize(
+    ("name", "memory"), [("few inputs", 1000), pytest.param("convolutions", 5000, marks=pytest.mark.slow)]
+)
 def test_what_is_missing_encloses_the_truth(name: str, memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a search that ends for want of memory; cuts have brought its bound nearer."""
     every = Schedule._ways
@@ -191,7 +193,7 @@ def _least_on_grid(graph: bounds.Graph, region: bounds.Box, spec: bounds.Spec) -
     return float(spec.worst(spec.evaluate(graph(x))).min())
 
 
-@pytest.mark.parametrize("inputs", [1, 13])
+@pytest.mark.parametrize("inputs", [1, pytest.param(13, marks=pytest.mark.slow)])
 def test_no_verdict_against_exact_rationals(inputs: int) -> None:
     """Truths that are off by a few units in the last place: what is verified is true exactly."""
     verdicts = set()
@@ -297,6 +299,7 @@ def test_time_that_easy_parts_leave_is_for_the_hard_ones() -> None:
     assert found[7].domains > max(each.domains for each in found if each is not found[7])
 
 
+@pytest.mark.slow
 def test_memory_is_kept() -> None:
     """No way to cut gets far with so little."""
     [found] = verify(*hard(0.1), timeout=20, pool=2**12)

@@ -53,7 +53,12 @@ def images(threat: Parametric) -> Query:
 
 @pytest.mark.parametrize(
     "threat",
-    [Rotation(20.0), Translation(1.5), Spatial(rotation=15, translation=1), Spatial(contrast=0.6)],
+    [
+        Rotation(20.0),
+        Translation(1.5),
+        pytest.param(Spatial(rotation=15, translation=1), marks=pytest.mark.slow),
+        Spatial(contrast=0.6),
+    ],
     ids=repr,
 )
 def test_the_search_is_as_good_as_a_fine_grid(threat: Parametric) -> None:

@@ -49,6 +49,7 @@ def tampered(tree, path, value):
     return other
 
 
+@pytest.mark.slow
 def test_no_field_can_be_changed_unseen_but_what_only_its_author_knows(tree):
     draw = random.Random(4)
     unseen = {

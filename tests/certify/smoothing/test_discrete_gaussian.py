@@ -153,7 +153,7 @@ def test_radius_survives_both_steps_between_the_laws(elements):
 
 
 @pytest.mark.parametrize("sigma", [0.02, 0.1])
-@pytest.mark.parametrize("v", [5, 128, 250])
+@pytest.mark.parametrize("v", [5, pytest.param(128, marks=pytest.mark.slow), 250])
 def test_worst_classifier_of_one_pixel(sigma, v):
     """For every set that is worst by Neyman & Pearson, exactly: its votes hold wherever they are certified.
 
