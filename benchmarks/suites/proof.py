@@ -6,6 +6,7 @@ import csv
 import importlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TypeVar
@@ -72,7 +73,7 @@ def _row(benchmark: str, network: Path, prop: Path, limit: float) -> Row:
         return row | {"outcome": str(error).splitlines()[0]}
 
 
-def _measured(network: Path, prop: Path, limit: float) -> Row:
+def _measured(network: Path, prop: Path, limit: float) -> dict[str, Cell]:
     model = model_bytes(network)
     Checker(model, "real")  # refuses what it does not know
     reading, (graph, (flat, spec)) = _timed(lambda: (bounds.read_onnx(network), read_vnnlib(prop)))
@@ -80,9 +81,8 @@ def _measured(network: Path, prop: Path, limit: float) -> Row:
     shape = (len(flat), *graph.input_shape)
     region = bounds.Box(flat.lower.view(shape), flat.upper.view(shape))
     for level in ("float", "real"):
-        row[f"{level} s"], found = _timed(
-            lambda level=level: bounds.verify(graph, region, spec, timeout=limit, level=level, joint=True)
-        )
+        verdict = partial(bounds.verify, graph, region, spec, timeout=limit, level=level, joint=True)
+        row[f"{level} s"], found = _timed(verdict)
     if {each.status for each in found} != {bounds.Status.VERIFIED}:
         return row | {"outcome": "timeout"}
     proof, finding = _found(graph, region, spec, model, limit)
