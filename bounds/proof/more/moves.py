@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -76,8 +78,8 @@ def _split(r: Reader, x: Input, pieces: Input) -> list[Made]:
     axis, shape, sizes = r.take("axis", 0), r.shape(x), r.integers(pieces)
     r.refuse(sum(sizes) != shape[axis] or min(sizes) < 0, "it is supported with the sizes of all pieces only")
     r.room((len(sizes), *shape))
-    ends = np.cumsum(sizes)[:-1]
-    return [r.moved(x, lambda i, k=k: np.split(i, ends, axis)[k]) for k in range(len(sizes))]  # type: ignore[misc]
+    ends = pairwise(np.cumsum([0, *sizes]).tolist())
+    return [r.moved(x, partial(np.take, indices=np.arange(*piece), axis=axis)) for piece in ends]
 
 
 MOVING: dict[str, Handler] = {
