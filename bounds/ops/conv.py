@@ -15,6 +15,7 @@ from bounds.graph import Ref
 from bounds.kinds import Affine, Tensors
 from bounds.linear import Patch, Shape, Unit
 from bounds.memory import cached
+from bounds.ops.products import as_product, by_product, by_taps, spread
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
 from bounds.ops.slicing import Pad
 from bounds.ops.windows import image, onnx_padding, per_axis
@@ -28,7 +29,7 @@ _TRANSPOSED: dict[int, Callable[..., Tensor]] = {
 
 _FEW_PHASES = 2  # per axis
 _TAPWISE = 32  # rows from which on one product for all of them pays for the sums apart
-_MANY = 8  # pixels of rows for each of which so many weights are quickly shuffled
+_SHUFFLED = 8  # weights that are quickly shuffled for one pixel of the rows
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Conv(Affine):
         return self._conv(x, weight, bias)
 
     def _conv(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if self.groups == 1 and self.dilation == (1, 1) and _by_product(x, weight):
-            y = _as_product(x, weight, self.stride, self.padding)
+        if self.groups == 1 and self.dilation == (1, 1) and by_product(x, weight):
+            y = as_product(x, weight, self.stride, self.padding)
             return y if bias is None else y.add_(bias.view(-1, 1, 1))
         forward = _FORWARD[len(self.stride)]
         return forward(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
@@ -76,7 +77,7 @@ class Conv(Affine):
         return prod(params[0].shape[1:]) + 1
 
     def adjoint(self, rows: Tensor, weights: Tensors, ins: Sequence[Shape]) -> Tensors:
-        if self._phased and _MANY * rows[:, 0].numel() > weights[0].numel():
+        if self._phased and _SHUFFLED * rows[:, 0].numel() > weights[0].numel():
             (top, left), kernel = self.padding, weights[0].shape[2:]
             if self.stride[0] > 1 or (top < kernel[0] and left < kernel[1]):
                 return (_transposed(rows, weights[0], self.stride[0], (top, left), ins[0][1:]),)
@@ -106,19 +107,9 @@ class Conv(Affine):
         if len(self.stride) != 2:
             return None
         channel, y, x = unit.position()
-        window = self._spread(weights[0], ins[0][0])[channel] * unit.sign[:, None, None, None]
+        window = spread(weights[0], self.groups, self.dilation)[channel] * unit.sign[:, None, None, None]
         top, left = y * self.stride[0] - self.padding[0], x * self.stride[1] - self.padding[1]
         return (Patch(window, top, left, ins[0]).masked(),)
-
-    def _spread(self, weight: Tensor, channels: int) -> Tensor:
-        """The kernel with zeros for dilation and for the channels of other groups."""
-        out, inner, height, width = weight.shape
-        dy, dx = self.dilation
-        full = weight.new_zeros(out, channels, dy * (height - 1) + 1, dx * (width - 1) + 1)
-        first = torch.arange(out, device=weight.device) // (out // self.groups) * inner
-        index = first[:, None] + torch.arange(inner, device=weight.device)
-        full[torch.arange(out, device=weight.device)[:, None], index, ::dy, ::dx] = weight
-        return full
 
     def adjoint_patch(
         self, patch: Patch, weights: Tensors, ins: Sequence[Shape], out: Shape
@@ -181,8 +172,8 @@ def _transposed(
     ends = tuple((n - 1) * stride + k for n, k in zip(x.shape[2:], (height, width), strict=True))
     size = size or ends
     if any(rest) and x.dtype == torch.float64:
-        if _by_product(x, weight) and len(x) >= _TAPWISE:
-            return _by_taps(x, weight, stride, first, size)
+        if by_product(x, weight) and len(x) >= _TAPWISE:
+            return by_taps(x, weight.permute(2, 3, 1, 0), stride, size, first)
         more = tuple(n + 2 * f - e for n, f, e in zip(size, first, ends, strict=True))
         return F.conv_transpose2d(x, weight, None, stride, first, more)
     whole = F.pad(weight, (0, rest[0], 0, rest[1])) if any(rest) else weight
@@ -197,56 +188,9 @@ def _transposed(
 
 def _plain(x: Tensor, weight: Tensor, padding: tuple[int, int]) -> Tensor:
     """The convolution of stride one."""
-    if _by_product(x, weight):
-        return _as_product(x, weight, (1, 1), padding)
+    if by_product(x, weight):
+        return as_product(x, weight, (1, 1), padding)
     return F.conv2d(x, weight, padding=padding)
-
-
-def _by_product(x: Tensor, weight: Tensor) -> bool:
-    """Whether a product is faster: for small images in float64, which the library goes over one by one."""
-    quick = x.dtype is torch.float64 and x.device.type == "cpu" and not torch.is_grad_enabled()
-    return quick and len(x) >= _MANY and weight.shape[2] * weight.shape[3] > 1
-
-
-def _as_product(x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int]) -> Tensor:
-    """The convolution as a matrix product over all taps, the channels of each side by side."""
-    out, _, *kernel = weight.shape
-    matrix = weight.permute(0, 2, 3, 1).reshape(out, -1)
-    ends = zip(x.shape[2:], padding, kernel, stride, strict=True)
-    size = [(n + 2 * p - k) // s + 1 for n, p, k, s in ends]
-    around = (0, 0, padding[1], padding[1], padding[0], padding[0])
-    found = []
-    for part in cached(x, prod(size) * matrix.shape[1]):
-        rows = F.pad(x[part].permute(0, 2, 3, 1), around).unfold(1, kernel[0], stride[0])
-        taps = rows.unfold(2, kernel[1], stride[1]).permute(0, 1, 2, 4, 5, 3)
-        y = matrix @ taps.reshape(-1, matrix.shape[1]).mT
-        found.append(y.view(out, -1, *size).transpose(0, 1))
-    return torch.cat(found)
-
-
-def _by_taps(x: Tensor, weight: Tensor, stride: int, first: tuple[int, int], size: Shape) -> Tensor:
-    """The transposed convolution as one matrix product for all rows, and a sum of what each tap gives.
-
-    The library takes a product for each row. first, size: as in ``_transposed``.
-    """
-    out, inner, *kernel = weight.shape
-    height, width = x.shape[2:]
-    matrix = weight.permute(2, 3, 1, 0).reshape(-1, out)
-    wide = [
-        max((n - 1) * stride + k, f + s)
-        for n, k, f, s in zip((height, width), kernel, first, size, strict=True)
-    ]
-    inside = [slice(f, f + s) for f, s in zip(first, size, strict=True)]
-    found = x.new_empty(len(x), inner, *size)
-    for part in cached(x, len(matrix) * height * width):
-        here = x[part].transpose(0, 1)
-        taps = (matrix @ here.reshape(out, -1)).view(*kernel, inner, *here.shape[1:])
-        image = x.new_zeros(inner, here.shape[1], *wide)
-        for i in range(kernel[0]):
-            for j in range(kernel[1]):
-                image[:, :, i : i + stride * height : stride, j : j + stride * width : stride] += taps[i, j]
-        found[part] = image[:, :, inside[0], inside[1]].transpose(0, 1)
-    return found
 
 
 def _interleave(phases: Tensor, image: Tensor, stride: int, first: tuple[int, int]) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from bounds.kinds import Affine, Tensors
 from bounds.linear import Patch, Shape, Unit
 from bounds.ops.elementwise import Shift
+from bounds.ops.products import as_product, by_product, by_taps, spread
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
 from bounds.ops.shape import reshaped
 from bounds.ops.slicing import padded
@@ -63,46 +64,68 @@ class ConvTranspose(Affine):
         return ins[0][0] // self.groups * prod(params[0].shape[2:]) + 1
 
     def adjoint(self, rows: Tensor, weights: Tensors, ins: Sequence[Shape]) -> Tensors:
-        back = _ADJOINT[len(self.stride)]
-        full = back(rows, weights[0], None, self.stride, self.padding, self.dilation, self.groups)
+        weight, simple = weights[0], self.groups == 1 and self.dilation == (1, 1)
+        if simple and by_product(rows, weight):
+            full = as_product(rows, weight, self.stride, self.padding)
+        else:
+            back = _ADJOINT[len(self.stride)]
+            full = back(rows, weight, None, self.stride, self.padding, self.dilation, self.groups)
         whole: tuple[slice, ...] = (slice(None), slice(None))
         return (full[whole + tuple(slice(size) for size in ins[0][1:])],)
 
     def adjoint_unit(
         self, unit: Unit, weights: Tensors, ins: Sequence[Shape], out: Shape
     ) -> tuple[Unit | Patch | Tensor, ...] | None:
-        return self.adjoint_patch(unit.patch(), weights, ins, out) if len(out) == 3 else None
+        """What of the kernel of the neuron's channel meets its phase of the stride."""
+        if len(self.stride) != 2:
+            return None
+        channel, *position = unit.position()
+        kernel = self._phases(weights[0])
+        (top, y), (left, x) = (self._met(axis, start, kernel) for axis, start in enumerate(position))
+        taps = kernel[:, :, :, channel, y, x].flip(0, 1).permute(3, 2, 0, 1)
+        return (Patch(taps * unit.sign[:, None, None, None], top, left, ins[0]).masked(),)
 
     def adjoint_patch(
         self, patch: Patch, weights: Tensors, ins: Sequence[Shape], out: Shape
     ) -> tuple[Patch, ...] | None:
-        """A convolution of the window, once all windows begin at the same phase of the stride."""
+        """Phases of the stride as channels: then it is the transpose of a convolution of stride one."""
         if len(self.stride) != 2:
             return None
-        reach = [d * (k - 1) for d, k in zip(self.dilation, weights[0].shape[2:], strict=True)]
-        data, firsts = patch.data, []
-        for axis, start in enumerate((patch.top, patch.left)):
-            step, before = self.stride[axis], start + self.padding[axis] - reach[axis]
-            first = before.div(step, rounding_mode="floor")
-            data = _shifted(data, axis + 2, before - first * step + reach[axis], step - 1 + reach[axis])
-            data = _lengthened(data, axis + 2, reach[axis])
-            firsts.append(first)
-        data = F.conv2d(data, weights[0], None, self.stride, 0, self.dilation, self.groups)
-        return (Patch(data, firsts[0], firsts[1], ins[0]).masked(),)
+        kernel, data = self._phases(weights[0]), patch.data
+        (top, y), (left, x) = (
+            self._met(axis, start, kernel) for axis, start in enumerate((patch.top, patch.left))
+        )
+        data = _shifted(_shifted(data, 2, y, self.stride[0]), 3, x, self.stride[1])
+        height, width = (n // s for n, s in zip(data.shape[2:], self.stride, strict=True))
+        data = data.view(len(data), -1, height, self.stride[0], width, self.stride[1])
+        data = data.permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
+        places = range(len(kernel))[::-1], range(kernel.shape[1])[::-1]
+        size = height + len(kernel) - 1, width + kernel.shape[1] - 1
+        found = by_taps(data, kernel.flatten(3), 1, size, places=places)
+        return (Patch(found, top, left, ins[0]).masked(),)
+
+    def _phases(self, weight: Tensor) -> Tensor:
+        """The kernel apart by taps that meet one phase of the stride: (*taps, in, out, *phases)."""
+        full = spread(weight, self.groups, self.dilation)
+        tall, wide = (-(-k // s) for k, s in zip(full.shape[2:], self.stride, strict=True))
+        (rows, columns), (height, width) = self.stride, full.shape[2:]
+        whole = F.pad(full, (0, wide * columns - width, 0, tall * rows - height))
+        return whole.view(*full.shape[:2], tall, rows, wide, columns).permute(2, 4, 0, 1, 3, 5)
+
+    def _met(self, axis: int, start: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
+        """Where along an axis the input begins that an output position meets, and the position's phase."""
+        whole = (start + self.padding[axis]).div(self.stride[axis], rounding_mode="floor")
+        return whole - (kernel.shape[axis] - 1), start + self.padding[axis] - whole * self.stride[axis]
 
 
-def _lengthened(data: Tensor, axis: int, zeros: int) -> Tensor:
-    """Zeros at the end of one of the two last axes."""
-    return F.pad(data, (0, 0, 0, zeros) if axis == data.dim() - 2 else (0, zeros))
-
-
-def _shifted(data: Tensor, axis: int, by: Tensor, most: int) -> Tensor:
-    """Every row's window moved along an axis by its own number of positions, at most ``most``, over zeros."""
-    longer = _lengthened(data, axis, most)
+def _shifted(data: Tensor, axis: int, by: Tensor, unit: int) -> Tensor:
+    """Every row's window moved along an axis by its own number of positions, over zeros up to whole units."""
+    size = data.shape[axis]
+    whole = -(-(size + int(by.max())) // unit) * unit
+    longer = F.pad(data, (0, 0, 0, whole - size) if axis == data.dim() - 2 else (0, whole - size))
     if not bool(by.any()):
         return longer
-    size = longer.shape[axis]
-    source = (torch.arange(size, device=data.device) - by[:, None]) % size
+    source = (torch.arange(whole, device=data.device) - by[:, None]) % whole
     source = source[:, None, :, None] if axis == 2 else source[:, None, None, :]
     return longer.gather(axis, source.expand_as(longer))
 
