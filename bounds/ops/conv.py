@@ -15,7 +15,7 @@ from bounds.graph import Ref
 from bounds.kinds import Affine, Tensors
 from bounds.linear import Patch, Shape, Unit
 from bounds.memory import cached
-from bounds.ops.products import as_product, by_product, by_taps, spread
+from bounds.ops.products import as_product, by_product, by_taps, spread, together
 from bounds.ops.registry import Call, Value, from_onnx, from_torch
 from bounds.ops.slicing import Pad
 from bounds.ops.windows import image, onnx_padding, per_axis
@@ -117,7 +117,7 @@ class Conv(Affine):
         if len(self.stride) != 2:
             return None
         if self._phased:
-            data = _transposed(patch.data, weights[0], self.stride[0])
+            data = _windows(patch.data, weights[0], self.stride[0])
         else:
             data = F.conv_transpose2d(
                 patch.data, weights[0], None, self.stride, 0, 0, self.groups, self.dilation
@@ -147,6 +147,15 @@ class _WithAdjoint(torch.autograd.Function):
         (weight,) = ctx.saved_tensors
         (found,) = ctx.op.adjoint(rows, (weight,), (ctx.shape,))
         return found, None, None, None
+
+
+def _windows(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """All of the transposed convolution of small images, to most of whose result few of them add."""
+    even = all(size % stride == 0 for size in weight.shape[2:])
+    if together(x) and (x.dtype is torch.float64 or not even):
+        ends = [(n - 1) * stride + k for n, k in zip(x.shape[2:], weight.shape[2:], strict=True)]
+        return by_taps(x, weight.permute(2, 3, 1, 0), stride, ends)
+    return _transposed(x, weight, stride)
 
 
 def _transposed(

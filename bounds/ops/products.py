@@ -14,10 +14,14 @@ from bounds.memory import cached
 _MANY = 8  # images from which on one product for all of them pays
 
 
+def together(x: Tensor) -> bool:
+    """Whether images are so many, on a processor and without gradients, that one product for all pays."""
+    return len(x) >= _MANY and x.device.type == "cpu" and not torch.is_grad_enabled()
+
+
 def by_product(x: Tensor, weight: Tensor) -> bool:
     """Whether a product is faster: for small images in float64, which the library goes over one by one."""
-    quick = x.dtype is torch.float64 and x.device.type == "cpu" and not torch.is_grad_enabled()
-    return quick and len(x) >= _MANY and weight.shape[2] * weight.shape[3] > 1
+    return x.dtype is torch.float64 and together(x) and weight.shape[2] * weight.shape[3] > 1
 
 
 def as_product(x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int]) -> Tensor:
@@ -60,13 +64,15 @@ def by_taps(
     inside = [slice(f, f + s) for f, s in zip(first, size, strict=True)]
     matrix, found = weight.reshape(-1, weight.shape[-1]), x.new_empty(len(x), out, *size)
     for part in cached(x, len(matrix) * height * width):
-        here = x[part].transpose(0, 1)
-        taps = (matrix @ here.reshape(len(here), -1)).view(*kernel, out, *here.shape[1:])
-        image = x.new_zeros(out, here.shape[1], *wide)
+        # The images' axis last: then every sum runs along it.
+        here = x[part].flatten(1).t().contiguous().view(x.shape[1], -1)
+        taps = (matrix @ here).view(*kernel, out, height, width, -1)
+        image = x.new_zeros(out, *wide, taps.shape[-1])
         for i, y in enumerate(down):
             for j, z in enumerate(across):
-                image[:, :, y : y + stride * height : stride, z : z + stride * width : stride] += taps[i, j]
-        found[part] = image[:, :, inside[0], inside[1]].transpose(0, 1)
+                image[:, y : y + stride * height : stride, z : z + stride * width : stride] += taps[i, j]
+        image = image[:, inside[0], inside[1]].reshape(-1, taps.shape[-1])
+        found[part] = image.t().view(-1, out, *size)
     return found
 
 

@@ -8,7 +8,7 @@ Every bound keeps the better of both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
@@ -86,7 +86,7 @@ def climbed(
     batch = len(problem.region)
     matrix, offset = spec.matrix.expand(batch, -1, -1), spec.offset.expand(batch, -1)
     best = lower.clone()
-    for samples, ends, valid in _chunks(wanted, alpha.rows_at_once(problem)):
+    for samples, ends, valid in _chunks(wanted, lambda: alpha.rows_at_once(problem)):
         of = samples[:, None].expand_as(ends)
         rows = matrix[of, ends].reshape(-1, *problem.graph.output_shape)
         layout = Layout(samples, ends.shape[1])
@@ -136,10 +136,14 @@ def _with_rows(
     """The interval met with backward bounds of the wanted ends; wanted: (batch, 2, *shape), lower first."""
     shape, batch = problem.graph.nodes[index].shape, len(x.lower)
     until = problem.until(index) if steps else problem
-    at_once = alpha.rows_at_once(until) if steps else problem.rows_at_once(index)
+    at_once, widest = (alpha.rows_at_once(until) if steps else problem.rows_at_once(index)), 0
     known = torch.stack([x.lower, -x.upper], dim=1).reshape(batch, -1)
     width, kinked = known.shape[1] // 2, _kinked(problem.graph, index)
-    for samples, ends, valid in _chunks(wanted.reshape(batch, -1), at_once):
+
+    def fitting() -> int:
+        return problem.rows_at_once(index, widest) if widest else at_once
+
+    for samples, ends, valid in _chunks(wanted.reshape(batch, -1), fitting):
         sign = torch.where(ends < width, 1.0, -1.0).to(known).flatten()
         problem.check_time()
         unit = Unit((ends % width).flatten(), sign, shape)
@@ -150,6 +154,7 @@ def _with_rows(
             forms = problem.forms(layout, zero)
             sieve = Sieve(zero, 0.0) if kinked else None
             found = lower_bounds(problem.graph, facts, problem.region, index, unit, forms, sieve=sieve)
+            widest = 0 if sieve is None else max(widest, sieve.widest)
         found = found.view(ends.shape)
         rows, columns = samples[:, None].expand_as(ends)[valid], ends[valid]
         known[rows, columns] = torch.maximum(known[rows, columns], found[valid])
@@ -168,13 +173,14 @@ def _kinked(graph: Graph, index: int) -> bool:
     return True
 
 
-def _chunks(wanted: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Cut the wanted elements of a (batch, ends) mask into rectangles of at most ``rows`` entries.
+def _chunks(wanted: Tensor, at_once: Callable[[], int]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Cut the wanted elements of a (batch, ends) mask into rectangles of at most ``at_once`` entries.
 
+    at_once: is asked again for each rectangle.
     Yields samples (s,), elements (s, k) and which of them are real (s, k); samples with similar counts go
     together, so that little of a rectangle is padding, or what is too little to be worth another rectangle.
     """
-    rows = max(1, rows)
+    rows = at_once()
     if wanted.numel() <= rows and bool(wanted.all()):
         samples, elements = (torch.arange(n, device=wanted.device) for n in wanted.shape)
         yield samples, elements.expand(wanted.shape), wanted
@@ -186,7 +192,7 @@ def _chunks(wanted: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor, Tensor]
     columns = wanted.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
     begin = 0
     while begin < len(sizes) and sizes[begin] > 0:
-        width = sizes[begin]
+        width, rows = sizes[begin], at_once()
         end, padded = begin + 1, 0
         while end < len(sizes) and sizes[end] > 0 and (end + 1 - begin) * width <= rows:
             padded += width - sizes[end]
@@ -194,8 +200,10 @@ def _chunks(wanted: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor, Tensor]
                 break
             end += 1
         samples = order[begin:end]
-        step = max(1, rows // (end - begin))
-        for first in range(0, width, step):
-            elements = columns[samples, first : min(width, first + step)]
+        first = 0
+        while first < width:
+            last = min(width, first + max(1, at_once() // (end - begin)))
+            elements = columns[samples, first:last]
             yield samples, elements, wanted[samples].gather(1, elements)
+            first = last
         begin = end

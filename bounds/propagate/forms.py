@@ -68,6 +68,16 @@ class Layout:
         rows, x = self.grouped(a), self.of(x).mT
         return (_absolute_products(rows, x) if absolute else products(rows, x)).flatten()
 
+    def cost(self, a: Coefficients, x: Tensor) -> Tensor:
+        """At least ``|a_r| . x_sample`` for x >= 0: windows meet the most that each channel has anywhere.
+
+        For what rounding costs, of which nothing is lost if it is taken too high, and looking up where
+        windows are takes longer than the rest of a step.
+        """
+        if not isinstance(a, Patch):
+            return self.dot(a, x, absolute=True)
+        return (a.data.abs().sum((2, 3)) * x.amax((2, 3))[self.index(x)]).sum(1)
+
 
 @dataclass(frozen=True, eq=False)
 class Forms:

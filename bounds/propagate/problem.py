@@ -81,10 +81,13 @@ class Problem:
             self.check_time()
             yield rows, self.forms(Layout(samples, count), offset[samples].flatten())
 
-    def rows_at_once(self, start: int) -> int:
-        """How many rows from ``start`` fit into the memory budget; a step holds about six copies."""
-        width = dense_width(self.graph, start) * self.region.box().lower.element_size()
-        return max(1, self.chunk // (6 * width))
+    def rows_at_once(self, start: int, width: int | None = None) -> int:
+        """How many rows from ``start`` fit into the memory budget; a step holds about six copies.
+
+        width: how many coefficients a row has on its way at most, if that is known.
+        """
+        width = width or dense_width(self.graph, start)
+        return max(1, self.chunk // (6 * width * self.region.box().lower.element_size()))
 
     @property
     def chunk(self) -> int:

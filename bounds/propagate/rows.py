@@ -110,8 +110,8 @@ def _travel(
         node = graph.nodes[index]
         if index not in pending or not isinstance(node.op, through):
             continue
-        if sieve is not None and isinstance(node.op, Pointwise):
-            pending, forms = sieve.sifted(pending, forms, facts)
+        if sieve is not None:
+            pending, forms = sieve.sifted(pending, forms, facts, isinstance(node.op, Pointwise))
         here = pending.pop(index)
         if record is not None and isinstance(node.op, Pointwise | Bilinear):
             record[index] = dense(here)
@@ -153,7 +153,7 @@ def _through(
     if isinstance(op, Affine):
         cushion = None if paid else facts[index].cushion
         if cushion is not None:
-            forms = forms.minus(forms.layout.dot(a, cushion, absolute=True))
+            forms = forms.minus(forms.layout.cost(a, cushion))
         return _through_affine(graph, op, graph.nodes[index], facts, a, forms, live)
     if isinstance(op, Bilinear):
         shapes = [graph.nodes[i].shape for i in graph.nodes[index].inputs]
@@ -167,7 +167,7 @@ def _joined(a: Coefficients, b: Coefficients, facts: Facts, forms: Forms) -> tup
     """Two parts of rows over one node."""
     joined = total(a, b)
     if forms.slack is not None:
-        cost = forms.layout.dot(joined, facts.interval.magnitude, absolute=True)
+        cost = forms.layout.cost(joined, facts.interval.magnitude)
         forms = forms.minus(gamma(4, U64) * cost)
     return _settle(joined), forms
 
@@ -247,7 +247,7 @@ def _through_pointwise(
     if isinstance(a, Patch) and own is None:
         return _patch_lines(around, a, forms)
     if own is not None and facts.cushion is not None:
-        forms = forms.minus(forms.layout.dot(a, facts.cushion, absolute=True))
+        forms = forms.minus(forms.layout.cost(a, facts.cushion))
     layout, own = forms.layout, own or Own()
 
     def choose(mine: Tensor | None, shared: Tensor) -> Tensor:
@@ -305,7 +305,7 @@ def _pushed(
     if forms.slack is not None:
         forms = forms.minus(gamma(moved.shape[1] + 4, U64) * moved.abs().sum(1))
         lost = pulled.abs() + push.multiplier.abs()
-        forms = forms.minus(gamma(4, U64) * forms.layout.dot(lost, before.interval.magnitude))
+        forms = forms.minus(gamma(4, U64) * forms.layout.cost(lost, before.interval.magnitude))
     return (pulled,), forms
 
 
@@ -325,7 +325,7 @@ def _through_bilinear(
         raise Unsupported("a product without planes")
     planes, layout = facts.planes, forms.layout
     if facts.cushion is not None:
-        forms = forms.minus(layout.dot(a, facts.cushion, absolute=True))
+        forms = forms.minus(layout.cost(a, facts.cushion))
     forms = forms.plus(-layout.dot(a, planes.shift))
     forms = forms.plus(-layout.dot(a, planes.spread, absolute=True))
     whole = dense(a)

@@ -19,7 +19,10 @@ _SHARE = 0.75  # of the rows; where more are left, all go on
 
 
 class Sieve:
-    """Lower bounds of rows of which nothing is asked but to be above ``enough``."""
+    """Lower bounds of rows of which nothing is asked but to be above ``enough``.
+
+    widest: how many coefficients a row had at most so far.
+    """
 
     def __init__(self, rows: Tensor, enough: float) -> None:
         """rows: any tensor with an entry for each, in the dtype of the bounds."""
@@ -27,6 +30,7 @@ class Sieve:
         self._best = torch.full_like(rows, -torch.inf)
         self._places = torch.arange(len(rows), device=rows.device)
         self._first = True
+        self.widest = 1
 
     def note(self, lower: Tensor) -> Tensor:
         """The best bounds of all rows so far, given new ones of those on their way; (rows,).
@@ -39,16 +43,21 @@ class Sieve:
         return self._best
 
     def sifted(
-        self, pending: dict[int, Coefficients], forms: Forms, facts: Sequence[Facts]
+        self, pending: dict[int, Coefficients], forms: Forms, facts: Sequence[Facts], kink: bool
     ) -> tuple[dict[int, Coefficients], Forms]:
         """Rows over some nodes, without most of those whose bounds over the nodes' intervals are enough.
 
-        So many stay that each sample has as many as the others.
+        So many stay that each sample has as many as the others. kink: whether they have come to a pointwise
+        function; elsewhere they only pass by.
         """
         layout, rounded = forms.layout, forms.slack is not None
+        size = sum(map(_size, pending.values())) // len(layout.rows)
+        self.widest = max(self.widest, size)
+        if not kink:
+            return pending, forms
         # The first interval is what that of the rows' own node was made of.
         first, self._first = self._first, False
-        if first or sum(map(_size, pending.values())) < _WORTH * len(layout.rows):
+        if first or size < _WORTH:
             return pending, forms
         ends = [over_interval(layout, a, facts[i].interval, rounded) for i, a in pending.items()]
         done = (self.note(forms.lower(ends)) > self._enough)[self._places].view(-1, layout.per_sample)
