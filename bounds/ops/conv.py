@@ -77,11 +77,12 @@ class Conv(Affine):
         return prod(params[0].shape[1:]) + 1
 
     def adjoint(self, rows: Tensor, weights: Tensors, ins: Sequence[Shape]) -> Tensors:
-        if self._phased and _SHUFFLED * rows[:, 0].numel() > weights[0].numel():
-            (top, left), kernel = self.padding, weights[0].shape[2:]
+        weight, kernel = weights[0], weights[0].shape[2:]
+        many = _SHUFFLED * rows[:, 0].numel() > weight.numel()
+        if self._phased and (many or by_product(rows, weight)):
+            top, left = self.padding
             if self.stride[0] > 1 or (top < kernel[0] and left < kernel[1]):
-                return (_transposed(rows, weights[0], self.stride[0], (top, left), ins[0][1:]),)
-        kernel = weights[0].shape[2:]
+                return (_transposed(rows, weight, self.stride[0], (top, left), ins[0][1:]),)
         leftover = tuple(
             (size + 2 * p - d * (k - 1) - 1) % s
             for size, p, d, k, s in zip(
@@ -90,9 +91,7 @@ class Conv(Affine):
         )
         transposed = _TRANSPOSED[len(self.stride)]
         return (
-            transposed(
-                rows, weights[0], None, self.stride, self.padding, leftover, self.groups, self.dilation
-            ),
+            transposed(rows, weight, None, self.stride, self.padding, leftover, self.groups, self.dilation),
         )
 
     @property
