@@ -82,12 +82,13 @@ class Problem:
             yield rows, self.forms(Layout(samples, count), offset[samples].flatten())
 
     def rows_at_once(self, start: int, width: int | None = None) -> int:
-        """How many rows from ``start`` fit into the memory budget; a step holds about six copies.
+        """How many rows from ``start`` fit into the memory budget.
 
-        width: how many coefficients a row has on its way at most, if that is known.
+        width: how many coefficients a row has on its way at most, where that is known. A step holds about
+        six copies of dense ones; of windows about ten, for lines are cut out for them.
         """
-        width = width or dense_width(self.graph, start)
-        return max(1, self.chunk // (6 * width * self.region.box().lower.element_size()))
+        size = 6 * dense_width(self.graph, start) if width is None else 10 * width
+        return max(1, self.chunk // (size * self.region.box().lower.element_size()))
 
     @property
     def chunk(self) -> int:

@@ -107,10 +107,14 @@ def test_adjoint_is_the_vjp(sample: Sample) -> None:
         torch.testing.assert_close(a, b, **EXACT)
 
 
-def test_adjoint_is_the_transposed_matrix(sample: Sample) -> None:
-    rows = sample.draw(4, *sample.out)
+@pytest.mark.parametrize("count", [4, 40])
+@pytest.mark.parametrize("grad", [True, False])
+def test_adjoint_is_the_transposed_matrix(sample: Sample, grad: bool, count: int) -> None:
+    rows = sample.draw(count, *sample.out)
     expected = rows.flatten(1) @ sample.matrix()
-    got = torch.cat([a.flatten(1) for a in sample.op.adjoint(rows, sample.weights, sample.ins)], dim=1)
+    with torch.set_grad_enabled(grad):
+        parts = sample.op.adjoint(rows, sample.weights, sample.ins)
+    got = torch.cat([a.flatten(1) for a in parts], dim=1)
     torch.testing.assert_close(got, expected, **EXACT)
 
 
@@ -128,13 +132,15 @@ def test_adjoint_unit_equals_dense(sample: Sample) -> None:
         same_rows(sample, got, unit.dense())
 
 
+@pytest.mark.parametrize("grad", [True, False])
 @pytest.mark.parametrize("window", [(1, 1), (2, 3), (3, 1), (4, 4)])
-def test_adjoint_patch_equals_dense(sample: Sample, window: tuple[int, int]) -> None:
+def test_adjoint_patch_equals_dense(sample: Sample, window: tuple[int, int], grad: bool) -> None:
     if len(sample.out) != 3:
         assert not sample.case.patch
         return
     patch = sample.patch(*window)
-    got = sample.op.adjoint_patch(patch, sample.weights, sample.ins, sample.out)
+    with torch.set_grad_enabled(grad):
+        got = sample.op.adjoint_patch(patch, sample.weights, sample.ins, sample.out)
     assert (got is not None) == sample.case.patch
     if got is None:
         return

@@ -6,7 +6,7 @@ from torch import Tensor
 
 import bounds
 from bounds.linear import Unit
-from bounds.propagate import sieve
+from bounds.propagate import crown, sieve
 from bounds.propagate.crown import forward_facts
 from bounds.propagate.facts import Facts
 from bounds.propagate.forms import Layout
@@ -96,6 +96,40 @@ def test_a_row_does_not_depend_on_the_others() -> None:
             for sample in range(5):
                 alone = both_ends(problem, facts, index, torch.tensor([sample]), True)
                 torch.testing.assert_close(alone[0], together[sample], rtol=1e-9, atol=1e-9)
+
+
+def test_as_many_rows_at_once_as_their_windows_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    def conv(inner: int, out: int) -> torch.nn.Module:
+        return torch.nn.Conv2d(inner, out, 3, padding=1)
+
+    torch.manual_seed(0)
+    relu = torch.nn.ReLU()
+    net = torch.nn.Sequential(
+        conv(1, 4), relu, conv(4, 4), relu, torch.nn.Flatten(), torch.nn.Linear(1024, 2)
+    )
+    graph = bounds.trace(net.requires_grad_(False), torch.zeros(1, 1, 16, 16)).to(torch.float64)
+    ball = region(graph, 0, 0.3).to(torch.float64)
+    asked: list[int] = []
+
+    def counted(*args: object, **kwargs: object) -> Tensor:
+        unit = args[4]
+        assert isinstance(unit, Unit)
+        asked.append(len(unit))
+        return lower_bounds(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(crown, "lower_bounds", counted)
+    found = []
+    for memory in (2**26, 2**20):
+        asked.clear()
+        problem = Problem(graph, ball, Level.REAL, memory)
+        found.append([fact.interval for fact in forward_facts(problem, tighten=True)])
+        if memory == 2**20:
+            dense = problem.rows_at_once(before_functions(graph)[1])
+            # Windows of 3 x 3 in images of 16 x 16.
+            assert asked[0] <= dense < max(asked) <= problem.rows_at_once(2, 4 * 3 * 3)
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one.lower, other.lower, rtol=0, atol=1e-9)
+        torch.testing.assert_close(one.upper, other.upper, rtol=0, atol=1e-9)
 
 
 def test_the_same_where_gradients_are_kept() -> None:
