@@ -87,7 +87,9 @@ class Problem:
         width: how many coefficients a row has on its way at most, where that is known. A step holds about
         six copies of dense ones; of windows about ten, for lines are cut out for them.
         """
-        size = 6 * dense_width(self.graph, start) if width is None else 10 * width
+        size = 6 * dense_width(self.graph, start)
+        if width is not None:
+            size = min(size, 10 * width)
         return max(1, self.chunk // (size * self.region.box().lower.element_size()))
 
     @property

@@ -55,6 +55,8 @@ def lower_bounds(
     """
     stopped, forms = _travel(graph, facts, start, a, forms, through, own, record, sieve)
     layout, rounded = forms.layout, forms.slack is not None
+    if sieve is not None:  # the input may be wider than anything after it
+        sieve.measured(stopped, layout)
     ends = []
     for index, rows in stopped.items():
         if index > 0 or region.is_box:

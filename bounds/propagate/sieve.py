@@ -42,6 +42,12 @@ class Sieve:
         self._best = self._best.index_put((self._places,), new)
         return self._best
 
+    def measured(self, pending: dict[int, Coefficients], layout: Layout) -> int:
+        """How many coefficients a row over some nodes has, which counts for ``widest``."""
+        size = sum(map(_size, pending.values())) // len(layout.rows)
+        self.widest = max(self.widest, size)
+        return size
+
     def sifted(
         self, pending: dict[int, Coefficients], forms: Forms, facts: Sequence[Facts], kink: bool
     ) -> tuple[dict[int, Coefficients], Forms]:
@@ -51,8 +57,7 @@ class Sieve:
         function; elsewhere they only pass by.
         """
         layout, rounded = forms.layout, forms.slack is not None
-        size = sum(map(_size, pending.values())) // len(layout.rows)
-        self.widest = max(self.widest, size)
+        size = self.measured(pending, layout)
         if not kink:
             return pending, forms
         # The first interval is what that of the rows' own node was made of.

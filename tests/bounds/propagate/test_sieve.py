@@ -132,6 +132,30 @@ def test_as_many_rows_at_once_as_their_windows_allow(monkeypatch: pytest.MonkeyP
         torch.testing.assert_close(one.upper, other.upper, rtol=0, atol=1e-9)
 
 
+def test_a_wide_input_counts_for_the_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    relu = torch.nn.ReLU()
+    net = torch.nn.Sequential(
+        torch.nn.Linear(2000, 4), relu, torch.nn.Linear(4, 300), relu, torch.nn.Linear(300, 2)
+    )
+    graph = bounds.trace(net.requires_grad_(False), torch.zeros(1, 2000)).to(torch.float64)
+    ball = bounds.Ball(torch.zeros(1, 2000).double(), 1.0)
+    asked: list[int] = []
+
+    def counted(*args: object, **kwargs: object) -> Tensor:
+        unit = args[4]
+        assert isinstance(unit, Unit)
+        asked.append(len(unit))
+        return lower_bounds(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(crown, "lower_bounds", counted)
+    problem = Problem(graph, ball, Level.REAL, 2**20)
+    forward_facts(problem, tighten=True)
+    assert len(asked) > 1
+    # Dense rows over the input: as many as before anything was known of them, no more and no fewer.
+    assert max(asked) == asked[0] == problem.rows_at_once(before_functions(graph)[1])
+
+
 def test_the_same_where_gradients_are_kept() -> None:
     graph = resnet(3)
     ball = region(graph, 3, 0.05, batch=4)
