@@ -118,10 +118,10 @@ class ConvTranspose(Affine):
         return whole - (kernel.shape[axis] - 1), start + self.padding[axis] - whole * self.stride[axis]
 
 
-def _shifted(data: Tensor, axis: int, by: Tensor, unit: int) -> Tensor:
-    """Every row's window moved along an axis by its own number of positions, over zeros up to whole units."""
+def _shifted(data: Tensor, axis: int, by: Tensor, stride: int) -> Tensor:
+    """Every row's window moved along an axis by its own number of positions, over zeros up to whole strides."""
     size = data.shape[axis]
-    whole = -(-(size + int(by.max())) // unit) * unit
+    whole = -(-(size + int(by.max())) // stride) * stride
     longer = F.pad(data, (0, 0, 0, whole - size) if axis == data.dim() - 2 else (0, whole - size))
     if not bool(by.any()):
         return longer

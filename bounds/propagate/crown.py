@@ -176,7 +176,7 @@ def _kinked(graph: Graph, index: int) -> bool:
 def _chunks(wanted: Tensor, at_once: Callable[[], int]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Cut the wanted elements of a (batch, ends) mask into rectangles of at most ``at_once`` entries.
 
-    at_once: is asked again for each rectangle.
+    at_once: is asked again for each rectangle; at least 1.
     Yields samples (s,), elements (s, k) and which of them are real (s, k); samples with similar counts go
     together, so that little of a rectangle is padding, or what is too little to be worth another rectangle.
     """

@@ -71,7 +71,7 @@ class Layout:
     def cost(self, a: Coefficients, x: Tensor) -> Tensor:
         """At least ``|a_r| . x_sample`` for x >= 0: windows meet the most that each channel has anywhere.
 
-        For what rounding costs, of which nothing is lost if it is taken too high, and looking up where
+        For what rounding costs: little is lost where that is taken some times too high, and to look up where
         windows are takes longer than the rest of a step.
         """
         if not isinstance(a, Patch):

@@ -49,16 +49,16 @@ class Sieve:
         return size
 
     def sifted(
-        self, pending: dict[int, Coefficients], forms: Forms, facts: Sequence[Facts], kink: bool
+        self, pending: dict[int, Coefficients], forms: Forms, facts: Sequence[Facts], at_function: bool
     ) -> tuple[dict[int, Coefficients], Forms]:
         """Rows over some nodes, without most of those whose bounds over the nodes' intervals are enough.
 
-        So many stay that each sample has as many as the others. kink: whether they have come to a pointwise
-        function; elsewhere they only pass by.
+        So many stay that each sample has as many as the others. at_function: whether they have come to a
+        pointwise function; elsewhere they are measured and all go on.
         """
         layout, rounded = forms.layout, forms.slack is not None
         size = self.measured(pending, layout)
-        if not kink:
+        if not at_function:
             return pending, forms
         # The first interval is what that of the rows' own node was made of.
         first, self._first = self._first, False
