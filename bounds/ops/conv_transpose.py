@@ -119,7 +119,7 @@ class ConvTranspose(Affine):
 
 
 def _shifted(data: Tensor, axis: int, by: Tensor, stride: int) -> Tensor:
-    """Every row's window moved along an axis by its own number of positions, over zeros up to whole strides."""
+    """Every row's window moved along an axis by its own number of positions, with zeros to whole strides."""
     size = data.shape[axis]
     whole = -(-(size + int(by.max())) // stride) * stride
     longer = F.pad(data, (0, 0, 0, whole - size) if axis == data.dim() - 2 else (0, whole - size))
