@@ -76,5 +76,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _threaded(argv: list[str]) -> None:
+    """Begin anew where the environment allows other numbers of threads: libraries read it as they load."""
+    mine = {
+        name: str(_parser().parse_args(argv).threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    }
+    if any(os.environ.get(name) != value for name, value in mine.items()):
+        os.execve(sys.executable, [sys.executable, "-m", "benchmarks", *argv], {**os.environ, **mine})
+
+
 if __name__ == "__main__":
+    _threaded(sys.argv[1:])
     sys.exit(main(sys.argv[1:]))

@@ -107,9 +107,8 @@ def test_adjoint_is_the_vjp(sample: Sample) -> None:
         torch.testing.assert_close(a, b, **EXACT)
 
 
-@pytest.mark.parametrize("count", [4, 40])
-@pytest.mark.parametrize("grad", [True, False])
-def test_adjoint_is_the_transposed_matrix(sample: Sample, grad: bool, count: int) -> None:
+@pytest.mark.parametrize(("count", "grad"), [(4, True), (40, False)])
+def test_adjoint_is_the_transposed_matrix(sample: Sample, count: int, grad: bool) -> None:
     rows = sample.draw(count, *sample.out)
     expected = rows.flatten(1) @ sample.matrix()
     with torch.set_grad_enabled(grad):
@@ -132,8 +131,9 @@ def test_adjoint_unit_equals_dense(sample: Sample) -> None:
         same_rows(sample, got, unit.dense())
 
 
-@pytest.mark.parametrize("grad", [True, False])
-@pytest.mark.parametrize("window", [(1, 1), (2, 3), (3, 1), (4, 4)])
+@pytest.mark.parametrize(
+    ("window", "grad"), [((1, 1), False), ((2, 3), True), ((3, 1), False), ((4, 4), True), ((4, 4), False)]
+)
 def test_adjoint_patch_equals_dense(sample: Sample, window: tuple[int, int], grad: bool) -> None:
     if len(sample.out) != 3:
         assert not sample.case.patch
