@@ -98,7 +98,22 @@ def test_a_row_does_not_depend_on_the_others() -> None:
                 torch.testing.assert_close(alone[0], together[sample], rtol=1e-9, atol=1e-9)
 
 
-def test_as_many_rows_at_once_as_their_windows_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows went back at once, each time."""
+    counts: list[int] = []
+
+    def counted(*args: object, **kwargs: object) -> Tensor:
+        unit = args[4]
+        assert isinstance(unit, Unit)
+        counts.append(len(unit))
+        return lower_bounds(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(crown, "lower_bounds", counted)
+    return counts
+
+
+def test_as_many_rows_at_once_as_their_windows_allow(asked: list[int]) -> None:
     def conv(inner: int, out: int) -> torch.nn.Module:
         return torch.nn.Conv2d(inner, out, 3, padding=1)
 
@@ -109,15 +124,6 @@ def test_as_many_rows_at_once_as_their_windows_allow(monkeypatch: pytest.MonkeyP
     )
     graph = bounds.trace(net.requires_grad_(False), torch.zeros(1, 1, 16, 16)).to(torch.float64)
     ball = region(graph, 0, 0.3).to(torch.float64)
-    asked: list[int] = []
-
-    def counted(*args: object, **kwargs: object) -> Tensor:
-        unit = args[4]
-        assert isinstance(unit, Unit)
-        asked.append(len(unit))
-        return lower_bounds(*args, **kwargs)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(crown, "lower_bounds", counted)
     found = []
     for memory in (2**26, 2**20):
         asked.clear()
@@ -132,7 +138,7 @@ def test_as_many_rows_at_once_as_their_windows_allow(monkeypatch: pytest.MonkeyP
         torch.testing.assert_close(one.upper, other.upper, rtol=0, atol=1e-9)
 
 
-def test_a_wide_input_counts_for_the_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wide_input_counts_for_the_rows_at_once(asked: list[int]) -> None:
     torch.manual_seed(0)
     relu = torch.nn.ReLU()
     net = torch.nn.Sequential(
@@ -140,15 +146,6 @@ def test_a_wide_input_counts_for_the_rows_at_once(monkeypatch: pytest.MonkeyPatc
     )
     graph = bounds.trace(net.requires_grad_(False), torch.zeros(1, 2000)).to(torch.float64)
     ball = bounds.Ball(torch.zeros(1, 2000).double(), 1.0)
-    asked: list[int] = []
-
-    def counted(*args: object, **kwargs: object) -> Tensor:
-        unit = args[4]
-        assert isinstance(unit, Unit)
-        asked.append(len(unit))
-        return lower_bounds(*args, **kwargs)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(crown, "lower_bounds", counted)
     problem = Problem(graph, ball, Level.REAL, 2**20)
     forward_facts(problem, tighten=True)
     assert len(asked) > 1
