@@ -7,15 +7,8 @@ from math import prod
 import numpy as np
 
 from bounds.proof.basics import Array, Refused
-from bounds.proof.network import Handler, Input, Made, Reader, Value, once_attributes
+from bounds.proof.network import Handler, Input, Made, Reader, Value
 from bounds.proof.steps import Pick
-
-
-def _dropout(r: Reader, x: Input, ratio: Input = None, training: Input = None) -> Made:
-    r.take("ratio")
-    r.take("seed")
-    r.refuse(training is not None and r.constant(training).any(), "it is supported outside of training only")
-    return r.moved(x, lambda i: i)
 
 
 def _constant(r: Reader) -> Array:
@@ -38,16 +31,6 @@ def _reshape(r: Reader, x: Input, sizes: Input) -> Made:
     return r.moved(x, lambda i: i.reshape(new))
 
 
-def _pad(r: Reader, x: Input, widths: Input, fill: Input = None) -> Made:
-    r.expect(mode=b"constant")
-    pads, shape = r.integers(widths), r.shape(r.value(x))
-    wrong = len(pads) != 2 * len(shape) or min(pads) < 0 or (fill is not None and np.any(r.numbers(fill)))
-    r.refuse(wrong, "it is supported with zeros around all axes only")
-    both = list(zip(pads[: len(shape)], pads[len(shape) :], strict=True))
-    r.room([n + p + q for n, (p, q) in zip(shape, both, strict=True)])
-    return r.moved(x, lambda i: np.pad(i, both, constant_values=-1))
-
-
 def _concat(r: Reader, *xs: Input) -> Made:
     axis = r.take("axis")
     r.refuse(axis is None, "it does not say along which axis")
@@ -62,11 +45,9 @@ def _concat(r: Reader, *xs: Input) -> Made:
 
 MOVES: dict[str, Handler] = {
     "Identity": lambda r, x: r.moved(x, lambda i: i),
-    "Dropout": _dropout,
     "Constant": _constant,
     "Flatten": _flatten,
     "Reshape": _reshape,
     "Transpose": lambda r, x: r.moved(x, lambda i: i.transpose(r.take("perm", list(range(i.ndim))[::-1]))),
-    "Pad": once_attributes(_pad, "pads", "value"),
     "Concat": _concat,
 }

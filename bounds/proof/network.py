@@ -228,15 +228,3 @@ class Reader:
         shape = np.broadcast_shapes(x.shape, y.shape)
         both = [self.spread(x, shape), self.spread(y, shape)]
         return self.add(Sum(weight=sign, executed=executed), both, shape)
-
-
-def once_attributes(handler: Handler, *names: str) -> Handler:
-    """A handler whose inputs behind the first were attributes in older opsets; no opset has both."""
-
-    def read(r: Reader, *xs: Input) -> Made | list[Made]:
-        found = [r.take(name) for name in names] if len(xs) < 2 else []
-        kinds = [np.float32 if isinstance(x, float) else np.int64 for x in found]
-        once = [None if x is None else np.array(x, kind) for x, kind in zip(found, kinds, strict=True)]
-        return handler(r, *xs, *once)
-
-    return read

@@ -76,7 +76,8 @@ class Layout:
         """
         if not isinstance(a, Patch):
             return self.dot(a, x, absolute=True)
-        return (a.data.abs().sum((2, 3)) * x.amax((2, 3))[self.index(x)]).sum(1)
+        most = x.amax((2, 3), keepdim=True).expand(*x.shape[:2], *a.data.shape[2:])
+        return _absolute_products(self.grouped(a.data), self.of(most).mT).flatten()
 
 
 @dataclass(frozen=True, eq=False)

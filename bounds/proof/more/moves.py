@@ -10,7 +10,19 @@ from typing import Any
 import numpy as np
 
 from bounds.proof.basics import Array
-from bounds.proof.network import Handler, Input, Made, Reader, once_attributes
+from bounds.proof.network import Handler, Input, Made, Reader
+
+
+def once_attributes(handler: Handler, *names: str) -> Handler:
+    """A handler whose inputs behind the first were attributes in older opsets; no opset has both."""
+
+    def read(r: Reader, *xs: Input) -> Made | list[Made]:
+        found = [r.take(name) for name in names] if len(xs) < 2 else []
+        kinds = [np.float32 if isinstance(x, float) else np.int64 for x in found]
+        once = [None if x is None else np.array(x, kind) for x, kind in zip(found, kinds, strict=True)]
+        return handler(r, *xs, *once)
+
+    return read
 
 
 def folded(r: Reader, does: Callable[..., Array], *xs: Array) -> Array:
@@ -22,6 +34,23 @@ def folded(r: Reader, does: Callable[..., Array], *xs: Array) -> Array:
 def _filled(r: Reader, sizes: Input) -> Array:
     r.room(r.integers(sizes))
     return np.broadcast_to(r.take("value", np.zeros(1, np.float32)).reshape(()), r.integers(sizes))
+
+
+def _dropout(r: Reader, x: Input, ratio: Input = None, training: Input = None) -> Made:
+    r.take("ratio")
+    r.take("seed")
+    r.refuse(training is not None and r.constant(training).any(), "it is supported outside of training only")
+    return r.moved(x, lambda i: i)
+
+
+def _pad(r: Reader, x: Input, widths: Input, fill: Input = None) -> Made:
+    r.expect(mode=b"constant")
+    pads, shape = r.integers(widths), r.shape(r.value(x))
+    wrong = len(pads) != 2 * len(shape) or min(pads) < 0 or (fill is not None and np.any(r.numbers(fill)))
+    r.refuse(wrong, "it is supported with zeros around all axes only")
+    both = list(zip(pads[: len(shape)], pads[len(shape) :], strict=True))
+    r.room([n + p + q for n, (p, q) in zip(shape, both, strict=True)])
+    return r.moved(x, lambda i: np.pad(i, both, constant_values=-1))
 
 
 def _squeeze(r: Reader, x: Input, axes: Input = None) -> Made:
@@ -87,6 +116,8 @@ MOVING: dict[str, Handler] = {
     "ConstantOfShape": _filled,
     "Equal": lambda r, x, y: folded(r, np.equal, r.whole(x), r.whole(y)),
     "Where": lambda r, where, x, y: folded(r, np.where, *map(r.constant, (where, x, y))),
+    "Dropout": _dropout,
+    "Pad": once_attributes(_pad, "pads", "value"),
     "Squeeze": once_attributes(_squeeze, "axes"),
     "Unsqueeze": once_attributes(_squeeze, "axes"),
     "Gather": _gather,

@@ -10,8 +10,8 @@ from math import prod
 import numpy as np
 
 from bounds.proof.more.functions import FUNCTIONS, Product, Reciprocal, power
-from bounds.proof.more.moves import folded
-from bounds.proof.network import Handler, Input, Made, Reader, Value, once_attributes
+from bounds.proof.more.moves import folded, once_attributes
+from bounds.proof.network import Handler, Input, Made, Reader, Value
 from bounds.proof.operators import OPERATORS, cut
 from bounds.proof.steps import Pick
 
