@@ -24,10 +24,12 @@ def cached(x: Tensor, each: int, multiple: int = 1) -> Sequence[slice]:
     """Parts of the first axis, each small enough for the caches of a processor to hold what is made of it.
 
     each: numbers that are made of one entry. multiple: of how many entries a part is made, for what is faster
-    with round numbers than in the caches. All of it where gradients are kept, or on a device with one fast
-    memory.
+    with round numbers, where it is not twice as large then. All of it where gradients are kept, or on a
+    device with one fast memory.
     """
     if torch.is_grad_enabled() or x.device.type != "cpu" or len(x) * each <= _CACHED:
         return [slice(None)]
-    step = -(-max(1, _CACHED // each) // multiple) * multiple
+    step = max(1, _CACHED // each)
+    rounded = -(-step // multiple) * multiple
+    step = rounded if rounded < 2 * step else step
     return [slice(first, first + step) for first in range(0, len(x), step)]

@@ -15,7 +15,7 @@ from torch import Tensor
 from bounds.interval import Interval
 from bounds.kinds import Pointwise
 from bounds.ops.derivative import Derivative
-from bounds.piecewise import Piecewise
+from bounds.piecewise import Piecewise, chosen
 from bounds.relaxation import lines
 from bounds.rounding import U64
 from bounds.weights import Within
@@ -301,3 +301,17 @@ def test_splitting_an_interval_makes_it_easier(case: Case) -> None:
     if linear and len(case.op.breaks) == 1:
         for part in (Interval(x.lower, cut), Interval(cut, x.upper)):
             assert not (case.op.undecided(part) & case.op.undecided(x)).any()
+
+
+def test_the_smallest_gap_is_that_of_argmin_and_no_nan_is_lost() -> None:
+    gen = torch.Generator().manual_seed(0)
+    points = torch.randn(5, 400, dtype=torch.float64, generator=gen)
+    gaps = torch.randint(-3, 3, (5, 400), generator=gen).double()  # with ties
+    best = gaps.argmin(0, keepdim=True)
+    point, least = chosen(points, gaps)
+    assert torch.equal(point, points.gather(0, best)[0])
+    assert torch.equal(least, gaps.amin(0))
+    for place in range(5):
+        spoilt = gaps.clone()
+        spoilt[place, 7] = torch.nan
+        assert chosen(points, spoilt)[1].isnan().nonzero().tolist() == [[7]]
