@@ -29,10 +29,8 @@ Tensors = tuple[Tensor, ...]
 _ROUNDS = 12
 # What underflow on the way to a value may cost, as where z^-2 is computed as 1 / z^2.
 _UNDERFLOW = 2.0**-1000
-# How far apart two points are that count as one, as a share of the interval.
-_APART = 1e-4
-# What a line may still be raised by, relative to its height and rise.
-_CLOSE = 1e-9
+_APART = 1e-4  # as a share of the interval, how far apart two points are that count as one
+_CLOSE = 1e-9  # what a line may still be raised by, relative to its height and rise
 
 
 @dataclass(frozen=True)
@@ -115,6 +113,10 @@ class Affine(Operator):
         The default is safe for every operator; 0 says that the operator is exact.
         """
         return 0 if self.exact else sum(prod(s) for s in ins) + prod(out) + 4
+
+    def fan_out(self, ins: Sequence[Shape], out: Shape, params: Tensors) -> int:
+        """How many roundings can meet in a coefficient of rows over the inputs, without the weights' own."""
+        return self.terms(ins, out, params)
 
     def fan_in(self, ins: Sequence[Shape], out: Shape, params: Tensors) -> int:
         """How many terms a deployed execution sums for one output, offset included."""

@@ -64,6 +64,24 @@ FLOAT = Arithmetic.FLOAT
 ROUNDED = Arithmetic.ROUNDED
 
 
+def unit(dtype: torch.dtype) -> float:
+    """The unit roundoff: half the machine epsilon."""
+    return float(torch.finfo(dtype).eps) / 2
+
+
+def least(dtype: torch.dtype) -> float:
+    """More than all underflows of a sum may cost, and nothing beside what sums are about."""
+    return {torch.float64: 2.0**-900, torch.float32: 2.0**-100}[dtype]
+
+
+def inflation(dtype: torch.dtype) -> float:
+    """By what to multiply an account of rounding for its own rounding, and for the share of a share.
+
+    Of sums of fewer than 2^32 numbers in float64, of up to 2^20 in float32.
+    """
+    return {torch.float64: 1 + 2.0**-20, torch.float32: 1.25}[dtype]
+
+
 def gamma(n: int, u: float) -> float:
     """An upper bound of ``n u / (1 - n u)``; raises ``InvalidInput`` where the formula says nothing."""
     if n * u >= 0.5:
@@ -105,18 +123,41 @@ def check_dot_products(device: str) -> None:
     reduced-precision modes or flush-to-zero. One product with rows and columns of very different scales
     shows each of them: entries must be exact to within ``gamma`` of their own sum of magnitudes.
     """
-    n = 64
-    grid = torch.arange(n * n, dtype=torch.float64).view(n, n)
-    scale = 2.0 ** (torch.arange(n, dtype=torch.float64) - n / 2)
-    a = torch.sin(grid + 1) * scale[:, None]
-    b = torch.cos(3 * grid + 2) * scale.flip(0)[None, :]
-    product = (a.to(device) @ b.to(device)).cpu()
-    rows = [0, 1, n - 2, n - 1]
-    exact = torch.tensor([[math.fsum(p) for p in (a[i] * b.T).tolist()] for i in rows], dtype=torch.float64)
-    allowed = 2 * gamma(n + 4, U64) * (a.abs() @ b.abs())
     tiny = torch.tensor([2.0**-1070], dtype=torch.float64, device=device)
-    if not bool(((product[rows] - exact).abs() <= allowed[rows]).all()) or not bool((tiny * 0.5 > 0).all()):
+    if not _ordinary_products(torch.float64, device) or not bool((tiny * 0.5 > 0).all()):
         raise InvalidInput(
             f"float64 products on {device} are not ordinary IEEE dot products; switch off fast-math, TF32 "
             "and flush-to-zero modes, or ask for level 'float'"
         )
+
+
+def has_float32_products(device: str) -> bool:
+    """Whether float32 products are ordinary dot products: on processors, unless set up otherwise."""
+    library = torch.backends.mkldnn
+    settings = torch.backends, library.matmul, library.conv  # type: ignore[attr-defined]  # not in its stub
+    exact = all(each.fp32_precision in ("none", "ieee") for each in settings)
+    return device == "cpu" and exact and _ordinary_float32()
+
+
+@functools.cache
+def _ordinary_float32() -> bool:
+    n, grid = 16, torch.arange(16.0**3).view(1, 16, 16, 16)
+    image = torch.sin(grid + 1) * 2.0 ** (torch.arange(n) - n / 2)
+    kernel = torch.cos(3 * grid[0, :, :9].reshape(n, n, 3, 3) + 2)
+    off = torch.conv2d(image, kernel) - torch.conv2d(image.double(), kernel.double())
+    allowed = 2 * gamma(9 * n + 4, U32) * torch.conv2d(image.abs(), kernel.abs())
+    return bool((off.abs() <= allowed).all()) and _ordinary_products(torch.float32, "cpu")
+
+
+def _ordinary_products(dtype: torch.dtype, device: str) -> bool:
+    """Whether entries of a product are exact to within ``gamma`` of their own sum of magnitudes."""
+    n = 64
+    grid = torch.arange(n * n, dtype=torch.float64).view(n, n)
+    scale = 2.0 ** (torch.arange(n, dtype=torch.float64) - n / 2)
+    a = (torch.sin(grid + 1) * scale[:, None]).to(dtype)
+    b = (torch.cos(3 * grid + 2) * scale.flip(0)[None, :]).to(dtype)
+    product = (a.to(device) @ b.to(device)).cpu().double()
+    a, b, rows = a.double(), b.double(), [0, 1, n - 2, n - 1]
+    exact = torch.tensor([[math.fsum(p) for p in (a[i] * b.T).tolist()] for i in rows], dtype=torch.float64)
+    allowed = 2 * gamma(n + 4, unit(dtype)) * (a.abs() @ b.abs())
+    return bool(((product[rows] - exact).abs() <= allowed[rows]).all())

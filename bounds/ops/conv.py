@@ -70,8 +70,10 @@ class Conv(Affine):
         return params[1].view(-1, *[1] * len(self.stride)) if len(params) > 1 else None
 
     def terms(self, ins: Sequence[Shape], out: Shape, params: Tensors) -> int:
-        weight = params[0]
-        return prod(weight.shape[1:]) + out[0] // self.groups * prod(weight.shape[2:]) + prod(out) + 4
+        return prod(params[0].shape[1:]) + self.fan_out(ins, out, params) + prod(out) + 4
+
+    def fan_out(self, ins: Sequence[Shape], out: Shape, params: Tensors) -> int:
+        return out[0] // self.groups * prod(params[0].shape[2:])
 
     def fan_in(self, ins: Sequence[Shape], out: Shape, params: Tensors) -> int:
         return prod(params[0].shape[1:]) + 1

@@ -58,7 +58,10 @@ class ConvTranspose(Affine):
         return params[1].view(-1, *[1] * len(self.stride)) if len(params) > 1 else None
 
     def terms(self, ins: Sequence[Shape], out: Shape, params: Tensors) -> int:
-        return params[0][0].numel() + self.fan_in(ins, out, params) + prod(out) + 4
+        return self.fan_out(ins, out, params) + self.fan_in(ins, out, params) + prod(out) + 4
+
+    def fan_out(self, ins: Sequence[Shape], out: Shape, params: Tensors) -> int:
+        return params[0][0].numel()
 
     def fan_in(self, ins: Sequence[Shape], out: Shape, params: Tensors) -> int:
         return ins[0][0] // self.groups * prod(params[0].shape[2:]) + 1

@@ -39,6 +39,9 @@ class Shift(Affine):
     def terms(self, ins: Sequence[Shape], out: Shape, params: Tensors) -> int:
         return prod(out) + 4
 
+    def fan_out(self, ins: Sequence[Shape], out: Shape, params: Tensors) -> int:
+        return 0
+
     def fan_in(self, ins: Sequence[Shape], out: Shape, params: Tensors) -> int:
         return 2
 

@@ -42,6 +42,9 @@ class Linear(Affine):
     def terms(self, ins: Sequence[Shape], out: Shape, params: Tensors) -> int:
         return int(sum(params[0].shape)) + prod(out) + 4
 
+    def fan_out(self, ins: Sequence[Shape], out: Shape, params: Tensors) -> int:
+        return int(params[0].shape[0])
+
     def fan_in(self, ins: Sequence[Shape], out: Shape, params: Tensors) -> int:
         return int(params[0].shape[1]) + 1
 

@@ -9,7 +9,7 @@ Every bound keeps the better of both.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,12 +22,16 @@ from bounds.piecewise import Piecewise
 from bounds.propagate import alpha
 from bounds.propagate.facts import Facts, node_facts
 from bounds.propagate.forms import Layout
+from bounds.propagate.narrow import Narrow
 from bounds.propagate.problem import Problem
-from bounds.propagate.rows import interval_bounds, lower_bounds
+from bounds.propagate.rows import dense_width, interval_bounds, lower_bounds
 from bounds.propagate.sieve import Sieve
 from bounds.spec import Spec
 
 _FEW = 32  # undecided neurons of a sample up to which a second pass costs more than it saves
+# Neurons, and coefficients of a row, from which on rows in float32 are tried before those in float64, and on
+# how many.
+_MANY, _WIDE, _TRIED = 1024, 1024, 128
 _LITTLE = 2**13  # rows that cost little more than one
 
 
@@ -43,6 +47,7 @@ def forward_facts(
     graph, region = problem.graph, problem.region
     plain = known is None or steps == 0
     facts = [Facts(region.box(), tight=True, box=region.is_box)]
+    narrow = Narrow(problem, facts) if tighten and plain and Narrow.suits(problem) else None
     for index, node in enumerate(graph.nodes[1:], start=1):
         problem.check_time()
         here = node_facts(graph, node, tuple(facts[i] for i in node.inputs), problem.level, relaxed)
@@ -50,7 +55,7 @@ def forward_facts(
             here = replace(here, interval=here.interval.met(known[index].interval.closed()))
         facts.append(here)
         if tighten and not here.tight:
-            facts[index] = replace(here, interval=_tightened(problem, facts, index, plain, steps))
+            facts[index] = replace(here, interval=_tightened(problem, facts, index, narrow, plain, steps))
     return facts
 
 
@@ -108,56 +113,115 @@ def undecided_elements(problem: Problem, index: int, x: Interval) -> Tensor:
     return result
 
 
-def _tightened(problem: Problem, facts: list[Facts], index: int, plain: bool, steps: int) -> Interval:
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """How rows for single neurons are bounded.
+
+    lower: their bounds, (rows,), and how many coefficients a row had at most, 0 where nobody counts. fitting:
+    how many rows fit into memory, given such a count.
+    """
+
+    lower: Callable[[Layout, Unit], tuple[Tensor, int]]
+    fitting: Callable[[int], int]
+
+
+def _plain(problem: Problem, facts: list[Facts], index: int) -> _Way:
+    """Through the facts' own lines."""
+    kinked = _kinked(problem.graph, index)
+
+    def lower(layout: Layout, unit: Unit) -> tuple[Tensor, int]:
+        zero = torch.zeros_like(unit.sign)
+        sieve = Sieve(zero) if kinked else None
+        forms = problem.forms(layout, zero)
+        found = lower_bounds(problem.graph, facts, problem.region, index, unit, forms, sieve=sieve)
+        return found, 0 if sieve is None else sieve.widest
+
+    return _Way(lower, lambda widest: problem.rows_at_once(index, widest or None))
+
+
+def _stepped(problem: Problem, facts: list[Facts], index: int, steps: int) -> _Way:
+    """Each with slopes of its own, by gradient steps."""
+    until = problem.until(index)
+
+    def lower(layout: Layout, unit: Unit) -> tuple[Tensor, int]:
+        zero = torch.zeros_like(unit.sign)
+        return alpha.improved(until, facts[: index + 1], unit.dense(), layout, zero, steps), 0
+
+    return _Way(lower, lambda _: alpha.rows_at_once(until))
+
+
+def _tightened(
+    problem: Problem, facts: list[Facts], index: int, narrow: Narrow | None, plain: bool, steps: int
+) -> Interval:
     """The node's interval, intersected with CROWN bounds of the elements that are undecided.
 
-    plain: with the facts' own lines first. The end nearer to zero first: where that alone decides a neuron,
-    the other end needs no row. Samples with few such neurons send both ends at once.
+    narrow: for rows in float32 before all others. plain: with the facts' own lines before those with steps.
     """
     x = facts[index].interval
     undecided = undecided_elements(problem, index, x)
-    if not bool(undecided.any()):
-        return x
-    for passes in ([0] if plain else []) + ([steps] if steps else []):
-        positive = x.lower + x.upper > 0
-        few = undecided.reshape(len(undecided), -1).sum(1) <= _FEW
-        every = few.view(-1, *[1] * (undecided.dim() - 1))
-        for lower, upper in ((positive | every, ~positive | every), (~positive & ~every, positive & ~every)):
-            wanted = torch.stack([undecided & lower, undecided & upper], dim=1)
-            if bool(wanted.any()):
-                x = _with_rows(problem, facts, index, x, wanted, passes)
-                undecided = undecided & undecided_elements(problem, index, x)
+    if narrow is not None and _kinked(problem.graph, index):
+        x, undecided = _narrowed(problem, narrow, index, x, undecided)
+    if plain:
+        x, undecided = _both_ends(problem, index, x, undecided, _plain(problem, facts, index))
+    if steps:
+        x, undecided = _both_ends(problem, index, x, undecided, _stepped(problem, facts, index, steps))
     return x
 
 
-def _with_rows(
-    problem: Problem, facts: list[Facts], index: int, x: Interval, wanted: Tensor, steps: int
-) -> Interval:
+def _narrowed(
+    problem: Problem, narrow: Narrow, index: int, x: Interval, undecided: Tensor
+) -> tuple[Interval, Tensor]:
+    """The interval met with bounds in float32, where they decide most neurons of a sample of many."""
+    count = int(undecided.sum())
+    if count < _MANY or dense_width(problem.graph, index) < _WIDE or not narrow.reaches(index):
+        return x, undecided
+    way = _Way(
+        lambda layout, unit: narrow.lower(index, layout, unit),
+        lambda widest: problem.quick.rows_at_once(index, widest or None),
+    )
+    chosen = undecided.flatten().nonzero()[:: count // _TRIED, 0]
+    some = torch.zeros_like(undecided).flatten().index_fill(0, chosen, True).view_as(undecided)
+    x, left = _both_ends(problem, index, x, some, way)
+    others = undecided & ~some
+    if 2 * int(left.sum()) < len(chosen):
+        x, others = _both_ends(problem, index, x, others, way)
+    return x, left | others
+
+
+def _both_ends(
+    problem: Problem, index: int, x: Interval, undecided: Tensor, way: _Way
+) -> tuple[Interval, Tensor]:
+    """The interval met with bounds of undecided elements, and which of these are undecided still.
+
+    The end nearer to zero first: where that alone decides a neuron, the other end needs no row. Samples with
+    few such neurons send both ends at once.
+    """
+    if not bool(undecided.any()):
+        return x, undecided
+    positive = x.lower + x.upper > 0
+    few = undecided.reshape(len(undecided), -1).sum(1) <= _FEW
+    every = few.view(-1, *[1] * (undecided.dim() - 1))
+    for lower, upper in ((positive | every, ~positive | every), (~positive & ~every, positive & ~every)):
+        wanted = torch.stack([undecided & lower, undecided & upper], dim=1)
+        if bool(wanted.any()):
+            x = _with_rows(problem, index, x, wanted, way)
+            undecided = undecided & undecided_elements(problem, index, x)
+    return x, undecided
+
+
+def _with_rows(problem: Problem, index: int, x: Interval, wanted: Tensor, way: _Way) -> Interval:
     """The interval met with backward bounds of the wanted ends; wanted: (batch, 2, *shape), lower first."""
     shape, batch = problem.graph.nodes[index].shape, len(x.lower)
-    until = problem.until(index) if steps else problem
-    at_once, widest = (alpha.rows_at_once(until) if steps else problem.rows_at_once(index)), 0
-    known = torch.stack([x.lower, -x.upper], dim=1).reshape(batch, -1)
-    width, kinked = known.shape[1] // 2, _kinked(problem.graph, index)
-
-    def fitting() -> int:
-        return problem.rows_at_once(index, widest) if widest else at_once
-
-    for samples, ends, valid in _chunks(wanted.reshape(batch, -1), fitting):
-        sign = torch.where(ends < width, 1.0, -1.0).to(known).flatten()
+    known, widest = torch.stack([x.lower, -x.upper], dim=1).reshape(batch, -1), [0]
+    width = known.shape[1] // 2
+    for samples, ends, valid in _chunks(wanted.reshape(batch, -1), lambda: way.fitting(max(widest))):
         problem.check_time()
+        sign = torch.where(ends < width, 1.0, -1.0).to(known).flatten()
         unit = Unit((ends % width).flatten(), sign, shape)
-        layout, zero = Layout(samples, ends.shape[1]), torch.zeros_like(sign)
-        if steps:
-            found = alpha.improved(until, facts[: index + 1], unit.dense(), layout, zero, steps)
-        else:
-            forms = problem.forms(layout, zero)
-            sieve = Sieve(zero, 0.0) if kinked else None
-            found = lower_bounds(problem.graph, facts, problem.region, index, unit, forms, sieve=sieve)
-            widest = 0 if sieve is None else max(widest, sieve.widest)
-        found = found.view(ends.shape)
+        found, coefficients = way.lower(Layout(samples, ends.shape[1]), unit)
+        widest.append(coefficients)
         rows, columns = samples[:, None].expand_as(ends)[valid], ends[valid]
-        known[rows, columns] = torch.maximum(known[rows, columns], found[valid])
+        known[rows, columns] = torch.maximum(known[rows, columns], found.view(ends.shape)[valid])
     lower, upper = known.view(batch, 2, *shape).unbind(1)
     return Interval(torch.minimum(lower, -upper), torch.maximum(lower, -upper))
 

@@ -70,7 +70,8 @@ class Facts:
     linear form with coefficient one here - of our own backward step, plus at level ``deployed`` that of the
     execution which is spoken of; None where nothing is lost or nothing is claimed. entering: of a function,
     the cushion of the affine node that it alone takes, None for others.
-    tight: whether the interval of each element is exact. box: whether the values fill that box.
+    tight: whether the interval of each element is exact. box: whether the values fill that box. centred:
+    whether everything counts from a centre, of which offsets are a part (see ``Narrow``).
     """
 
     interval: Interval
@@ -80,6 +81,7 @@ class Facts:
     entering: Tensor | None = None
     tight: bool = False
     box: bool = False
+    centred: bool = False
 
     @cached_property
     def live(self) -> Tensor | None:

@@ -13,9 +13,7 @@ from torch import Tensor
 from bounds.interval import Interval
 from bounds.linear import Coefficients, Patch, Unit
 from bounds.memory import cached
-from bounds.rounding import U64, down, gamma
-
-_INFLATE = 1 + 2.0**-20  # for the share of a share, and for the sums that make up the slack
+from bounds.rounding import U64, down, gamma, inflation, least, unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +89,7 @@ class Forms:
     def plus(self, term: Tensor) -> Forms:
         """With a term added to the constants; the rounding of the sum goes to the slack."""
         constant, slack = self.constant + term, self.slack
-        slack = None if slack is None else torch.add(slack, constant.abs(), alpha=2 * U64)
+        slack = None if slack is None else torch.add(slack, constant.abs(), alpha=2 * unit(constant.dtype))
         return Forms(self.layout, constant, slack)
 
     def lower(self, ends: Sequence[Tensor]) -> Tensor:
@@ -104,7 +102,7 @@ class Forms:
         for end in ends:
             lower = lower + end if self.slack is None else down(lower + end)
         if self.slack is not None:
-            lower = down(lower - self.slack * _INFLATE)
+            lower = down(lower - self.slack * inflation(lower.dtype))
         return torch.nan_to_num(lower, nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
 
     def minus(self, cost: Tensor) -> Forms:
@@ -192,7 +190,8 @@ def over_interval(layout: Layout, rows: Coefficients, x: Interval, rounded: bool
     lower, width = x.lower, x.upper - x.lower
     n = prod(lower.shape[1:])
     if rounded:
-        lost = (lower.abs() + width).add_(2.0**-850).mul_(gamma(n + 12, U64) * _INFLATE)
+        share = gamma(n + 12, unit(lower.dtype)) * inflation(lower.dtype)
+        lost = (lower.abs() + width).add_(least(lower.dtype) * 2.0**50).mul_(share)
         lower, width = lower - lost, width.add_(lost, alpha=2)
     if isinstance(rows, Patch):
         ends = torch.cat([lower, width], 1)
@@ -200,7 +199,7 @@ def over_interval(layout: Layout, rows: Coefficients, x: Interval, rounded: bool
         value = (rows.data * lower).addcmul_(rows.data.clamp(max=0), over).flatten(1).sum(1)
     else:
         value = layout.dot(rows, lower) + _negative_dot(layout, rows, width)
-    return down(value - n * 2.0**-900) if rounded else value
+    return down(value - n * least(value.dtype)) if rounded else value
 
 
 def _negative_dot(layout: Layout, rows: Unit | Tensor, x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bounds.errors import Unsupported
-from bounds.graph import Graph, Node
+from bounds.graph import Graph
 from bounds.interval import Interval
 from bounds.kinds import Affine, Bilinear, Known, Operator, Pointwise
 from bounds.linear import Coefficients, Patch, Shape, Unit, dense, total
@@ -24,7 +24,7 @@ from bounds.propagate.facts import Facts
 from bounds.propagate.forms import Forms, Layout, Own, Push, over_interval, products, value_range
 from bounds.propagate.sieve import Sieve
 from bounds.relaxation import Lines
-from bounds.rounding import U64, gamma
+from bounds.rounding import U64, gamma, unit
 from bounds.sets import InputSet
 
 _INFLATE = 1.0 + 2.0**-20  # covers the rounding of the sums that make up the slack
@@ -156,7 +156,7 @@ def _through(
         cushion = None if paid else facts[index].cushion
         if cushion is not None:
             forms = forms.minus(forms.layout.cost(a, cushion))
-        return _through_affine(graph, op, graph.nodes[index], facts, a, forms, live)
+        return _through_affine(graph, index, op, facts, a, forms, live)
     if isinstance(op, Bilinear):
         shapes = [graph.nodes[i].shape for i in graph.nodes[index].inputs]
         return _through_bilinear(op, shapes, facts[index], own, a, forms)
@@ -170,7 +170,7 @@ def _joined(a: Coefficients, b: Coefficients, facts: Facts, forms: Forms) -> tup
     joined = total(a, b)
     if forms.slack is not None:
         cost = forms.layout.cost(joined, facts.interval.magnitude)
-        forms = forms.minus(gamma(4, U64) * cost)
+        forms = forms.minus(gamma(4, unit(cost.dtype)) * cost)
     return _settle(joined), forms
 
 
@@ -199,15 +199,16 @@ def pushed(own: Mapping[int, Own], users: Sequence[int]) -> bool:
 
 def _through_affine(
     graph: Graph,
+    index: int,
     op: Affine,
-    node: Node,
     facts: list[Facts],
     a: Coefficients,
     forms: Forms,
     live: Tensor | None,
 ) -> tuple[tuple[Coefficients, ...], Forms]:
     """``a . (W x + b)`` as ``(W^T a) . x + a . b``; a vanishes outside ``live``."""
-    offset, layout = op.offset(node.params), forms.layout
+    node, layout = graph.nodes[index], forms.layout
+    offset = None if facts[index].centred else op.offset(node.params)
     if offset is not None:
         forms = forms.plus(_constants(layout, a, offset, node.shape))
     weights, shapes = op.weights(node.params), [graph.nodes[i].shape for i in node.inputs]

@@ -19,16 +19,16 @@ _SHARE = 0.75  # of the rows; where more are left, all go on
 
 
 class Sieve:
-    """Lower bounds of rows of which nothing is asked but to be above ``enough``.
+    """Lower bounds of rows of which nothing is asked but to be above what is ``enough`` for each.
 
     widest: how many coefficients a row had at most so far.
     """
 
-    def __init__(self, rows: Tensor, enough: float) -> None:
-        """rows: any tensor with an entry for each, in the dtype of the bounds."""
+    def __init__(self, enough: Tensor) -> None:
+        """enough: (rows,), in the dtype of the bounds."""
         self._enough = enough
-        self._best = torch.full_like(rows, -torch.inf)
-        self._places = torch.arange(len(rows), device=rows.device)
+        self._best = torch.full_like(enough, -torch.inf)
+        self._places = torch.arange(len(enough), device=enough.device)
         self._first = True
         self.widest = 1
 
@@ -38,7 +38,7 @@ class Sieve:
         What was enough already stays as it is, whether or not its row went on with others.
         """
         before = self._best[self._places]
-        new = torch.where(before > self._enough, before, torch.maximum(before, lower))
+        new = torch.where(before > self._enough[self._places], before, torch.maximum(before, lower))
         self._best = self._best.index_put((self._places,), new)
         return self._best
 

@@ -1,8 +1,8 @@
 """Whose turn it is: inputs are cut, neurons are cut, neurons are made tighter, or programs are asked.
 
 Which of them gets anywhere on a network cannot be told beforehand. Its shape says who leads at first. The
-others get slices within a small share of the leader's time, and who has settled far more of the question in
-its own time leads from then on.
+others get slices within a small share of the leader's time, and who promises to be done far sooner, by what
+it has settled in its own time, leads from then on.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from bounds.spec import Spec
 FEW_INPUTS, _SOME_INPUTS = 12, 64
 # Of the leader's time, a share and the first slice in seconds: for another way to cut, and for programs.
 _OTHERS, _PROGRAMS = (0.1, 0.3), (0.05, 0.5)
-_LEADS = 1.5  # how much more of the question another way must settle per second to lead
+_LEADS = 1.5  # how much sooner another way must promise to be done to lead
 _SPARE = 2.0  # seconds before the end from which on it is too late to ask a program
 _ASKED = 8  # domains at most that a program is asked about
 
@@ -92,9 +92,10 @@ class Way:
         return self.failed or (self.search is not None and self.search.over)
 
     @property
-    def pace(self) -> float:
-        """Which part of the question it settles per second."""
-        return 0.0 if self.search is None or self.over else self.search.closed / self.spent
+    def left(self) -> float:
+        """Seconds for the rest of the question, if it goes on as so far."""
+        closed = 0.0 if self.search is None or self.over else self.search.closed
+        return self.spent * (1 / closed - 1) if closed > 0 else math.inf
 
 
 @dataclass(eq=False)
@@ -124,7 +125,7 @@ class Race:
         other = next((way for way in others if self.led >= way.slices.due), None)
         if other is not None:
             self._follow(other)
-            if other.pace > _LEADS * leader.pace:
+            if _LEADS * other.left < leader.left:
                 leader.slices = other.slices.after(self.led)
                 self.ways.sort(key=lambda way: way is not other)
             return

@@ -199,6 +199,7 @@ def test_terms_cover_the_longest_sums(sample: Sample) -> None:
     has_offset = int(sample.op.offset(sample.params) is not None)
     assert sample.op.terms(sample.ins, sample.out, sample.params) + 4 >= max(forward + has_offset, backward)
     assert sample.op.fan_in(sample.ins, sample.out, sample.params) + 2 >= forward + has_offset
+    assert sample.op.fan_out(sample.ins, sample.out, sample.params) >= backward - 1
 
 
 def test_rounding_account_holds_in_float32(sample: Sample) -> None:
@@ -224,7 +225,7 @@ def test_rounding_account_holds_backward(sample: Sample) -> None:
     wide = rows.double()
     zeros = tuple(torch.zeros(40, *shape, dtype=torch.float64) for shape in sample.ins)
     _, vjp = torch.func.vjp(lambda *xs: op.absolute(xs, op.magnitudes(sample.params)), *zeros)
-    n = op.terms(sample.ins, sample.out, sample.params) + 4
+    n = op.fan_out(sample.ins, sample.out, sample.params) + 8
     ways = [op.adjoint(rows, single, sample.ins)]
     if len(sample.out) == 3:
         zero = torch.zeros(40, dtype=torch.int64)

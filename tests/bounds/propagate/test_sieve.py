@@ -44,7 +44,7 @@ def both_ends(problem: Problem, facts: list[Facts], index: int, samples: Tensor,
     each = torch.arange(2 * width).repeat(len(samples))
     sign = torch.where(each < width, 1.0, -1.0).double()
     forms = problem.forms(Layout(samples, 2 * width), torch.zeros_like(sign))
-    wanted = Sieve(sign, 0.0) if sift else None
+    wanted = Sieve(torch.zeros_like(sign)) if sift else None
     unit = Unit(each % width, sign, shape)
     found = lower_bounds(problem.graph, facts, problem.region, index, unit, forms, sieve=wanted)
     return found.view(len(samples), 2 * width)

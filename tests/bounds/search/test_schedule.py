@@ -1,4 +1,4 @@
-"""Whoever leads, verdicts are true; and who settles more of the question per second comes to lead."""
+"""Whoever leads, verdicts are true; and who promises to be done sooner comes to lead."""
 
 import math
 import time
