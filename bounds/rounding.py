@@ -132,16 +132,20 @@ def check_dot_products(device: str) -> None:
 
 
 def has_float32_products(device: str) -> bool:
-    """Whether float32 products are ordinary dot products: on processors, unless set up otherwise."""
+    """Whether float32 products are ordinary dot products: by oneDNN on processors, unless set up otherwise.
+
+    Without it the library may take Winograd's convolutions.
+    """
     library = torch.backends.mkldnn
     settings = torch.backends, library.matmul, library.conv  # type: ignore[attr-defined]  # not in its stub
     exact = all(each.fp32_precision in ("none", "ieee") for each in settings)
-    return device == "cpu" and exact and _ordinary_float32()
+    there = bool(library.is_available())  # type: ignore[no-untyped-call]
+    return device == "cpu" and there and bool(library.enabled) and exact and _ordinary_float32()
 
 
 @functools.cache
 def _ordinary_float32() -> bool:
-    n, grid = 16, torch.arange(16.0**3).view(1, 16, 16, 16)
+    n, grid = 16, torch.arange(16.0**4).view(16, 16, 16, 16)
     image = torch.sin(grid + 1) * 2.0 ** (torch.arange(n) - n / 2)
     kernel = torch.cos(3 * grid[0, :, :9].reshape(n, n, 3, 3) + 2)
     off = torch.conv2d(image, kernel) - torch.conv2d(image.double(), kernel.double())

@@ -43,6 +43,7 @@ class Narrow:
         self._problem, self._wide = problem, facts
         self._graph = problem.quick.graph
         self._known: list[tuple[Facts, Tensor]] = []
+        self._last: tuple[Facts, Tensor] | None = None
         self._stopped = False
 
     @staticmethod
@@ -60,18 +61,19 @@ class Narrow:
         """Whether everything on the way of rows over a node has an account in float32."""
         while len(self._known) < index and not self._stopped:
             self._stopped = not self._adds(len(self._known))
-        return not self._stopped and self._at(index) is not None
+        self._last = None if self._stopped else self._at(index)
+        return self._last is not None
 
     def lower(self, index: int, layout: Layout, unit: Unit) -> tuple[Tensor, int]:
-        """Lower bounds of rows with one nonzero each over a node that ``reaches``, in float64; (rows,).
+        """Lower bounds of rows with one nonzero each over the node last asked for by ``reaches``; (rows,).
 
-        Nothing is asked of them but to be above zero. Also the most coefficients that a row had.
+        In float64. Nothing is asked of them but to be above zero. Also the most coefficients that a row had.
         """
-        here = self._at(index)
-        if here is None:
+        if len(self._known) != index or self._last is None:
             raise ValueError(f"rows over node {index} have no account in float32")
-        facts = [*(known for known, _ in self._known[:index]), here[0]]
-        start = here[1].flatten(1)[layout.rows, unit.index] * unit.sign
+        here, centre = self._last
+        facts = [*(known for known, _ in self._known), here]
+        start = centre.flatten(1)[layout.rows, unit.index] * unit.sign
         enough = -start.float()
         forms = Forms(layout, torch.zeros_like(enough), torch.full_like(enough, _SLACK))
         rows, sieve = Unit(unit.index, unit.sign.float(), unit.shape), Sieve(enough)

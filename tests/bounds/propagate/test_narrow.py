@@ -258,4 +258,6 @@ def test_not_where_products_are_less_than_float32() -> None:
             assert not Narrow.suits(problem)
         finally:
             torch.set_float32_matmul_precision("highest")
+        with torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
+            assert not Narrow.suits(problem)
         assert Narrow.suits(problem)
