@@ -38,7 +38,7 @@ _FIRST = (IBP, CROWN_IBP)
 _MANY, _SLIM = (*_FIRST, DECIDE), (*_FIRST, SLIM, CLIMB)
 _JOINT = Method(tighten=True, steps=20, joint=5)
 _SMALL = 0.1  # share of the time left that all tighter neurons may take: every domain of a search has them
-_JOINT_SHARE = 0.2  # after which they are given up: neurons that stay undecided take longer than foreseen
+_JOINT_SHARE = 0.3  # after which they are given up: neurons that stay undecided take longer than foreseen
 _PARTS = 32  # numbers of the facts for each element of a node, some of them on their way
 _ALIKE = 8  # times as many samples are bounded by intervals alone
 
