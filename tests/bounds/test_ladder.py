@@ -144,11 +144,11 @@ def test_a_machine_that_runs_out_of_memory_gets_smaller_chunks(monkeypatch: pyte
     budgets: list[int] = []
     original = Problem.rows_at_once
 
-    def rows_at_once(self: Problem, start: int) -> int:
+    def rows_at_once(self: Problem, start: int, width: int | None = None) -> int:
         budgets.append(self.memory)
         if self.memory > 2**24:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
-        return original(self, start)
+        return original(self, start, width)
 
     monkeypatch.setattr(Problem, "rows_at_once", rows_at_once)
     torch.testing.assert_close(bounds.bound(graph, ball).lower, whole.lower)
