@@ -70,8 +70,8 @@ class AvgPool(Affine):
             return None
         rows, channels, height, width = patch.data.shape
         ones = patch.data.new_ones(1, 1, *self.kernel)
-        spread = F.conv_transpose2d(patch.data.view(-1, 1, height, width), ones, None, self.stride)
-        data = spread.view(rows, channels, *spread.shape[2:]) / prod(self.kernel)
+        spread = F.conv_transpose2d(patch.data.reshape(-1, 1, height, width), ones, None, self.stride)
+        data = spread.reshape(rows, channels, *spread.shape[2:]) / prod(self.kernel)
         top = patch.top * self.stride[0] - self.padding[0]
         left = patch.left * self.stride[1] - self.padding[1]
         return (Patch(data, top, left, ins[0]).masked(),)

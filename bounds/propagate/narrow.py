@@ -49,12 +49,14 @@ class Narrow:
     @staticmethod
     def suits(problem: Problem) -> bool:
         """Whether rows of the problem may be float32."""
+        box = problem.region.box()
         return (
             problem.level is Level.REAL
             and problem.step_dtype is torch.float32
             and problem.region.is_box
             and not torch.is_grad_enabled()
-            and has_float32_products(problem.region.box().lower.device.type)
+            and has_float32_products(box.lower.device.type)
+            and float(box.magnitude.max()) < _MOST
         )
 
     def reaches(self, index: int) -> bool:
@@ -80,7 +82,8 @@ class Narrow:
         box = facts[0].interval
         region = Box(box.lower, box.upper)
         found = lower_bounds(self._graph, facts, region, index, rows, forms, sieve=sieve)
-        return down(found.double() + start), sieve.widest
+        lower = torch.nan_to_num(down(found.double() + start), -torch.inf, -torch.inf, -torch.inf)
+        return lower, sieve.widest
 
     def _adds(self, index: int) -> bool:
         """Note a node whose facts are final; False where that is not possible."""
@@ -116,11 +119,13 @@ class Narrow:
         ins = [self._known[i] for i in node.inputs]
         centre = op.value(tuple(c for _, c in ins), params)
         interval = _around(wide.interval, centre)
+        if not _close(op.weights(node.params), op.weights(params)):
+            return None
         if wide.cushion is None:
             return Facts(interval, centred=True), centre
         shapes = [self._graph.nodes[i].shape for i in node.inputs]
         counts = [f(shapes, node.shape, node.params) for f in (op.fan_out, op.fan_in)]
-        if max(counts) + _ROUNDINGS > _MOST_TERMS or not _close(op.weights(node.params), op.weights(params)):
+        if max(counts) + _ROUNDINGS > _MOST_TERMS:
             return None
         reach = op.absolute(tuple(f.interval.magnitude for f, _ in ins), op.magnitudes(node.params))
         cushion = reach * gamma(counts[0] + _ROUNDINGS, U32) + up(wide.cushion.float()) + _TINY
@@ -165,8 +170,11 @@ def _around(x: Interval, centre: Tensor) -> Interval:
 
 
 def _close(narrow: Sequence[Tensor], wide: Sequence[Tensor]) -> bool:
-    """Whether float32 weights are off by few units: where they are computed, differences may cancel."""
+    """Whether float32 weights are off by few units, and zero where they are: some only tell what is kept.
+
+    Where they are computed, differences may cancel.
+    """
     return all(
-        bool(((n - w).abs() <= 8 * U32 * w.abs() + 2.0**-121).all())
+        bool((((n - w).abs() <= 8 * U32 * w.abs() + 2.0**-121) & ((n == 0) == (w == 0))).all())
         for n, w in zip(narrow, wide, strict=True)
     )

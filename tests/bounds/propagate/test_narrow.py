@@ -12,10 +12,12 @@ from torch import Tensor
 
 import bounds
 from bounds.linear import Unit
+from bounds.ops.convex import Exp
 from bounds.ops.elementwise import Scale, Shift
 from bounds.ops.linear import Linear
 from bounds.ops.norm import BatchNorm
 from bounds.ops.product import Mul
+from bounds.ops.select import Keep
 from bounds.propagate import crown
 from bounds.propagate.crown import forward_facts
 from bounds.propagate.forms import Layout
@@ -135,6 +137,7 @@ def test_linear_chains_meet_their_exact_ends(
 NETS = {**FAMILIES, "deep": lambda seed: mlp(seed, (3, *[6] * 12, 2))}
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(NETS)), st.integers(0, 10**6), st.integers(-5, 0))
 def test_rows_are_below_all_values_and_close_to_wider_ones(family: str, seed: int, power: int) -> None:
     graph = NETS[family](seed).to(torch.float64)
@@ -206,7 +209,14 @@ def _product() -> bounds.Graph:
     return net.linear(4).relu().build()
 
 
+def _kept() -> bounds.Graph:
+    """What float32 holds for zero tells that an element is kept."""
+    mask = torch.tensor([1.0, 1e-300, 1.0, 1.0], dtype=torch.float64)
+    return Net((4,), 0).add(Keep(), mask).linear(4).relu().build()
+
+
 REFUSED: dict[str, Callable[[], bounds.Graph]] = {
+    "masks that float32 does not hold": _kept,
     "weights that are computed and cancel": _cancelling,
     "products of two values": _product,
     "weights beyond float32": lambda: (
@@ -225,6 +235,14 @@ def test_what_has_no_account_is_refused(name: str) -> None:
     assert both_ends(question(graph, Box(zero - 1, zero + 1)), len(graph.nodes) - 2) is None
 
 
+def test_what_is_no_number_is_as_good_as_nothing() -> None:
+    """Not as NaN, which would pass for a neuron that is decided."""
+    net = Net((4,), 0).add(Scale(), torch.full((4,), 1000.0)).add(Exp()).relu()
+    zero = torch.zeros(1, 4, dtype=torch.float64)
+    found = both_ends(question(net.build(), Box(zero - 1, zero + 1)), 2)
+    assert found is None or (found == -torch.inf).all()
+
+
 def test_offsets_far_away_cost_nothing() -> None:
     """What is known is as narrow as without them: numbers count from centres."""
     zero = torch.zeros(1, 4, dtype=torch.float64)
@@ -235,6 +253,14 @@ def test_offsets_far_away_cost_nothing() -> None:
         assert found is not None
         widths.append(-(found[:, :4] + found[:, 4:]))
     torch.testing.assert_close(*widths, rtol=1e-5, atol=1e-8)
+
+
+def test_inputs_beyond_float32_are_left_to_float64() -> None:
+    graph, zero = mlp(0), torch.zeros(1, 4, dtype=torch.float64)
+    with torch.inference_mode():
+        problem = question(graph, Box(zero - 1e300, zero + 1e300))
+        assert not Narrow.suits(problem)
+        assert forward_facts(problem, tighten=True)
 
 
 @pytest.mark.parametrize("change", ["level", "ball", "steps"])
