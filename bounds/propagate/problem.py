@@ -30,7 +30,8 @@ class Problem:
     """A graph over a region, both in the dtype to compute in; the level to claim; bytes for one chunk.
 
     end: when to give up, on the clock ``time.monotonic``. step_dtype: in which gradient steps towards proofs
-    are taken; float32 is enough where only the sign of a bound counts, and what they lead to is proved.
+    are taken; float32 is enough where only the sign of a bound counts, and what they lead to is proved. Rows
+    that prove on which side of zero neurons are may be float32 then, too (see ``Narrow``).
     """
 
     graph: Graph
